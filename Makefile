@@ -1,0 +1,73 @@
+# `make test` is everything: it needs Rust (rustup's toolchain with clippy and rustfmt) and Python 3.10 or newer with venv.
+# What else it needs goes into .tools/ once. Every server that is started listens on loopback, and ends with its test.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+
+PYTHON ?= python3
+VENV := .tools/venv
+REQUIREMENTS := tests/end_to_end/requirements.txt
+heading = @printf '\n== %s\n' $(1)
+
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: test tools format lint docs rust-tests conformance end-to-end
+
+test: tools format lint docs rust-tests conformance end-to-end
+	$(call heading,'all passed')
+
+tools: .tools/installed
+
+.tools/installed: $(REQUIREMENTS)
+	$(call heading,'tools: what the tests run goes into .tools/')
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo 'Python 3.10 or newer is needed. If it has another name, say so: make PYTHON=python3.12 test'; exit 1; }
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV) || \
+		{ echo 'Python cannot make a virtual environment. On Debian and Ubuntu: apt-get install python3-venv'; exit 1; }
+	@# A distribution's pip may be too old for the wheels.
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(REQUIREMENTS)
+	@touch $@
+
+format:
+	$(call heading,'format')
+	@cargo fmt --all --check
+
+lint:
+	$(call heading,'lint')
+	@cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+
+docs:
+	$(call heading,'documentation')
+	@RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --locked
+
+rust-tests:
+	$(call heading,'Rust tests')
+	@cargo test --workspace --locked
+
+# All of the workspace is selected here too, because with another selection cargo would build most dependencies once more.
+conformance: tools
+	$(call heading,'the AWS stand-in and moto behave alike')
+	@cargo test --workspace --locked --features testkit/moto --test aws_moto --no-run
+	@$(VENV)/bin/python tests/end_to_end/with_moto.py \
+		cargo test --quiet --workspace --locked --features testkit/moto --test aws_moto
+
+# The programs come from a build of the tests, for the same reason.
+end-to-end: tools
+	$(call heading,'end to end')
+	@cargo test --quiet --workspace --locked --no-run
+	@$(VENV)/bin/python tests/end_to_end/run.py
+
+# What the refresher costs beside a function that does nothing: size, start, CPU, memory, calls. It needs Linux, Rust and Python. The
+# functions are built as they are deployed; what drives and measures them is built as the tests are, which saves minutes.
+.PHONY: bench
+bench:
+	@cargo build --release --locked --workspace --bin refresher --bin empty-function
+	@cargo bench --profile dev --locked --workspace --bench refresher
+
+# A tour of one run with stand-ins for everything outside. It needs Rust alone.
+.PHONY: demo
+demo:
+	@cargo run --locked --example demo

@@ -1,0 +1,125 @@
+//! A whole installation behind stand-ins: connections that are due, and a count of what the refresher asks for.
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use testkit::aws::Aws;
+use testkit::clock::Clock;
+use testkit::seed::{self, Seeded};
+use testkit::wire::Faults;
+use testkit::zoho::Zoho;
+
+/// How long Zoho takes to answer.
+pub(crate) const ZOHO_LATENCY: Duration = Duration::from_millis(150);
+/// How many connections are refreshed at the same time.
+pub(crate) const CONCURRENCY: u32 = 16;
+/// What the leases have left at the start: less than the margin, as in ordinary running.
+const LEFT: SignedDuration = SignedDuration::from_mins(30);
+/// All certificates that a system trusts, in one file, as Amazon Linux and Debian keep it. Named to the function, so that it does not also
+/// read a folder with each of them once more.
+const BUNDLES: [&str; 2] = ["/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs/ca-certificates.crt"];
+
+/// Stand-ins for AWS and Zoho, each on a thread of its own.
+pub(crate) struct Installation {
+    faults: Faults,
+    aws: Aws,
+    zoho: Zoho,
+}
+
+impl Installation {
+    /// So many connections, each with its client inline and a lease that is due.
+    pub(crate) fn with_due(connections: u32) -> Self {
+        let faults = Faults::new();
+        faults.latency("zoho", ZOHO_LATENCY);
+        let aws = Aws::start(Clock::system(), faults.clone());
+        let zoho = Zoho::start(&["eu"], Clock::system(), faults.clone());
+        let installation = Self { faults, aws, zoho };
+        for seeded in seed::connections(&installation.aws, &installation.zoho, connections as usize) {
+            installation.publish_due_lease(&seeded);
+        }
+        installation
+    }
+
+    fn publish_due_lease(&self, Seeded { name, data_center, .. }: &Seeded) {
+        let expires_at = Timestamp::now() + LEFT;
+        let lease = json!({
+            "schema": 1,
+            "status": "active",
+            "access_token": format!("1000.{:032x}.{:032x}", 1, 2),
+            "token_type": "Zoho-oauthtoken",
+            "expires_at": expires_at,
+            "issued_at": expires_at - SignedDuration::from_hours(1),
+            "api_domain": "https://www.zohoapis.eu",
+            "data_center": data_center,
+            "accounts_server": self.zoho.accounts(data_center),
+            "scope": "ZohoCRM.modules.ALL",
+            "grant_version": self.aws.secret_version(&format!("token-keeper/connections/{name}")),
+        });
+        self.aws.put_parameter(&format!("/token-keeper/tokens/{name}"), &lease.to_string());
+    }
+
+    /// The refresher's environment. Parameter Store's rate is lifted: its ceiling would be measured, not the program.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+        let bundle = BUNDLES.iter().find(|file| Path::new(file).is_file());
+        let mut environment = vec![
+            ("AWS_REGION", "eu-central-1".to_owned()),
+            ("AWS_ACCESS_KEY_ID", "benchmark".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "benchmark".to_owned()),
+            ("AWS_ENDPOINT_URL", self.aws.url()),
+            ("TOKEN_KEEPER_DATA_CENTERS", self.zoho.data_centers()),
+            ("TOKEN_KEEPER_CONCURRENCY", CONCURRENCY.to_string()),
+            ("TOKEN_KEEPER_SSM_RATE", "100000".to_owned()),
+        ];
+        environment.extend(bundle.map(|file| ("SSL_CERT_FILE", (*file).to_owned())));
+        environment
+    }
+
+    /// The calls since the last count.
+    pub(crate) fn take_calls(&self) -> Calls {
+        let mut calls = Calls::default();
+        for call in self.faults.calls() {
+            match (call.service, call.operation.as_str()) {
+                ("secretsmanager", "BatchGetSecretValue") => calls.batches += 1,
+                ("ssm", "GetParametersByPath") => calls.pages += 1,
+                ("ssm", "PutParameter") => calls.puts += 1,
+                ("zoho", "refresh_token") => calls.mints += 1,
+                _ => calls.others.push(call.to_string()),
+            }
+        }
+        self.faults.forget_calls();
+        calls
+    }
+}
+
+/// What a run asked of AWS and Zoho.
+#[derive(Default, PartialEq, Eq)]
+pub(crate) struct Calls {
+    batches: u32,
+    pages: u32,
+    puts: u32,
+    mints: u32,
+    others: Vec<String>,
+}
+
+impl Calls {
+    /// What a run needs: whole pages of 20 secrets and of 10 parameters, and for each that is due one token and one put.
+    pub(crate) fn needed(connections: u32, due: u32) -> Self {
+        Self {
+            batches: connections.div_ceil(20),
+            pages: connections.div_ceil(10),
+            puts: due,
+            mints: due,
+            others: Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for Calls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} + {} + {}; {}", self.batches, self.pages, self.puts, self.mints)?;
+        self.others.iter().try_for_each(|other| write!(f, "; {other}"))
+    }
+}

@@ -1,0 +1,212 @@
+//! What the refresher costs: `make bench`.
+//!
+//! It runs the release binary as Lambda would, as a process that talks to a Runtime API, in front of stand-ins for AWS and for a Zoho
+//! that takes 150 ms, and beside it a function that does nothing. Figures that miss their aim are only shown; a wrong count of calls or
+//! a wrong report ends the benchmark with a failure. It needs Linux (`/proc`) and python3 (to pack).
+
+mod function;
+mod installation;
+mod runtime_api;
+mod table;
+
+use std::fs::{metadata, read_to_string};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use function::{Function, Spent, binary};
+use installation::{CONCURRENCY, Calls, Installation, ZOHO_LATENCY};
+use serde_json::{Value, json};
+use table::Table;
+
+/// Starts of which each figure is the median.
+const STARTS: usize = 15;
+/// The most CPU time until the function is ready, in times of the empty function's.
+const INIT_AIM: f64 = 2.5;
+/// The CPU time in ms within which one due connection is to be refreshed, the start of the process included.
+const FIRST_REPORT_AIM: f64 = 20.0;
+/// The connections for which there are aims.
+const MANY: u32 = 1000;
+/// The most time that many connections may take, in times of what Zoho alone takes for them.
+const WALL_AIM: f64 = 1.2;
+/// The memory in MB within which many connections are to be refreshed.
+const MEMORY_AIM: f64 = 24.0;
+/// Prints the size of a zip with the file as `bootstrap`.
+const ZIP: &str = "
+import io, sys, zipfile
+zipped = io.BytesIO()
+with zipfile.ZipFile(zipped, 'w', zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    archive.write(sys.argv[1], 'bootstrap')
+print(len(zipped.getvalue()))";
+
+fn main() -> ExitCode {
+    let mut bench = Bench { ours: binary("refresher"), empty: binary("empty-function"), ..Bench::default() };
+    bench.sizes();
+    bench.cold_starts();
+    for connections in [1, 100, MANY] {
+        bench.runs(connections);
+    }
+    print!("{}\n\n{}", machine(), bench.table);
+    println!(
+        "\nStarts: medians of {STARTS}. Zoho takes {} ms; {CONCURRENCY} connections at a time; Parameter Store's rate is lifted.\n\
+         Calls: BatchGetSecretValue + GetParametersByPath + PutParameter; Zoho.",
+        ZOHO_LATENCY.as_millis()
+    );
+    for wrong in &bench.wrong {
+        eprintln!("WRONG: {wrong}");
+    }
+    if bench.wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The two functions, and what was found.
+#[derive(Default)]
+struct Bench {
+    ours: PathBuf,
+    empty: PathBuf,
+    table: Table,
+    wrong: Vec<String>,
+}
+
+/// One start and its first event.
+struct ColdStart {
+    init: Spent,
+    first_answer: Spent,
+    peak_memory: f64,
+}
+
+impl Bench {
+    fn sizes(&mut self) {
+        for (what, size) in [("binary", file_size as fn(&Path) -> f64), ("zip", zip_size)] {
+            self.table.row(what, mb(size(&self.ours))).beside(mb(size(&self.empty)));
+        }
+    }
+
+    fn cold_starts(&mut self) {
+        // In turn, so that both see the same machine. The first of each brings its file into memory and does not count.
+        let starts = (0..=STARTS).map(|_| (self.cold_start(), self.cold_start_of_empty())).skip(1);
+        let (ours, empty): (Vec<_>, Vec<_>) = starts.unzip();
+        let both = |figure: fn(&ColdStart) -> f64| (median(&ours, figure), median(&empty, figure));
+        let table = &mut self.table;
+
+        let (ours, empty) = both(|start| millis(start.init.wall));
+        table.row("start until ready", ms(ours)).beside(ms(empty));
+        let (ours, empty) = both(|start| millis(start.init.cpu));
+        table.row("… CPU", ms(ours)).beside(ms(empty)).aim(format!("≤ {INIT_AIM} × empty"), ours <= INIT_AIM * empty);
+        let (ours, empty) = both(|start| millis(start.first_answer.wall));
+        table.row("start until first report, 1 due", ms(ours)).beside(ms(empty));
+        table.row("… beyond Zoho's latency", ms(ours - millis(ZOHO_LATENCY))).beside(ms(empty));
+        let (ours, empty) = both(|start| millis(start.first_answer.cpu));
+        table
+            .row("… CPU", ms(ours))
+            .beside(ms(empty))
+            .aim(format!("< {}", ms(FIRST_REPORT_AIM)), ours < FIRST_REPORT_AIM);
+        let (ours, empty) = both(|start| start.peak_memory);
+        table.row("… peak memory", mb(ours)).beside(mb(empty));
+    }
+
+    fn cold_start(&mut self) -> ColdStart {
+        let installation = Installation::with_due(1);
+        let (function, init) = Function::start(&self.ours, &installation.environment());
+        let (report, run) = function.invoke(json!({}));
+        self.check("a cold start", &report, &installation.take_calls(), 1, 1);
+        ColdStart { init, first_answer: init + run, peak_memory: function.peak_memory() }
+    }
+
+    fn cold_start_of_empty(&self) -> ColdStart {
+        let (function, init) = Function::start(&self.empty, &[]);
+        let (_, run) = function.invoke(json!({}));
+        ColdStart { init, first_answer: init + run, peak_memory: function.peak_memory() }
+    }
+
+    /// A run in which all connections are due; of many, also one in the same process in which none is.
+    fn runs(&mut self, connections: u32) {
+        let installation = Installation::with_due(connections);
+        let (function, _) = Function::start(&self.ours, &installation.environment());
+        self.run(&installation, &function, connections, connections);
+        if connections == MANY {
+            self.run(&installation, &function, connections, 0);
+        }
+    }
+
+    fn run(&mut self, installation: &Installation, function: &Function, connections: u32, due: u32) {
+        let (report, Spent { wall, cpu }) = function.invoke(json!({}));
+        let (wall, peak) = (millis(wall), function.peak_memory());
+        let calls = installation.take_calls();
+        let name = if due > 0 { format!("{due} due") } else { format!("{connections} fresh") };
+        self.check(&name, &report, &calls, connections, due);
+
+        let time = self.table.row(&name, ms(wall));
+        if due == MANY {
+            let aim = WALL_AIM * millis(ZOHO_LATENCY * due / CONCURRENCY);
+            time.aim(format!("≤ {}", ms(aim)), wall <= aim);
+        }
+        self.table.row("… CPU", ms(millis(cpu)));
+        let memory = self.table.row("… peak memory so far", mb(peak));
+        if connections == MANY {
+            memory.aim(format!("< {}", mb(MEMORY_AIM)), peak < MEMORY_AIM);
+        }
+        let needed = Calls::needed(connections, due);
+        self.table.row("… calls", &calls).aim(&needed, calls == needed);
+    }
+
+    /// Notes what a run did not do as it had to, and what it asked for that it did not need.
+    fn check(&mut self, run: &str, report: &Value, calls: &Calls, connections: u32, due: u32) {
+        let needed = Calls::needed(connections, due);
+        if *calls != needed {
+            self.wrong.push(format!("{run}: calls {calls}, needed {needed}"));
+        }
+        let none: [&str; 0] = [];
+        let expected = json!({
+            "schema": 1, "connections": connections, "fresh": connections - due, "refreshed": due, "awaiting_consent": 0,
+            "consent_required": none, "misconfigured": none, "throttled": none, "failed": none, "deferred": none, "recovered": none,
+        });
+        for (field, expected) in expected.as_object().expect("the fields just named") {
+            if report[field] != *expected {
+                self.wrong.push(format!("{run}: the report's {field} is {}, not {expected}", report[field]));
+            }
+        }
+    }
+}
+
+/// The middle one of an odd number.
+fn median(starts: &[ColdStart], figure: fn(&ColdStart) -> f64) -> f64 {
+    let mut figures: Vec<_> = starts.iter().map(figure).collect();
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// In MB.
+fn file_size(file: &Path) -> f64 {
+    let bytes = metadata(file).expect("a binary").len();
+    f64::from(u32::try_from(bytes).expect("a binary of less than 4 GB")) / 1e6
+}
+
+/// In MB.
+fn zip_size(file: &Path) -> f64 {
+    let zip = Command::new("python3").args(["-c", ZIP]).arg(file).output().expect("python3");
+    let bytes = String::from_utf8_lossy(&zip.stdout).trim().parse::<f64>();
+    bytes.unwrap_or_else(|_| panic!("no zip: {}", String::from_utf8_lossy(&zip.stderr))) / 1e6
+}
+
+fn machine() -> String {
+    let cpus = read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown", |(_, name)| name);
+    let cores = available_parallelism().map_or(1, usize::from);
+    format!("Measured on {cores} cores, {model}, {}.", std::env::consts::ARCH)
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+fn ms(milliseconds: f64) -> String {
+    if milliseconds < 100.0 { format!("{milliseconds:.1} ms") } else { format!("{milliseconds:.0} ms") }
+}
+
+fn mb(megabytes: f64) -> String {
+    format!("{megabytes:.1} MB")
+}

@@ -1,0 +1,71 @@
+//! Secrets Manager and Parameter Store behind the ports: the only place that names an AWS SDK type.
+//!
+//! Clients are made once for the process and share one HTTP client. What AWS says in an error is passed on only where it is known
+//! to quote no values.
+
+mod grants;
+mod leases;
+mod pace;
+
+use std::time::Duration;
+
+use aws_config::ConfigLoader;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_ssm::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use jiff::Timestamp;
+
+pub use grants::SecretsManager;
+pub use leases::{ParameterStore, Publishing, Tier};
+
+use crate::connection::Prefix;
+use crate::ports::StoreError;
+
+/// How long AWS may take to accept a connection, and then to send each part of an answer.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Tries of one call. Parameter Store holds puts to a few a second at its default setting, so a throttled put needs patience.
+const ATTEMPTS: u32 = 6;
+/// The mean of the first wait between tries is half of this; it doubles from try to try.
+const FIRST_BACKOFF: Duration = Duration::from_millis(200);
+
+/// Connects both stores.
+pub async fn connect<Now: Fn() -> Timestamp>(
+    loader: ConfigLoader,
+    prefix: &Prefix,
+    publishing: Publishing,
+    now: Now,
+) -> (SecretsManager, ParameterStore<Now>) {
+    let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https();
+    let timeouts = TimeoutConfig::builder().connect_timeout(CALL_TIMEOUT).read_timeout(CALL_TIMEOUT).build();
+    let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(FIRST_BACKOFF);
+    let shared = loader.http_client(http.clone()).timeout_config(timeouts).retry_config(retries).load().await;
+    let grants = SecretsManager::new(aws_sdk_secretsmanager::Client::new(&shared), prefix);
+    let leases = ParameterStore::new(&shared, http, prefix.clone(), publishing, now);
+    (grants, leases)
+}
+
+/// An SDK error as ours.
+fn failed<E>(action: &'static str, error: &SdkError<E>) -> StoreError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let service = error.as_service_error();
+    if let Some(code) = service.and_then(ProvideErrorMetadata::code) {
+        // Only this one is known to name nothing but caller, action and resource.
+        let detail = match code {
+            "AccessDeniedException" => service.and_then(ProvideErrorMetadata::message).unwrap_or_default(),
+            _ => "",
+        };
+        return StoreError { action, code: code.to_owned(), detail: detail.to_owned() };
+    }
+    let chain = DisplayErrorContext(error).to_string();
+    let (code, detail) = match error {
+        SdkError::ResponseError(_) | SdkError::ServiceError(_) => ("an answer that is none of AWS's", ""),
+        _ if chain.contains("credentials") => ("no credentials", ""),
+        SdkError::ConstructionFailure(_) if chain.contains("region") => ("no Region", "set AWS_REGION"),
+        _ => ("no answer", ""),
+    };
+    StoreError { action, code: code.to_owned(), detail: detail.to_owned() }
+}

@@ -1,0 +1,97 @@
+//! [`Grants`] over Secrets Manager: two read-only calls, `BatchGetSecretValue` by prefix and by name.
+
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::operation::batch_get_secret_value::BatchGetSecretValueOutput;
+use aws_sdk_secretsmanager::types::{ApiErrorType, Filter, FilterNameStringType, SecretValueEntry};
+
+use super::failed;
+use crate::connection::{Flaw, Prefix, SecretVersion, StoredSecret};
+use crate::ports::{Grants, StoreError};
+use crate::secret::Text;
+
+/// The most secrets in one call.
+const BATCH: usize = 20;
+const ACTION: &str = "secretsmanager:BatchGetSecretValue";
+
+/// Secrets Manager, to read.
+pub struct SecretsManager {
+    client: Client,
+    paths: [String; 2],
+}
+
+impl SecretsManager {
+    pub(super) fn new(client: Client, prefix: &Prefix) -> Self {
+        Self { client, paths: [prefix.grant(""), prefix.client("")] }
+    }
+}
+
+impl Grants for SecretsManager {
+    async fn list(&self) -> Result<Vec<StoredSecret>, StoreError> {
+        let names = Filter::builder().key(FilterNameStringType::Name).set_values(Some(self.paths.to_vec())).build();
+        let mut secrets = Vec::new();
+        let mut token = None;
+        loop {
+            let call = self.client.batch_get_secret_value().filters(names.clone()).set_next_token(token);
+            let page = call.send().await.map_err(|error| failed(ACTION, &error))?;
+            token = page.next_token.clone();
+            secrets.extend(stored(page));
+            // A page may be empty and still not be the last.
+            if token.is_none() {
+                return Ok(secrets);
+            }
+        }
+    }
+
+    async fn read(&self, names: &[String]) -> Result<Vec<StoredSecret>, StoreError> {
+        let mut secrets = Vec::new();
+        for names in names.chunks(BATCH) {
+            let call = self.client.batch_get_secret_value().set_secret_id_list(Some(names.to_vec()));
+            secrets.extend(stored(call.send().await.map_err(|error| failed(ACTION, &error))?));
+        }
+        Ok(secrets)
+    }
+}
+
+fn stored(page: BatchGetSecretValueOutput) -> impl Iterator<Item = StoredSecret> {
+    let values = page.secret_values.unwrap_or_default().into_iter().map(value);
+    values.chain(page.errors.unwrap_or_default().into_iter().map(error))
+}
+
+fn value(entry: SecretValueEntry) -> StoredSecret {
+    let content = match entry.secret_string {
+        Some(text) => Ok(SecretVersion { id: entry.version_id.unwrap_or_default(), text: Text::new(text) }),
+        None => Err(Flaw::Binary),
+    };
+    StoredSecret { name: entry.name.unwrap_or_default(), content }
+}
+
+fn error(error: ApiErrorType) -> StoredSecret {
+    let message = || error.message.as_ref().map(|message| format!(" ({message})")).unwrap_or_default();
+    let flaw = match error.error_code.as_deref().unwrap_or("an error without a code") {
+        "ResourceNotFoundException" => Flaw::NotFound,
+        "AccessDeniedException" => Flaw::Denied(message()),
+        code @ ("DecryptionFailure" | "KMSAccessDeniedException") => Flaw::Key(code.to_owned()),
+        "InvalidRequestException" => Flaw::Deleted,
+        code => Flaw::Aws(code.to_owned()),
+    };
+    StoredSecret { name: name_of(&error.secret_id.unwrap_or_default()), content: Err(flaw) }
+}
+
+/// The name in an ARN, which ends in a dash and six characters of AWS's own; anything else is a name already.
+fn name_of(id: &str) -> String {
+    let Some(("arn", arn)) = id.split_once(':') else { return id.to_owned() };
+    let name = arn.rsplit(':').next().unwrap_or_default();
+    name.rsplit_once('-').filter(|(_, tail)| tail.len() == 6).map_or(name, |(name, _)| name).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_secret_whether_aws_gives_its_name_or_its_arn() {
+        let arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:token-keeper/connections/crm-prod-AbCd12";
+        assert_eq!(name_of(arn), "token-keeper/connections/crm-prod");
+        assert_eq!(name_of("token-keeper/connections/crm-prod"), "token-keeper/connections/crm-prod");
+    }
+}

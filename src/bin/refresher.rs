@@ -1,0 +1,43 @@
+//! The refresher function: wiring only.
+
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+use lambda_runtime::{LambdaEvent, service_fn};
+use serde_json::Value;
+use token_keeper::config::Config;
+use token_keeper::lambda::refresher::handle;
+use token_keeper::refresh::Refresher;
+use token_keeper::report::Report;
+use token_keeper::{aws, telemetry, zoho};
+use tokio::time::Instant;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    telemetry::start(std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().as_deref());
+    let Config { settings, publishing } = match Config::read(std::env::vars()) {
+        Ok(config) => config,
+        Err(problems) => {
+            tracing::error!("{problems}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let loader = aws_config::defaults(aws_config::BehaviorVersion::latest());
+    let (grants, leases) = aws::connect(loader, &settings.prefix, publishing, Timestamp::now).await;
+    let issuer = zoho::Zoho::new(zoho::TIMEOUT, Timestamp::now);
+    let refresher = Refresher { settings, grants, issuer, leases, now: Timestamp::now };
+    let function = service_fn(async |event: LambdaEvent<Value>| {
+        // A deadline in the past is none: cargo-lambda's local runtime sends the time-out's length instead of its end.
+        let left = event.context.deadline().duration_since(SystemTime::now()).ok();
+        let tell = |report: &Report| telemetry::tell(report, Timestamp::now());
+        handle(&event.payload, &refresher, left.map(|left| Instant::now() + left), tell).await
+    });
+    match lambda_runtime::run(function).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the Lambda runtime ended");
+            ExitCode::FAILURE
+        }
+    }
+}

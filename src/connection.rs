@@ -1,0 +1,144 @@
+//! Names, data centres, and grants and clients as parsed from their secrets.
+//!
+//! Everything here is pure. Text from a secret never reaches an error: errors name secrets and fields only.
+
+mod data_center;
+mod name;
+mod parse;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(crate) use data_center::base_url;
+pub use data_center::{DataCenter, DataCenters};
+pub use name::{ClientName, ConnectionName, NameError, Prefix};
+pub use parse::{Flaw, GrantSecret};
+
+use crate::secret::{ClientSecret, RefreshToken, Text};
+
+/// A secret as the store has it: its full name and its text, or what stands in the way of the text.
+#[derive(Clone, Debug)]
+pub struct StoredSecret {
+    /// `{prefix}/connections/{connection}` or `{prefix}/clients/{client}`.
+    pub name: String,
+    /// The newest version, or the flaw that hides it.
+    pub content: Result<SecretVersion, Flaw>,
+}
+
+/// The current version of a secret.
+#[derive(Clone, Debug)]
+pub struct SecretVersion {
+    /// Its `VersionId`.
+    pub id: String,
+    /// Its text.
+    pub text: Text,
+}
+
+/// What a connection holds: enough to mint access tokens for it.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// The operator's name for the authorised account.
+    pub connection: ConnectionName,
+    /// The `VersionId` of the secret that this was read from.
+    pub version: String,
+    /// The client that the user agreed to.
+    pub client: Client,
+    /// Where the account lives.
+    pub data_center: DataCenter,
+    /// Scopes recorded when consent was given; may be empty in a hand-made secret.
+    pub scopes: Vec<String>,
+    /// `None` until somebody has given consent.
+    pub refresh_token: Option<RefreshToken>,
+    /// Base URL of the account's APIs as recorded with the consent.
+    pub api_domain: Option<String>,
+}
+
+/// A registered application with the one secret that is right for the grant's data centre.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// `client_id` (RFC 6749 §2.2).
+    pub id: String,
+    /// `client_secret`.
+    pub secret: ClientSecret,
+}
+
+/// A registered application as stored: one client id, and perhaps one secret per data centre.
+#[derive(Clone, Debug)]
+pub struct ClientSecrets {
+    /// `client_id`, the same in every data centre.
+    pub id: String,
+    /// The secret where no data centre's own is given.
+    pub common: Option<ClientSecret>,
+    /// Secrets by data centre; these win.
+    pub by_data_center: BTreeMap<String, ClientSecret>,
+}
+
+impl ClientSecrets {
+    /// The client as the accounts server of `data_center` knows it, or `None` if there is no secret for it.
+    pub fn for_data_center(&self, data_center: &str) -> Option<Client> {
+        let secret = self.by_data_center.get(data_center).or(self.common.as_ref())?;
+        Some(Client { id: self.id.clone(), secret: secret.clone() })
+    }
+}
+
+/// Connections by name, each with its grant or why there is none. A name that breaks the rules stands as it was found.
+pub type Grants = BTreeMap<String, Result<Grant, Broken>>;
+
+/// Reads every connection among `secrets` and joins it with its client.
+pub fn read_grants(secrets: &[StoredSecret], prefix: &Prefix, table: &DataCenters) -> Grants {
+    let mut clients = BTreeMap::new();
+    for (name, secret) in under(secrets, &prefix.client("")) {
+        // A client whose name breaks the rules cannot be referred to, so nothing is lost by passing over it.
+        if let Ok(name) = name.parse::<ClientName>() {
+            let client = secret.content.as_ref().map_err(Clone::clone);
+            let client = client.and_then(|version| ClientSecrets::parse(version.text.expose()));
+            clients.insert(name, client.map_err(|flaw| Broken::secret(&secret.name, flaw)));
+        }
+    }
+    under(secrets, &prefix.grant(""))
+        .map(|(name, secret)| {
+            let grant = parse_grant(name, secret, table)
+                .map_err(|flaw| Broken::secret(&secret.name, flaw))
+                .and_then(|grant| grant.resolve(&clients, |client| prefix.client(client.as_str())));
+            (name.to_owned(), grant)
+        })
+        .collect()
+}
+
+/// The names of the clients that the connections among `secrets` refer to.
+pub fn clients_of(secrets: &[StoredSecret], prefix: &Prefix, table: &DataCenters) -> BTreeSet<ClientName> {
+    under(secrets, &prefix.grant(""))
+        .filter_map(|(name, secret)| parse_grant(name, secret, table).ok()?.client().cloned())
+        .collect()
+}
+
+fn under<'s>(secrets: &'s [StoredSecret], path: &'s str) -> impl Iterator<Item = (&'s str, &'s StoredSecret)> {
+    secrets.iter().filter_map(move |secret| Some((secret.name.strip_prefix(path)?, secret)))
+}
+
+fn parse_grant(name: &str, secret: &StoredSecret, table: &DataCenters) -> Result<GrantSecret, Flaw> {
+    let connection = name.parse().map_err(Flaw::Name)?;
+    let version = secret.content.as_ref().map_err(Clone::clone)?;
+    GrantSecret::parse(connection, &version.id, version.text.expose(), table)
+}
+
+/// Why a connection cannot be worked on before anything was asked of Zoho: which secret or parameter, and what about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{subject}: {flaw}")]
+pub struct Broken {
+    /// `secret {name}` or `parameter {name}`.
+    pub subject: String,
+    /// What is wrong with it.
+    pub flaw: Flaw,
+}
+
+impl Broken {
+    /// Trouble with a secret.
+    pub fn secret(name: &str, flaw: Flaw) -> Self {
+        Self { subject: format!("secret {name}"), flaw }
+    }
+
+    /// Trouble with a parameter.
+    pub fn parameter(name: &str, flaw: Flaw) -> Self {
+        Self { subject: format!("parameter {name}"), flaw }
+    }
+}

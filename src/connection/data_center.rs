@@ -1,0 +1,162 @@
+//! The data-centre table: the only hosts that a code, a secret or a token is ever sent to.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use url::{Host, Url};
+
+/// One of Zoho's data centres.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataCenter {
+    /// What Zoho calls it in a redirect's `location`: `eu`.
+    pub name: String,
+    /// Where consent and tokens live, without a trailing slash: `https://accounts.zoho.eu`.
+    pub accounts_server: String,
+    /// Where most APIs live, for answers that do not say it themselves. Unknown for entries that an operator added.
+    pub api_domain: Option<String>,
+}
+
+/// Name, accounts server and usual API domain as Zoho documents them (accounts protocol, "multi-DC").
+const BUILT_IN: [(&str, &str, &str); 11] = [
+    ("us", "https://accounts.zoho.com", "https://www.zohoapis.com"),
+    ("eu", "https://accounts.zoho.eu", "https://www.zohoapis.eu"),
+    ("in", "https://accounts.zoho.in", "https://www.zohoapis.in"),
+    ("au", "https://accounts.zoho.com.au", "https://www.zohoapis.com.au"),
+    ("jp", "https://accounts.zoho.jp", "https://www.zohoapis.jp"),
+    ("ca", "https://accounts.zohocloud.ca", "https://www.zohoapis.ca"),
+    ("sa", "https://accounts.zoho.sa", "https://www.zohoapis.sa"),
+    ("uk", "https://accounts.zoho.uk", "https://www.zohoapis.uk"),
+    ("ae", "https://accounts.zoho.ae", "https://www.zohoapis.ae"),
+    ("sg", "https://accounts.zoho.sg", "https://www.zohoapis.sg"),
+    ("cn", "https://accounts.zoho.com.cn", "https://www.zohoapis.com.cn"),
+];
+
+/// The table: Zoho's own data centres and what the operator added.
+#[derive(Clone, Debug)]
+pub struct DataCenters(BTreeMap<String, DataCenter>);
+
+impl Default for DataCenters {
+    fn default() -> Self {
+        Self(
+            BUILT_IN
+                .into_iter()
+                .map(|(name, accounts_server, api_domain)| {
+                    let data_center = DataCenter {
+                        name: name.to_owned(),
+                        accounts_server: accounts_server.to_owned(),
+                        api_domain: Some(api_domain.to_owned()),
+                    };
+                    (name.to_owned(), data_center)
+                })
+                .collect(),
+        )
+    }
+}
+
+impl DataCenters {
+    /// Adds or replaces entries from `name=https://accounts.example` items, comma-separated.
+    ///
+    /// # Errors
+    /// One sentence for each wrong item; then the table is not to be used.
+    pub fn extend(&mut self, setting: &str) -> Result<(), Vec<String>> {
+        let mut problems = Vec::new();
+        for entry in setting.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+            match parse_entry(entry) {
+                Ok(data_center) => {
+                    self.0.insert(data_center.name.clone(), data_center);
+                }
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    /// The data centre of this name.
+    pub fn get(&self, name: &str) -> Option<&DataCenter> {
+        self.0.get(name)
+    }
+
+    /// Every name, comma-separated, for a message.
+    pub fn names(&self) -> String {
+        self.0.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn parse_entry(entry: &str) -> Result<DataCenter, String> {
+    let (name, server) =
+        entry.split_once('=').ok_or_else(|| format!("{entry:?} is not name=https://accounts.example"))?;
+    if name.is_empty() || !name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
+        return Err(format!("{name:?} is no name for a data centre: use a-z, 0-9 and '-'"));
+    }
+    let accounts_server = base_url(server).ok_or_else(|| {
+        format!("{server:?} is no accounts server: use https://host (http only for a loopback address)")
+    })?;
+    let api_domain =
+        BUILT_IN.iter().find(|(known, ..)| *known == name).map(|(.., api_domain)| (*api_domain).to_owned());
+    Ok(DataCenter { name: name.to_owned(), accounts_server, api_domain })
+}
+
+/// `https://host[:port]` in its one spelling: lower case, no trailing slash. `None` for anything that has more or less to it
+/// (user info, path, query, fragment), and for `http` beyond the loopback addresses.
+pub(crate) fn base_url(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok()?;
+    let loopback = match url.host()? {
+        Host::Domain(domain) => domain == "localhost",
+        Host::Ipv4(address) => IpAddr::V4(address).is_loopback(),
+        Host::Ipv6(address) => IpAddr::V6(address).is_loopback(),
+    };
+    let secure = url.scheme() == "https" || (url.scheme() == "http" && loopback);
+    // The parser accepts `https:host` and `https:\\host`, and strips white space; the text itself must be a plain base URL.
+    let plain = text.trim_end_matches('/').len() + 1 >= text.len()
+        && text
+            .get(..url.scheme().len() + 3)
+            .is_some_and(|start| start.eq_ignore_ascii_case(&format!("{}://", url.scheme())))
+        && text.chars().all(|c| c.is_ascii_graphic() && !"\\@?#".contains(c));
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    (secure && plain && bare).then(|| url.as_str().trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_table_has_every_documented_data_center() {
+        let table = DataCenters::default();
+        assert_eq!(table.names(), "ae, au, ca, cn, eu, in, jp, sa, sg, uk, us");
+        assert_eq!(table.get("ca").map(|ca| ca.accounts_server.as_str()), Some("https://accounts.zohocloud.ca"));
+        for (_, accounts_server, api_domain) in BUILT_IN {
+            assert_eq!(base_url(accounts_server).as_deref(), Some(accounts_server));
+            assert_eq!(base_url(api_domain).as_deref(), Some(api_domain));
+        }
+    }
+
+    #[test]
+    fn a_setting_adds_and_replaces_entries() {
+        let mut table = DataCenters::default();
+        table.extend("eu=http://127.0.0.1:8000, portal=https://Accounts.Example/").expect("a right setting");
+        assert_eq!(table.get("eu").expect("eu").accounts_server, "http://127.0.0.1:8000");
+        assert_eq!(table.get("eu").expect("eu").api_domain.as_deref(), Some("https://www.zohoapis.eu"));
+        assert_eq!(table.get("portal").expect("portal").accounts_server, "https://accounts.example");
+        assert_eq!(table.get("portal").expect("portal").api_domain, None);
+    }
+
+    #[test]
+    fn a_wrong_setting_names_every_wrong_item() {
+        let check = |setting: &str, wrong: usize| {
+            let problems = DataCenters::default().extend(setting).expect_err(setting);
+            assert_eq!(problems.len(), wrong, "{problems:?}");
+        };
+        check("eu", 1);
+        check("EU=https://accounts.example", 1);
+        check("=https://accounts.example", 1);
+        check("a=http://accounts.example,b=ftp://x,c=https://ok.example", 2);
+        check("a=https://user@accounts.example", 1);
+        check("a=https://accounts.example/path", 1);
+        check("a=https://accounts.example?q", 1);
+        check("a=https:accounts.example", 1);
+        check("a=https://accounts.example//", 1);
+        check("a=http://localhost.evil.example", 1);
+        check("a=", 1);
+    }
+}

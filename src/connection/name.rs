@@ -1,0 +1,154 @@
+//! Names that operators give to connections and clients. They become parts of secret and parameter names.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The longest name, in characters.
+const MAX_LENGTH: usize = 64;
+
+/// Each way in which a name can be wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Nothing at all.
+    #[error("a name cannot be empty")]
+    Empty,
+    /// More than 64 characters.
+    #[error("a name has at most {MAX_LENGTH} characters, this one has {0}")]
+    TooLong(usize),
+    /// A first character that is no letter or digit.
+    #[error("a name starts with a letter a-z or a digit, not with {0:?}")]
+    Start(char),
+    /// A character outside the allowed set.
+    #[error("a name is made of a-z, 0-9, '-', '_' and '.', not of {0:?}")]
+    Character(char),
+}
+
+fn check(name: &str) -> Result<(), NameError> {
+    let first = name.chars().next().ok_or(NameError::Empty)?;
+    let length = name.chars().count();
+    if length > MAX_LENGTH {
+        return Err(NameError::TooLong(length));
+    }
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if let Some(wrong) = name.chars().find(|&c| !plain(c) && !"-_.".contains(c)) {
+        return Err(NameError::Character(wrong));
+    }
+    if plain(first) { Ok(()) } else { Err(NameError::Start(first)) }
+}
+
+macro_rules! names {
+    ($($(#[$doc:meta])+ $name:ident;)+) => {$(
+        $(#[$doc])+
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The name itself.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NameError;
+
+            fn from_str(name: &str) -> Result<Self, NameError> {
+                check(name).map(|()| Self(name.to_owned()))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )+};
+}
+
+names! {
+    /// Names a connection: one authorised Zoho account or organisation.
+    ConnectionName;
+    /// Names a client: an application registered in Zoho's API console.
+    ClientName;
+}
+
+/// The first part of every secret and parameter name: what keeps several installations in one account apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prefix(String);
+
+impl Prefix {
+    /// The secret of a connection's grant.
+    pub fn grant(&self, connection: &str) -> String {
+        format!("{}/connections/{connection}", self.0)
+    }
+
+    /// The secret of a client.
+    pub fn client(&self, client: &str) -> String {
+        format!("{}/clients/{client}", self.0)
+    }
+
+    /// The parameter of a connection's lease.
+    pub fn lease(&self, connection: &str) -> String {
+        format!("/{}/tokens/{connection}", self.0)
+    }
+
+    /// The parameter of a connection's bare access token.
+    pub fn plain_token(&self, connection: &str) -> String {
+        format!("/{}/access-tokens/{connection}", self.0)
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = String;
+
+    /// Takes what both stores allow: Parameter Store reserves names that start with `aws` and `ssm`.
+    fn from_str(prefix: &str) -> Result<Self, String> {
+        let parts_are_plain = prefix
+            .split('/')
+            .all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)));
+        let reserved = ["aws", "ssm"].iter().any(|word| prefix.to_ascii_lowercase().starts_with(word));
+        if parts_are_plain && !reserved && prefix.len() <= MAX_LENGTH {
+            Ok(Self(prefix.to_owned()))
+        } else {
+            Err(format!(
+                "{prefix:?} is no prefix: use at most {MAX_LENGTH} letters, digits, '-', '_', '.', in parts separated by single \
+                 '/', not starting with aws or ssm"
+            ))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_suits_both_stores_or_is_refused() {
+        for right in ["token-keeper", "team/token-keeper", "T.1_x"] {
+            assert!(right.parse::<Prefix>().is_ok(), "{right}");
+        }
+        for wrong in ["", "/a", "a/", "a//b", "a b", "aws-tokens", "SSM/x", "a*", &"x".repeat(65)] {
+            assert!(wrong.parse::<Prefix>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_taken_or_refused_with_the_reason() {
+        let check = |name: &str, expected: Result<(), NameError>| {
+            assert_eq!(name.parse::<ConnectionName>().map(|_| ()), expected, "{name:?}");
+        };
+        check("crm-prod", Ok(()));
+        check("0", Ok(()));
+        check("a.b_c-9", Ok(()));
+        check(&"a".repeat(64), Ok(()));
+        check("", Err(NameError::Empty));
+        check(&"a".repeat(65), Err(NameError::TooLong(65)));
+        check("CRM", Err(NameError::Character('C')));
+        check("a/b", Err(NameError::Character('/')));
+        check("a b", Err(NameError::Character(' ')));
+        check("caf\u{e9}", Err(NameError::Character('\u{e9}')));
+        check("a\n", Err(NameError::Character('\n')));
+        check("-a", Err(NameError::Start('-')));
+        check(".", Err(NameError::Start('.')));
+    }
+}

@@ -1,0 +1,152 @@
+//! What to do about a connection, from its grant, its lease and the time: nothing else, and nothing done.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::connection::{Broken, Grant};
+use crate::lease::{Lease, Status, Trouble};
+
+/// What to do about a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The lease has more than the margin left.
+    Fresh {
+        /// Its end.
+        until: Timestamp,
+    },
+    /// A token is to be minted.
+    Due,
+    /// Nobody has consented yet.
+    AwaitingConsent,
+    /// The grant is dead. Nothing is sent until there is a new one.
+    ConsentRequired(Trouble),
+    /// Zoho refused client, secret or data centre less than an hour ago.
+    Misconfigured(Trouble),
+    /// Zoho asked for a pause.
+    CoolingDown {
+        /// Its end.
+        until: Timestamp,
+    },
+    /// The secret cannot be read as a grant, or the parameter not as a lease.
+    Broken(Broken),
+}
+
+/// What the operator and the caller want.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// A lease with no more than this left is due.
+    pub margin: SignedDuration,
+    /// Mint for the fresh, the misconfigured and the dead as well. A pause that Zoho asked for stands.
+    pub force: bool,
+}
+
+/// Decides. A lease that came from another version of the grant says nothing about this one: that is how everything resumes
+/// by itself once a new grant is there.
+pub fn decide(
+    grant: &Result<Grant, Broken>,
+    lease: &Result<Option<Lease>, Broken>,
+    now: Timestamp,
+    policy: Policy,
+) -> Decision {
+    let (grant, lease) = match (grant, lease) {
+        (Err(broken), _) | (_, Err(broken)) => return Decision::Broken(broken.clone()),
+        (Ok(grant), Ok(lease)) => (grant, lease),
+    };
+    if grant.refresh_token.is_none() {
+        return Decision::AwaitingConsent;
+    }
+    let Some(lease) = lease.as_ref().filter(|lease| lease.grant_version == grant.version) else {
+        return Decision::Due;
+    };
+    match &lease.status {
+        Status::Throttled(Trouble { retry_after: Some(until), .. }) if now < *until => {
+            Decision::CoolingDown { until: *until }
+        }
+        _ if policy.force => Decision::Due,
+        Status::ConsentRequired(trouble) => Decision::ConsentRequired(trouble.clone()),
+        Status::Misconfigured(trouble) if trouble.retry_after.is_some_and(|until| now < until) => {
+            Decision::Misconfigured(trouble.clone())
+        }
+        Status::Active if lease.expires_at().duration_since(now) > policy.margin => {
+            Decision::Fresh { until: lease.expires_at() }
+        }
+        Status::Active | Status::Misconfigured(_) | Status::Throttled(_) => Decision::Due,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::{DataCenters, Flaw, GrantSecret};
+    use crate::lease::Token;
+    use crate::secret::AccessToken;
+
+    /// Seconds after an arbitrary beginning.
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).expect("a time")
+    }
+
+    fn grant(version: &str, refresh_token: &str) -> Result<Grant, Broken> {
+        let text = format!(r#"{{"client_id":"c","client_secret":"s","data_center":"eu"{refresh_token}}}"#);
+        let connection = "crm".parse().expect("a name");
+        let secret = GrantSecret::parse(connection, version, &text, &DataCenters::default()).expect("a grant");
+        Ok(secret.resolve(&[].into(), |_| String::new()).expect("a grant"))
+    }
+
+    /// A lease of version v1 with the token minted at 0, living to 3600.
+    fn lease(status: Status) -> Result<Option<Lease>, Broken> {
+        let grant = grant("v1", "").expect("a grant");
+        let token = Token { access_token: AccessToken::new("a"), issued_at: at(0), expires_at: at(3600) };
+        Ok(Some(Lease { token: Some(token), ..Lease::of(&grant, status, None) }))
+    }
+
+    fn trouble(retry_after: Option<i64>) -> Trouble {
+        Trouble { error: "code".to_owned(), since: at(0), retry_after: retry_after.map(at) }
+    }
+
+    const TOKEN: &str = r#","refresh_token":"r""#;
+
+    #[test]
+    fn the_table_of_decisions() {
+        let check =
+            |grant: Result<Grant, Broken>, lease: Result<Option<Lease>, Broken>, now: i64, expected: [Decision; 2]| {
+                for (force, expected) in [false, true].into_iter().zip(expected) {
+                    let policy = Policy { margin: SignedDuration::from_secs(2100), force };
+                    assert_eq!(decide(&grant, &lease, at(now), policy), expected, "{lease:?} at {now}, force {force}");
+                }
+            };
+        let both = |decision: Decision| [decision.clone(), decision];
+        let fresh = Decision::Fresh { until: at(3600) };
+        let flaw = Broken::secret("s", Flaw::Binary);
+        let foreign = Broken::parameter("p", Flaw::NewerSchema(2));
+
+        check(grant("v1", TOKEN), Ok(None), 0, both(Decision::Due));
+        check(grant("v1", TOKEN), lease(Status::Active), 0, [fresh.clone(), Decision::Due]);
+        check(grant("v1", TOKEN), lease(Status::Active), 1499, [fresh, Decision::Due]);
+        check(grant("v1", TOKEN), lease(Status::Active), 1500, both(Decision::Due));
+        check(grant("v1", TOKEN), lease(Status::Active), 9999, both(Decision::Due));
+        check(grant("v2", TOKEN), lease(Status::Active), 0, both(Decision::Due));
+        check(grant("v1", ""), lease(Status::Active), 9999, both(Decision::AwaitingConsent));
+
+        let dead = Status::ConsentRequired(trouble(None));
+        check(grant("v1", TOKEN), lease(dead.clone()), 9999, [Decision::ConsentRequired(trouble(None)), Decision::Due]);
+        check(grant("v2", TOKEN), lease(dead), 0, both(Decision::Due));
+
+        let ours = Status::Misconfigured(trouble(Some(3600)));
+        check(
+            grant("v1", TOKEN),
+            lease(ours.clone()),
+            3599,
+            [Decision::Misconfigured(trouble(Some(3600))), Decision::Due],
+        );
+        check(grant("v1", TOKEN), lease(ours.clone()), 3600, both(Decision::Due));
+        check(grant("v2", TOKEN), lease(ours), 0, both(Decision::Due));
+
+        let throttled = Status::Throttled(trouble(Some(660)));
+        check(grant("v1", TOKEN), lease(throttled.clone()), 659, both(Decision::CoolingDown { until: at(660) }));
+        check(grant("v1", TOKEN), lease(throttled.clone()), 660, both(Decision::Due));
+        check(grant("v2", TOKEN), lease(throttled), 0, both(Decision::Due));
+
+        check(Err(flaw.clone()), lease(Status::Active), 0, both(Decision::Broken(flaw)));
+        check(grant("v1", TOKEN), Err(foreign.clone()), 0, both(Decision::Broken(foreign)));
+    }
+}

@@ -1,0 +1,3 @@
+//! Events in, use case, answer out: one module for each function.
+
+pub mod refresher;

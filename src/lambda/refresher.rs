@@ -1,0 +1,159 @@
+//! The refresher function: what it can be sent, and what it answers.
+
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use crate::connection::ConnectionName;
+use crate::ports::{Grants, Issuer, Leases};
+use crate::refresh::{Refresher, Request, RunError};
+use crate::report::Report;
+
+/// An event, understood.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// One request, answered with its report.
+    Single(Request),
+    /// A batch from a queue: each message with what it asks for.
+    Batch(Vec<(String, Result<Request, EventError>)>),
+}
+
+/// Why an event is not understood: the field, and what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct EventError {
+    field: String,
+    problem: String,
+}
+
+/// Why the function failed.
+#[derive(Debug, thiserror::Error)]
+pub enum HandlerError {
+    /// The event is none that this function takes. Nothing was done.
+    #[error("nothing was done, the event is not understood: {0}")]
+    Event(#[from] EventError),
+    /// The run could do nothing.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+impl From<HandlerError> for lambda_runtime::Diagnostic {
+    fn from(error: HandlerError) -> Self {
+        let error_type = match &error {
+            HandlerError::Event(_) => "InvalidEvent",
+            HandlerError::Run(error) => error.error_type(),
+        };
+        Self { error_type: error_type.to_owned(), error_message: error.to_string() }
+    }
+}
+
+/// Handles one event; `end` is when the function's time is up. Each report is handed to `tell` (logs and metrics) as well.
+///
+/// # Errors
+/// If the event is not understood, or a single request's run could do nothing. A batch answers with the messages that are to come
+/// again (`batchItemFailures`): those not understood, those whose run could do nothing, and those with connections left undone.
+pub async fn handle<G: Grants, I: Issuer, L: Leases, Now: Fn() -> jiff::Timestamp>(
+    event: &Value,
+    refresher: &Refresher<G, I, L, Now>,
+    end: Option<Instant>,
+    tell: impl Fn(&Report),
+) -> Result<Value, HandlerError> {
+    let run = async |request: &Request| {
+        // Boxed, because a future this deep in the layers of a caller is more than the compiler follows by default.
+        let report = Box::pin(refresher.run(request, end)).await?;
+        tell(&report);
+        Ok::<_, RunError>(report)
+    };
+    match parse(event)? {
+        Event::Single(request) => Ok(json!(run(&request).await?)),
+        Event::Batch(messages) => {
+            let mut again = Vec::new();
+            for (id, request) in messages {
+                let done = match request {
+                    Ok(request) => run(&request).await.map_err(HandlerError::from),
+                    Err(error) => Err(HandlerError::from(error)),
+                };
+                match done {
+                    Ok(report) if report.failed.is_empty() && report.deferred.is_empty() => continue,
+                    Ok(_) => {}
+                    Err(error) => tracing::error!(message_id = id, %error, "message not done"),
+                }
+                again.push(json!({"itemIdentifier": id}));
+            }
+            Ok(json!({"batchItemFailures": again}))
+        }
+    }
+}
+
+/// Understands an event.
+///
+/// # Errors
+/// The first field that is wrong.
+pub fn parse(event: &Value) -> Result<Event, EventError> {
+    let Value::Object(fields) = event else {
+        return Err(wrong("event", "is not a JSON object"));
+    };
+    if let Some(records) = fields.get("Records") {
+        let Value::Array(records) = records else {
+            return Err(wrong("Records", "is not an array"));
+        };
+        let messages = records.iter().enumerate().map(|(index, record)| message(index, record));
+        return messages.collect::<Result<_, _>>().map(Event::Batch);
+    }
+    if fields.get("detail-type").is_some_and(|kind| kind == "Scheduled Event") {
+        return match fields.get("source").and_then(Value::as_str) {
+            Some("aws.events" | "aws.scheduler") => Ok(Event::Single(Request::All)),
+            _ => Err(wrong("source", "is neither aws.events nor aws.scheduler")),
+        };
+    }
+    request(fields).map(Event::Single)
+}
+
+fn message(index: usize, record: &Value) -> Result<(String, Result<Request, EventError>), EventError> {
+    let text = |field: &str| {
+        let value = record.get(field).and_then(Value::as_str);
+        value.ok_or_else(|| wrong(&format!("Records[{index}].{field}"), "is not a string"))
+    };
+    if text("eventSource")? != "aws:sqs" {
+        return Err(wrong(&format!("Records[{index}].eventSource"), "is not aws:sqs"));
+    }
+    // What a message says is the message's own trouble: the others of the batch are worked on.
+    let request = match serde_json::from_str(text("body")?) {
+        Ok(Value::Object(fields)) => request(&fields),
+        _ => Err(wrong("body", "is not a JSON object")),
+    };
+    Ok((text("messageId")?.to_owned(), request))
+}
+
+fn request(fields: &Map<String, Value>) -> Result<Request, EventError> {
+    if let Some(unknown) = fields.keys().find(|field| !["connections", "force"].contains(&field.as_str())) {
+        let problem =
+            "is not a field of a request (`connections`, `force`), and no scheduled event or queue batch has it";
+        return Err(wrong(unknown, problem));
+    }
+    let force = match fields.get("force") {
+        None => false,
+        Some(Value::Bool(force)) => *force,
+        Some(_) => return Err(wrong("force", "is neither true nor false")),
+    };
+    let names = match fields.get("connections") {
+        None if force => return Err(wrong("force", "goes with `connections` only: name those that are to be forced")),
+        None => return Ok(Request::All),
+        Some(Value::Array(names)) if names.is_empty() => return Err(wrong("connections", "is empty")),
+        Some(Value::Array(names)) => names,
+        Some(_) => return Err(wrong("connections", "is not an array of names")),
+    };
+    let mut connections: Vec<ConnectionName> = Vec::with_capacity(names.len());
+    for (index, name) in names.iter().enumerate() {
+        let field = format!("connections[{index}]");
+        let name = name.as_str().ok_or_else(|| wrong(&field, "is not a string"))?;
+        let name = name.parse().map_err(|error| wrong(&field, &format!("{error}")))?;
+        if !connections.contains(&name) {
+            connections.push(name);
+        }
+    }
+    Ok(Request::Named { connections, force })
+}
+
+fn wrong(field: &str, problem: &str) -> EventError {
+    EventError { field: field.to_owned(), problem: problem.to_owned() }
+}

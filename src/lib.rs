@@ -1,0 +1,26 @@
+//! Token Keeper keeps Zoho OAuth access tokens fresh in AWS SSM Parameter Store.
+//!
+//! Modules in reading order:
+//!
+//! - [`secret`]: secrets as types;
+//! - [`connection`]: names, data centres, grants and clients as parsed from their secrets;
+//! - [`lease`]: the document that consumers read;
+//! - [`decision`]: what to do about a connection, from grant, lease and time alone;
+//! - [`ports`]: the three outside services as narrow traits;
+//! - [`refresh`] with [`brake`] and [`report`]: the use case;
+//! - [`zoho`] and [`aws`]: the services themselves;
+//! - [`config`], [`telemetry`], [`lambda`]: the environment, what is told, events in and answers out.
+
+pub mod aws;
+pub mod brake;
+pub mod config;
+pub mod connection;
+pub mod decision;
+pub mod lambda;
+pub mod lease;
+pub mod ports;
+pub mod refresh;
+pub mod report;
+pub mod secret;
+pub mod telemetry;
+pub mod zoho;

@@ -1,0 +1,127 @@
+//! The outside world as the use cases see it: three narrow traits, one for each service, and the ways each can fail.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+
+use crate::connection::{Broken, ConnectionName, Grant, StoredSecret};
+use crate::lease::Lease;
+use crate::secret::AccessToken;
+
+/// Grants and clients, to read. There is no way to write one here.
+#[expect(async_fn_in_trait, reason = "a function serves one event at a time, so nothing here needs to be Send")]
+pub trait Grants {
+    /// Every connection's and client's secret.
+    async fn list(&self) -> Result<Vec<StoredSecret>, StoreError>;
+    /// The secrets of these full names; one that is not there is in the answer with that flaw.
+    async fn read(&self, names: &[String]) -> Result<Vec<StoredSecret>, StoreError>;
+}
+
+/// Leases by connection. One that cannot be read stands with the reason; one that does not exist is absent.
+pub type Published = BTreeMap<String, Result<Lease, Broken>>;
+
+/// Leases, to read and to replace.
+#[expect(async_fn_in_trait, reason = "see Grants")]
+pub trait Leases {
+    /// Every lease.
+    async fn list(&self) -> Result<Published, StoreError>;
+    /// The leases of these connections.
+    async fn read(&self, connections: &[ConnectionName]) -> Result<Published, StoreError>;
+    /// Publishes a lease with a new token. The document is written last: it is the commit.
+    async fn publish(&self, connection: &ConnectionName, lease: &Lease) -> Result<(), StoreError>;
+    /// Rewrites the document for a change of status.
+    async fn mark(&self, connection: &ConnectionName, lease: &Lease) -> Result<(), StoreError>;
+}
+
+/// Zoho's token endpoint.
+#[expect(async_fn_in_trait, reason = "see Grants")]
+pub trait Issuer {
+    /// Asks for an access token (RFC 6749 §6). Sends nothing for a grant without a refresh token.
+    async fn refresh(&self, grant: &Grant) -> Result<Minted, Refusal>;
+}
+
+/// A new access token as Zoho answered.
+#[derive(Clone, Debug)]
+pub struct Minted {
+    /// The token.
+    pub access_token: AccessToken,
+    /// When it was asked for: read before the request was sent, so that the expiry is never too late.
+    pub issued_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// Base URL of the account's APIs, if the answer said so.
+    pub api_domain: Option<String>,
+    /// Scopes separated by blanks, if the answer said so.
+    pub scope: Option<String>,
+}
+
+/// Why there is no token, by what has to happen next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The refresh token is dead: somebody has to consent again.
+    ConsentRequired {
+        /// Zoho's code.
+        error: String,
+    },
+    /// The client, its secret or the data centre is wrong: the operator has to correct it.
+    Misconfigured {
+        /// Zoho's code.
+        error: String,
+    },
+    /// Too many requests: wait.
+    Throttled,
+    /// Anything else: try again later, nothing is known about the grant.
+    Passing {
+        /// What came instead of a token. Never a body.
+        error: String,
+        /// Whether one more try in the same run makes sense.
+        at_once: bool,
+    },
+}
+
+/// An AWS call that failed after the SDK's own retries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreError {
+    /// The action as an IAM policy names it: `ssm:PutParameter`.
+    pub action: &'static str,
+    /// AWS's error code, or what kept the call from being answered.
+    pub code: String,
+    /// AWS's own sentence where it is one that quotes no values; empty otherwise.
+    pub detail: String,
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} failed: {}", self.action, self.code)?;
+        if self.detail.is_empty() { Ok(()) } else { write!(f, " ({})", self.detail) }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+impl StoreError {
+    /// What to do about it, as an instruction.
+    pub fn remedy(&self) -> String {
+        let action = self.action;
+        match self.code.as_str() {
+            "AccessDeniedException" => format!("allow {action} to the role or user that ran this"),
+            "InvalidKeyId" | "KMSAccessDeniedException" => {
+                "allow the role kms:Encrypt and kms:Decrypt on the key, and check TOKEN_KEEPER_KMS_KEY_ID".to_owned()
+            }
+            "ThrottlingException" | "TooManyUpdates" => {
+                "the next run tries again; lower TOKEN_KEEPER_SSM_RATE or raise the account's throughput setting if it stays"
+                    .to_owned()
+            }
+            "ValidationException" => {
+                "check TOKEN_KEEPER_TIER: a Standard parameter holds 4,096 bytes, and an Advanced one never goes back".to_owned()
+            }
+            "HierarchyTypeMismatchException" | "ParameterTypeMismatch" => {
+                "the parameter exists as another type: remove it".to_owned()
+            }
+            "no credentials" => "set up AWS credentials, for example with `aws configure` or AWS_PROFILE".to_owned(),
+            "no answer" => "check the Region, the network and AWS_ENDPOINT_URL; the next run tries again".to_owned(),
+            _ => "the next run tries again; see the AWS health page if it stays".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Logs and metrics.
+//!
+//! Rules: a thing is logged once, where it is handled; identifiers are fields, with the unit in the field's name; never a body, never a
+//! secret, never an event. Libraries are kept at `WARN` (the Lambda runtime at `INFO`): at lower levels they log bodies.
+
+use std::io::{IsTerminal as _, Write};
+
+use jiff::Timestamp;
+use serde_json::json;
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing::{info, warn};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt};
+
+use crate::report::Report;
+
+/// The namespace of the metrics.
+const NAMESPACE: &str = "TokenKeeper";
+
+/// Starts the logs of this process: text for people on a terminal, JSON everywhere else. `level` is `AWS_LAMBDA_LOG_LEVEL`'s value.
+pub fn start(level: Option<&str>) {
+    subscriber(level, std::io::stdout().is_terminal(), std::io::stdout).init();
+}
+
+/// What [`start`] starts, with another writer.
+pub fn subscriber<W>(level: Option<&str>, terminal: bool, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    let level = level.and_then(|level| level.to_ascii_lowercase().parse().ok()).unwrap_or(LevelFilter::INFO);
+    let filter = Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_target("lambda_runtime", LevelFilter::INFO)
+        .with_target(env!("CARGO_CRATE_NAME"), level);
+    let layer = fmt::layer().with_target(false).with_writer(writer);
+    let layer = if terminal { layer.compact().boxed() } else { layer.json().flatten_event(true).boxed() };
+    tracing_subscriber::registry().with(layer.with_filter(filter))
+}
+
+/// Logs a report and, where no person reads along, writes its metrics.
+pub fn tell(report: &Report, now: Timestamp) {
+    log(report);
+    let mut out = std::io::stdout().lock();
+    if !out.is_terminal()
+        && let Err(error) = write_metrics(report, now, &mut out)
+    {
+        warn!(%error, "metrics not written");
+    }
+}
+
+/// Logs a report: a line for each connection that needs attention, then one for the run.
+pub fn log(report: &Report) {
+    for line in &report.outcomes {
+        let (connection, outcome) = (&line.connection, line.outcome);
+        match (&line.error, &line.remedy) {
+            (None, None) => tracing::debug!(connection, outcome, "connection done"),
+            (error, remedy) => warn!(connection, outcome, error, remedy, "connection needs attention"),
+        }
+    }
+    info!(
+        connections = report.connections,
+        fresh = report.fresh,
+        refreshed = report.refreshed,
+        awaiting_consent = report.awaiting_consent,
+        consent_required = report.consent_required.len(),
+        misconfigured = report.misconfigured.len(),
+        throttled = report.throttled.len(),
+        failed = report.failed.len(),
+        deferred = report.deferred.len(),
+        min_remaining_s = report.min_remaining_s,
+        duration_ms = report.duration_ms,
+        "run finished"
+    );
+}
+
+/// Writes a report's metrics as one line of CloudWatch's embedded metric format. Names of connections are no dimensions: each value of a
+/// dimension is a metric that is paid for.
+///
+/// # Errors
+/// If the line cannot be written.
+pub fn write_metrics(report: &Report, now: Timestamp, out: &mut impl Write) -> std::io::Result<()> {
+    let count = |names: &Vec<String>| names.len();
+    let metric = |name: &str, unit: &str| json!({"Name": name, "Unit": unit});
+    let mut metrics = vec![
+        metric("Connections", "Count"),
+        metric("Refreshed", "Count"),
+        metric("Failed", "Count"),
+        metric("Throttled", "Count"),
+        metric("ConsentRequired", "Count"),
+        metric("Misconfigured", "Count"),
+        metric("Deferred", "Count"),
+        metric("DurationMs", "Milliseconds"),
+    ];
+    let mut line = json!({
+        "Connections": report.connections,
+        "Refreshed": report.refreshed,
+        "Failed": count(&report.failed),
+        "Throttled": count(&report.throttled),
+        "ConsentRequired": count(&report.consent_required),
+        "Misconfigured": count(&report.misconfigured),
+        "Deferred": count(&report.deferred),
+        "DurationMs": report.duration_ms,
+    });
+    if let Some(seconds) = report.min_remaining_s {
+        metrics.push(metric("MinRemainingSeconds", "Seconds"));
+        line["MinRemainingSeconds"] = json!(seconds);
+    }
+    let directive = json!({"Namespace": NAMESPACE, "Dimensions": [[]], "Metrics": metrics});
+    line["_aws"] = json!({"Timestamp": now.as_millisecond(), "CloudWatchMetrics": [directive]});
+    writeln!(out, "{line}")
+}

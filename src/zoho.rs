@@ -1,0 +1,186 @@
+//! Zoho's token endpoint over HTTPS: the only file that knows Zoho's JSON.
+//!
+//! Zoho refuses with HTTP 200, so the body decides before the status does. No redirect is followed, every body is bounded,
+//! and no part of a body gets into an error but a code made of small letters.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use crate::connection::{Grant, base_url};
+use crate::lease::{MAX_LIFE, whole_second};
+use crate::ports::{Issuer, Minted, Refusal};
+use crate::secret::AccessToken;
+
+/// How long one request may take from first to last byte. Zoho answers in well under a second when it is healthy.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may take to stand.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// The largest body that is read, in bytes. A token answer has some 400.
+const MAX_BODY: usize = 64 * 1024;
+/// The longest access token that is believed, in bytes: more would not fit into a standard parameter.
+const MAX_TOKEN: usize = 2048;
+
+/// A client of the accounts servers.
+pub struct Zoho<Now> {
+    http: reqwest::Client,
+    now: Now,
+}
+
+impl<Now: Fn() -> Timestamp> Zoho<Now> {
+    /// A client whose requests each end after `timeout`.
+    ///
+    /// # Panics
+    /// If the platform's certificates cannot be loaded.
+    pub fn new(timeout: Duration, now: Now) -> Self {
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("token-keeper/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(timeout)
+            .build()
+            .expect("a TLS stack and certificates");
+        Self { http, now }
+    }
+
+    /// Posts a form to a token endpoint. The parameters go into the body, where no log keeps them.
+    async fn post(&self, accounts_server: &str, form: &[(&str, &str)]) -> Result<Answer, Refusal> {
+        let url = format!("{accounts_server}/oauth/v2/token");
+        let mut response = self.http.post(url).form(form).send().await.map_err(|error| unanswered(&error))?;
+        let status = response.status().as_u16();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| unanswered(&error))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > MAX_BODY {
+                return Err(Refusal::Passing { error: "the answer is too long".to_owned(), at_once: false });
+            }
+        }
+        classify(status, &body)
+    }
+}
+
+impl<Now: Fn() -> Timestamp> Issuer for Zoho<Now> {
+    async fn refresh(&self, grant: &Grant) -> Result<Minted, Refusal> {
+        let Some(refresh_token) = &grant.refresh_token else {
+            return Err(Refusal::Passing { error: "there is no refresh token yet".to_owned(), at_once: false });
+        };
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("client_id", &grant.client.id),
+            ("client_secret", grant.client.secret.expose()),
+            ("refresh_token", refresh_token.expose()),
+        ];
+        let issued_at = whole_second((self.now)());
+        let answer = self.post(&grant.data_center.accounts_server, &form).await?;
+        Ok(Minted {
+            access_token: answer.access_token,
+            issued_at,
+            expires_at: issued_at + answer.life,
+            api_domain: answer.api_domain,
+            scope: answer.scope,
+        })
+    }
+}
+
+/// A token endpoint's success.
+#[derive(Debug)]
+pub struct Answer {
+    /// The token.
+    pub access_token: AccessToken,
+    /// How long it lives from the moment of asking: never more than an hour.
+    pub life: SignedDuration,
+    /// Base URL of the account's APIs.
+    pub api_domain: Option<String>,
+    /// Scopes separated by blanks.
+    pub scope: Option<String>,
+}
+
+/// Folds status and body into a token or a refusal: the body first, whatever the status.
+///
+/// # Errors
+/// The class of everything that is not a 2xx JSON object with an `access_token` and no `error`. A refusal that would change
+/// anything (dead grant, wrong client) counts only on 2xx: on any other status it may be a proxy's or an outage's.
+pub fn classify(status: u16, body: &[u8]) -> Result<Answer, Refusal> {
+    let passing = |error: String, at_once| Err(Refusal::Passing { error, at_once });
+    let success = (200..300).contains(&status);
+    if status >= 500 {
+        return passing(format!("HTTP {status}"), true);
+    }
+    if (300..400).contains(&status) {
+        return passing(format!("HTTP {status}: a redirect, not followed"), false);
+    }
+    if status == 429 {
+        return Err(Refusal::Throttled);
+    }
+    let Ok(Value::Object(fields)) = serde_json::from_slice(body) else {
+        let what = if body.is_empty() { "an empty body" } else { "a body that is no JSON object" };
+        return passing(format!("HTTP {status} with {what}"), success);
+    };
+    let text = |field| fields.get(field).and_then(Value::as_str);
+    if fields.get("error").is_some_and(|error| !error.is_null()) {
+        return match text("error").unwrap_or_default() {
+            // Zoho's word is invalid_code; invalid_grant is RFC 6749's, which a proxy or portal may use.
+            code @ ("invalid_code" | "invalid_grant") if success => {
+                Err(Refusal::ConsentRequired { error: code.to_owned() })
+            }
+            code @ ("invalid_client" | "invalid_client_secret" | "invalid_redirect_uri") if success => {
+                Err(Refusal::Misconfigured { error: code.to_owned() })
+            }
+            // The throttle's texts are translated, so its mark is the field beside them.
+            _ if text("status") == Some("failure") => Err(Refusal::Throttled),
+            code if is_code(code) => passing(format!("{code} (HTTP {status})"), false),
+            _ => passing(format!("an error that is no known code (HTTP {status})"), false),
+        };
+    }
+    if !success {
+        return passing(format!("HTTP {status}"), false);
+    }
+    let access_token = match text("access_token") {
+        Some(token) if is_token(token) => AccessToken::new(token),
+        Some(_) => return passing("an access_token that cannot be one".to_owned(), false),
+        None => return passing(format!("HTTP {status} without an access_token"), true),
+    };
+    Ok(Answer {
+        access_token,
+        life: life(fields.get("expires_in_sec"), fields.get("expires_in")),
+        api_domain: text("api_domain").and_then(base_url),
+        scope: text("scope").filter(|scope| !scope.is_empty()).map(str::to_owned),
+    })
+}
+
+/// `expires_in_sec`, else `expires_in`, else an hour; never more than an hour. Old answers carry seconds in the first and
+/// milliseconds in the second, which the ceiling makes harmless where the first is missing.
+fn life(expires_in_sec: Option<&Value>, expires_in: Option<&Value>) -> SignedDuration {
+    let seconds = |value: &Value| match value {
+        Value::Number(number) => number.as_i64(),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    };
+    [expires_in_sec, expires_in]
+        .into_iter()
+        .flatten()
+        .filter_map(seconds)
+        .find(|&seconds| seconds > 0)
+        .map_or(MAX_LIFE, |seconds| SignedDuration::from_secs(seconds).min(MAX_LIFE))
+}
+
+/// Small letters and underscores: an error code, and nothing that could be a secret.
+fn is_code(text: &str) -> bool {
+    (1..=40).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+}
+
+/// What can stand in a header without changing it.
+fn is_token(text: &str) -> bool {
+    (1..=MAX_TOKEN).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// A request without a whole answer. A time-out is not tried again in the same run: it has cost its connection enough.
+fn unanswered(error: &reqwest::Error) -> Refusal {
+    let (error, at_once) = match () {
+        () if error.is_timeout() => ("no answer in time", false),
+        () if error.is_connect() => ("the accounts server cannot be reached", true),
+        () => ("the connection broke before the answer was whole", true),
+    };
+    Refusal::Passing { error: error.to_owned(), at_once }
+}

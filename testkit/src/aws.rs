@@ -1,0 +1,267 @@
+//! Secrets Manager and Parameter Store in memory, behind one URL, spoken to over the wire (AWS JSON 1.1).
+//!
+//! It keeps the rules that a program meets in production and emulators leave out: sizes, tiers, policies, request
+//! tokens, page limits, key refusals, throttling. It neither checks signatures nor evaluates IAM, what is written is
+//! readable at once, and expiration policies and deletion windows end nothing (AWS acts on both late). A request field
+//! that it does not know is refused, never ignored.
+
+mod answer;
+mod listing;
+mod parameters;
+mod put_parameter;
+mod scramble;
+mod secret;
+mod secret_filters;
+mod secret_reads;
+mod secrets;
+mod throttle;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use hyper::{Request, Response};
+use jiff::SignedDuration;
+use serde::Deserialize;
+
+use crate::clock::Clock;
+use crate::wire::{Call, Faults, Server, StandIn};
+use answer::{Answer, Refusal, refuse};
+use parameters::Parameters;
+use secret::Content;
+use secrets::Secrets;
+use throttle::Bucket;
+
+pub use answer::{error, server_error};
+pub use parameters::Parameter;
+
+/// A running stand-in for both services; it ends when this value is dropped.
+pub struct Aws {
+    services: Arc<Services>,
+    server: Server,
+}
+
+impl Aws {
+    /// Serves two empty stores on a free loopback port.
+    pub fn start(clock: Clock, faults: Faults) -> Self {
+        Self::start_on(0, clock, faults)
+    }
+
+    /// Serves two empty stores on this loopback port.
+    ///
+    /// # Panics
+    /// If the port is taken.
+    pub fn start_on(port: u16, clock: Clock, faults: Faults) -> Self {
+        let state = State {
+            secrets: Secrets::new(clock.clone()),
+            parameters: Parameters::new(clock.clone()),
+            clock,
+            rates: HashMap::new(),
+        };
+        let services = Arc::new(Services(Mutex::new(state)));
+        let server = Server::start_on(port, services.clone(), faults);
+        Self { services, server }
+    }
+
+    /// What `AWS_ENDPOINT_URL` has to be.
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// Creates a secret or gives it a new current version, and undoes its deletion; answers that version's id.
+    pub fn put_secret(&self, name: &str, text: &str) -> String {
+        self.state().secrets.put(name, Content::Text(text.to_owned()))
+    }
+
+    /// Like [`put_secret`](Aws::put_secret), for a binary value.
+    pub fn put_binary_secret(&self, name: &str, bytes: &[u8]) -> String {
+        self.state().secrets.put(name, Content::Binary(BASE64_STANDARD.encode(bytes)))
+    }
+
+    /// The current text; `None` if there is no such secret, it is scheduled for deletion, or it is binary.
+    pub fn secret(&self, name: &str) -> Option<String> {
+        match &self.state().secrets.current(name)?.content {
+            Content::Text(text) => Some(text.clone()),
+            Content::Binary(_) => None,
+        }
+    }
+
+    /// The current version's id; `None` if there is no such secret or it is scheduled for deletion.
+    pub fn secret_version(&self, name: &str) -> Option<String> {
+        Some(self.state().secrets.current(name)?.id.clone())
+    }
+
+    /// The secrets that are not scheduled for deletion, in order.
+    pub fn secret_names(&self) -> Vec<String> {
+        self.state().secrets.names()
+    }
+
+    /// Schedules a secret for deletion.
+    ///
+    /// # Panics
+    /// If there is no such secret.
+    pub fn delete_secret(&self, name: &str) {
+        self.state().secrets.schedule_deletion(name);
+    }
+
+    /// From now on nobody may read this secret's value (`AccessDeniedException`), whether it exists yet or not.
+    pub fn deny_secret(&self, name: &str) {
+        self.state().secrets.denied.insert(name.to_owned());
+    }
+
+    /// From now on KMS refuses to decrypt this secret (`DecryptionFailure`).
+    pub fn refuse_secret_key(&self, name: &str) {
+        self.state().secrets.undecryptable.insert(name.to_owned());
+    }
+
+    /// Writes a standard `SecureString`, over what is there.
+    pub fn put_parameter(&self, name: &str, value: &str) {
+        self.state().parameters.arrange(name, value);
+    }
+
+    /// The newest version of a parameter, in clear.
+    pub fn parameter(&self, name: &str) -> Option<Parameter> {
+        self.state().parameters.newest(name).cloned()
+    }
+
+    /// The parameters' names, in order.
+    pub fn parameter_names(&self) -> Vec<String> {
+        self.state().parameters.names()
+    }
+
+    /// Removes a parameter with all its versions, if it is there.
+    pub fn remove_parameter(&self, name: &str) {
+        self.state().parameters.remove(name);
+    }
+
+    /// From now on KMS refuses to decrypt this parameter: every decrypted read that would show it fails as a whole.
+    pub fn refuse_parameter_key(&self, name: &str) {
+        self.state().parameters.undecryptable.insert(name.to_owned());
+    }
+
+    /// From now on nobody may write this parameter (`AccessDeniedException`).
+    pub fn deny_put(&self, name: &str) {
+        self.state().parameters.put_denied.insert(name.to_owned());
+    }
+
+    /// Takes back every refusal about this secret or parameter.
+    pub fn allow(&self, name: &str) {
+        let mut state = self.state();
+        state.secrets.denied.remove(name);
+        state.secrets.undecryptable.remove(name);
+        state.parameters.undecryptable.remove(name);
+        state.parameters.put_denied.remove(name);
+    }
+
+    /// Throttles `secretsmanager` or `ssm`: `burst` calls at once, `per_second` in the long run, by the clock.
+    pub fn rate(&self, service: &'static str, per_second: f64, burst: f64) {
+        let mut state = self.state();
+        let bucket = Bucket::new(per_second, burst, state.clock.now());
+        state.rates.insert(service, bucket);
+    }
+
+    /// Whether an empty page with a token comes before each page of the filtered batch and of `GetParametersByPath`.
+    pub fn empty_pages(&self, on: bool) {
+        let mut state = self.state();
+        state.secrets.empty_pages = on;
+        state.parameters.empty_pages = on;
+    }
+
+    /// A put of a parameter this soon after its previous one gets `TooManyUpdates`; zero, the default, means never.
+    pub fn update_window(&self, window: SignedDuration) {
+        self.state().parameters.update_window = window;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.services.state()
+    }
+}
+
+struct State {
+    clock: Clock,
+    secrets: Secrets,
+    parameters: Parameters,
+    rates: HashMap<&'static str, Bucket>,
+}
+
+impl State {
+    fn answer(&mut self, service: &str, operation: &str, body: &[u8]) -> Answer {
+        if let Some(bucket) = self.rates.get_mut(service)
+            && !bucket.take(self.clock.now())
+        {
+            return refuse("ThrottlingException", "Rate exceeded");
+        }
+        match service {
+            "secretsmanager" => self.secrets.answer(operation, body),
+            "ssm" => self.parameters.answer(operation, body),
+            _ => Err(Refusal::unknown_operation(operation)),
+        }
+    }
+}
+
+struct Services(Mutex<State>);
+
+impl Services {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("no call panics while it holds the state")
+    }
+}
+
+impl StandIn for Services {
+    fn identify(&self, request: &Request<Bytes>) -> Call {
+        let (service, operation) = target(request);
+        let subject = serde_json::from_slice::<Subject>(request.body()).unwrap_or_default();
+        Call { service, operation: operation.to_owned(), subject: subject.name() }
+    }
+
+    fn handle(&self, request: &Request<Bytes>) -> Response<Bytes> {
+        let (service, operation) = target(request);
+        answer::response(self.state().answer(service, operation, request.body()))
+    }
+}
+
+/// The service and operation that the request's `X-Amz-Target` header names.
+fn target(request: &Request<Bytes>) -> (&'static str, &str) {
+    let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
+    match target.split_once('.') {
+        Some(("secretsmanager", operation)) => ("secretsmanager", operation),
+        Some(("AmazonSSM", operation)) => ("ssm", operation),
+        _ => ("unknown", target),
+    }
+}
+
+/// The fields by which requests of either service say what they are about.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Subject {
+    name: Option<String>,
+    secret_id: Option<String>,
+    path: Option<String>,
+    #[serde(alias = "SecretIdList")]
+    names: Vec<String>,
+    #[serde(alias = "ParameterFilters")]
+    filters: Vec<SubjectFilter>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct SubjectFilter {
+    #[serde(default)]
+    values: Vec<String>,
+}
+
+impl Subject {
+    fn name(self) -> String {
+        if let Some(name) = self.name.or(self.path) {
+            return name;
+        }
+        let ids = self.secret_id.into_iter().chain(self.names);
+        let ids: Vec<_> = ids.map(|id| secrets::name_in(&id).to_owned()).collect();
+        if ids.is_empty() {
+            return self.filters.into_iter().flat_map(|filter| filter.values).next().unwrap_or_default();
+        }
+        ids.join(",")
+    }
+}

@@ -1,0 +1,291 @@
+//! Parameter Store's reading and deleting operations. Writing has rules enough for a file of its own.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::answer::{Answer, Refusal, input, invalid, refuse};
+use super::listing::{Cursor, check_length, page_size};
+use super::scramble;
+use crate::clock::Clock;
+
+pub(super) const ARN_START: &str = "arn:aws:ssm:eu-central-1:123456789012:parameter";
+/// Page limit and default of `GetParametersByPath`, and the most names in one request.
+const PAGE: usize = 10;
+/// Page limit and default of `DescribeParameters`.
+const DESCRIBE: usize = 50;
+/// How many versions AWS keeps of one parameter.
+const KEPT_VERSIONS: usize = 100;
+
+/// One version of a parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// The fully qualified name.
+    pub name: String,
+    /// The value in clear.
+    pub value: String,
+    /// `String`, `StringList` or `SecureString`.
+    pub kind: String,
+    /// Counts from 1.
+    pub version: u64,
+    /// `Standard` or `Advanced`: what Intelligent-Tiering picked, not its name.
+    pub tier: String,
+    /// The key of a `SecureString`.
+    pub key_id: Option<String>,
+    /// The policies, as they were sent.
+    pub policies: Option<String>,
+    /// The tags it was created with.
+    pub tags: BTreeMap<String, String>,
+    /// What the operator is told.
+    pub description: Option<String>,
+    /// When this version was written.
+    pub modified: Timestamp,
+}
+
+impl Parameter {
+    fn arn(&self) -> String {
+        format!("{ARN_START}/{}", self.name.trim_start_matches('/'))
+    }
+}
+
+pub(super) struct Parameters {
+    /// The versions of each parameter, newest last, never none.
+    versions: BTreeMap<String, VecDeque<Parameter>>,
+    /// Names whose values KMS refuses to decrypt.
+    pub(super) undecryptable: HashSet<String>,
+    /// Names that nobody may write.
+    pub(super) put_denied: HashSet<String>,
+    pub(super) empty_pages: bool,
+    pub(super) update_window: SignedDuration,
+    pub(super) clock: Clock,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Get {
+    name: String,
+    #[serde(default)]
+    with_decryption: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct GetMany {
+    names: Vec<String>,
+    #[serde(default)]
+    with_decryption: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct GetByPath {
+    path: String,
+    #[serde(default)]
+    recursive: bool,
+    #[serde(default)]
+    with_decryption: bool,
+    max_results: Option<usize>,
+    next_token: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Describe {
+    #[serde(default)]
+    parameter_filters: Vec<Filter>,
+    max_results: Option<usize>,
+    next_token: Option<String>,
+}
+
+/// Only filters by name are known here.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Filter {
+    key: String,
+    option: Option<String>,
+    values: Vec<String>,
+}
+
+impl Filter {
+    fn check(&self) -> Result<(), Refusal> {
+        match (self.key.as_str(), self.option.as_deref()) {
+            ("Name", None | Some("Equals" | "BeginsWith" | "Contains")) => Ok(()),
+            ("Name", Some(option)) => refuse("InvalidFilterOption", format!("no filter option {option:?} for names")),
+            (key, _) => refuse("InvalidFilterKey", format!("no filter key {key:?} here")),
+        }
+    }
+
+    fn passes(&self, name: &str) -> bool {
+        self.values.iter().any(|value| match self.option.as_deref() {
+            Some("BeginsWith") => name.starts_with(value),
+            Some("Contains") => name.contains(value),
+            _ => name == value,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Delete {
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct DeleteMany {
+    names: Vec<String>,
+}
+
+impl Parameters {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self {
+            versions: BTreeMap::new(),
+            undecryptable: HashSet::new(),
+            put_denied: HashSet::new(),
+            empty_pages: false,
+            update_window: SignedDuration::ZERO,
+            clock,
+        }
+    }
+
+    pub(super) fn answer(&mut self, operation: &str, body: &[u8]) -> Answer {
+        match operation {
+            "PutParameter" => self.put(input(body)?),
+            "GetParameter" => self.get(&input(body)?),
+            "GetParameters" => self.get_many(&input(body)?),
+            "GetParametersByPath" => self.get_by_path(&input(body)?),
+            "DescribeParameters" => self.describe(&input(body)?),
+            "DeleteParameter" => self.delete(&input(body)?),
+            "DeleteParameters" => self.delete_many(&input(body)?),
+            _ => Err(Refusal::unknown_operation(operation)),
+        }
+    }
+
+    pub(super) fn newest(&self, name: &str) -> Option<&Parameter> {
+        self.versions.get(name)?.back()
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        self.versions.keys().cloned().collect()
+    }
+
+    pub(super) fn remove(&mut self, name: &str) -> bool {
+        self.versions.remove(name).is_some()
+    }
+
+    /// Adds a version; the oldest goes when there are too many.
+    pub(super) fn store(&mut self, parameter: Parameter) {
+        let versions = self.versions.entry(parameter.name.clone()).or_default();
+        versions.push_back(parameter);
+        if versions.len() > KEPT_VERSIONS {
+            versions.pop_front();
+        }
+    }
+
+    fn get(&self, request: &Get) -> Answer {
+        Ok(json!({"Parameter": self.shown(self.selected(&request.name)?, request.with_decryption)?}))
+    }
+
+    fn get_many(&self, request: &GetMany) -> Answer {
+        check_length("names", &request.names, PAGE)?;
+        let (mut found, mut missing) = (Vec::new(), Vec::new());
+        for name in &request.names {
+            match self.selected(name) {
+                Ok(parameter) => found.push(self.shown(parameter, request.with_decryption)?),
+                Err(_) => missing.push(name),
+            }
+        }
+        Ok(json!({"Parameters": found, "InvalidParameters": missing}))
+    }
+
+    fn get_by_path(&self, request: &GetByPath) -> Answer {
+        if !request.path.starts_with('/') {
+            return invalid("a path begins with a slash");
+        }
+        let size = page_size(request.max_results, PAGE)?;
+        let cursor = cursor(request.next_token.as_deref())?;
+        let within = format!("{}/", request.path.trim_end_matches('/'));
+        let entries = cursor
+            .entries(&self.versions, &within)
+            .filter(|(name, _)| request.recursive || !name[within.len()..].contains('/'));
+        let (page, next) = cursor.page(entries, size, self.empty_pages);
+        let newest = page.into_iter().filter_map(|(_, versions)| versions.back());
+        let shown = newest.map(|parameter| self.shown(parameter, request.with_decryption));
+        Ok(json!({"Parameters": shown.collect::<Result<Vec<_>, _>>()?, "NextToken": next}))
+    }
+
+    fn describe(&self, request: &Describe) -> Answer {
+        let size = page_size(request.max_results, DESCRIBE)?;
+        let cursor = cursor(request.next_token.as_deref())?;
+        let filters = &request.parameter_filters;
+        filters.iter().try_for_each(Filter::check)?;
+        let entries = cursor.entries(&self.versions, "");
+        let matching = entries.filter(|(name, _)| filters.iter().all(|filter| filter.passes(name)));
+        let (page, next) = cursor.page(matching, size, false);
+        let described: Vec<_> = page.into_iter().filter_map(|(_, versions)| versions.back()).map(description).collect();
+        Ok(json!({"Parameters": described, "NextToken": next}))
+    }
+
+    fn delete(&mut self, request: &Delete) -> Answer {
+        if self.remove(&request.name) { Ok(json!({})) } else { missing(&request.name) }
+    }
+
+    fn delete_many(&mut self, request: &DeleteMany) -> Answer {
+        check_length("names", &request.names, PAGE)?;
+        let (deleted, missing): (Vec<_>, Vec<_>) = request.names.iter().partition(|name| self.remove(name));
+        Ok(json!({"DeletedParameters": deleted, "InvalidParameters": missing}))
+    }
+
+    /// The version that `name` or `name:version` selects.
+    fn selected(&self, name: &str) -> Result<&Parameter, Refusal> {
+        let (name, version) = name.split_once(':').map_or((name, None), |(name, version)| (name, Some(version)));
+        let Some(versions) = self.versions.get(name) else { return missing(name) };
+        let selected = match version {
+            None => versions.back(),
+            Some(version) => versions.iter().find(|parameter| parameter.version.to_string() == version),
+        };
+        selected.map_or_else(|| refuse("ParameterVersionNotFound", format!("no such version of {name}")), Ok)
+    }
+
+    /// The parameter as reads show it. One that KMS refuses fails the read as a whole.
+    fn shown(&self, parameter: &Parameter, decrypt: bool) -> Answer {
+        let Parameter { name, value, kind, version, modified, .. } = parameter;
+        let encrypted = kind == "SecureString" && !decrypt;
+        if kind == "SecureString" && decrypt && self.undecryptable.contains(name) {
+            return refuse("AccessDeniedException", "the ciphertext refers to a key that you may not use");
+        }
+        let value = if encrypted { scramble::ciphertext(name, *version, value) } else { value.clone() };
+        Ok(json!({
+            "Name": name, "Type": kind, "Value": value, "Version": version, "ARN": parameter.arn(),
+            "LastModifiedDate": modified.as_second(), "DataType": "text",
+        }))
+    }
+}
+
+fn description(parameter: &Parameter) -> Value {
+    let policies: Vec<Value> = parameter
+        .policies
+        .as_deref()
+        .and_then(|policies| serde_json::from_str::<Vec<Value>>(policies).ok())
+        .unwrap_or_default()
+        .into_iter()
+        .map(
+            |policy| json!({"PolicyText": policy.to_string(), "PolicyType": policy["Type"], "PolicyStatus": "Pending"}),
+        )
+        .collect();
+    json!({
+        "Name": parameter.name, "ARN": parameter.arn(), "Type": parameter.kind, "KeyId": parameter.key_id,
+        "Version": parameter.version, "Tier": parameter.tier, "Policies": policies,
+        "Description": parameter.description, "LastModifiedDate": parameter.modified.as_second(), "DataType": "text",
+    })
+}
+
+fn missing<T>(name: &str) -> Result<T, Refusal> {
+    refuse("ParameterNotFound", format!("no parameter {name}"))
+}
+
+fn cursor(token: Option<&str>) -> Result<Cursor, Refusal> {
+    Cursor::parse(token).map_or_else(|| refuse("InvalidNextToken", "not a token of this listing"), Ok)
+}

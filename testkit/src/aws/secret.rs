@@ -1,0 +1,142 @@
+//! One secret: its versions and the staging labels on them.
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::answer::{Refusal, invalid, refuse};
+
+/// Secrets Manager's limit on one value.
+const MAX_BYTES: usize = 65_536;
+
+/// How many versions Secrets Manager keeps before it drops those without a label.
+const KEPT_VERSIONS: usize = 100;
+
+pub(super) const CURRENT: &str = "AWSCURRENT";
+const PREVIOUS: &str = "AWSPREVIOUS";
+
+/// A secret's value.
+#[derive(Clone, PartialEq)]
+pub(super) enum Content {
+    Text(String),
+    /// In base64, as on the wire.
+    Binary(String),
+}
+
+impl Content {
+    /// Reads the two fields in which a request may carry a value.
+    pub(super) fn parse(text: Option<String>, binary: Option<String>) -> Result<Option<Self>, Refusal> {
+        let (bytes, content) = match (text, binary) {
+            (None, None) => return Ok(None),
+            (Some(_), Some(_)) => return refuse("InvalidParameterException", "either a string or a binary, not both"),
+            (Some(text), None) => (text.len(), Self::Text(text)),
+            (None, Some(binary)) => (binary.trim_end_matches('=').len() * 3 / 4, Self::Binary(binary)),
+        };
+        if bytes > MAX_BYTES {
+            return invalid(format!("a secret value of {bytes} bytes; the limit is {MAX_BYTES}"));
+        }
+        Ok(Some(content))
+    }
+}
+
+pub(super) struct Version {
+    pub(super) id: String,
+    pub(super) content: Content,
+    pub(super) stages: Vec<String>,
+    pub(super) created: Timestamp,
+}
+
+impl Version {
+    fn drop_stage(&mut self, stage: &str) {
+        self.stages.retain(|label| label != stage);
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct Tag {
+    pub(super) key: String,
+    pub(super) value: String,
+}
+
+pub(super) struct Secret {
+    pub(super) arn: String,
+    pub(super) created: Timestamp,
+    pub(super) changed: Timestamp,
+    /// When it may go for good; set while it is scheduled for deletion.
+    pub(super) deletion: Option<Timestamp>,
+    pub(super) description: Option<String>,
+    pub(super) kms_key_id: Option<String>,
+    pub(super) tags: Vec<Tag>,
+    pub(super) versions: Vec<Version>,
+}
+
+impl Secret {
+    pub(super) fn staged(&self, stage: &str) -> Option<&Version> {
+        self.versions.iter().find(|version| version.stages.iter().any(|label| label == stage))
+    }
+
+    pub(super) fn version(&self, id: &str) -> Option<&Version> {
+        self.versions.iter().find(|version| version.id == id)
+    }
+
+    /// Adds a version and moves its labels to it. The same id with the same value changes nothing.
+    pub(super) fn add(&mut self, mut version: Version) -> Result<(), Refusal> {
+        if let Some(same) = self.version(&version.id) {
+            return if same.content == version.content {
+                Ok(())
+            } else {
+                refuse("ResourceExistsException", format!("the token {} belongs to another value", version.id))
+            };
+        }
+        if self.versions.is_empty() && !version.stages.iter().any(|label| label == CURRENT) {
+            version.stages.push(CURRENT.to_owned());
+        }
+        let replaced = self.staged(CURRENT).map(|current| current.id.clone());
+        for stage in &version.stages {
+            self.versions.iter_mut().for_each(|older| older.drop_stage(stage));
+        }
+        for older in &mut self.versions {
+            if version.stages.iter().any(|label| label == CURRENT) {
+                older.drop_stage(PREVIOUS);
+                if Some(&older.id) == replaced.as_ref() {
+                    older.stages.push(PREVIOUS.to_owned());
+                }
+            }
+        }
+        self.changed = version.created;
+        self.versions.push(version);
+        if self.versions.len() > KEPT_VERSIONS
+            && let Some(unlabelled) = self.versions.iter().position(|version| version.stages.is_empty())
+        {
+            self.versions.remove(unlabelled);
+        }
+        Ok(())
+    }
+
+    /// A version as the reading operations show it.
+    pub(super) fn value(&self, name: &str, version: &Version) -> Value {
+        let mut value = json!({
+            "ARN": self.arn, "Name": name, "VersionId": version.id, "VersionStages": version.stages,
+            "CreatedDate": version.created.as_second(),
+        });
+        match &version.content {
+            Content::Text(text) => value["SecretString"] = json!(text),
+            Content::Binary(binary) => value["SecretBinary"] = json!(binary),
+        }
+        value
+    }
+
+    /// The secret without its value; `stages_field` is what the operation calls the versions and their labels.
+    pub(super) fn description(&self, name: &str, stages_field: &str) -> Value {
+        let labelled = self.versions.iter().filter(|version| !version.stages.is_empty());
+        let stages: serde_json::Map<_, _> =
+            labelled.map(|version| (version.id.clone(), json!(version.stages))).collect();
+        let tags: Vec<_> = self.tags.iter().map(|tag| json!({"Key": tag.key, "Value": tag.value})).collect();
+        json!({
+            "ARN": self.arn, "Name": name, "Description": self.description, "KmsKeyId": self.kms_key_id,
+            "CreatedDate": self.created.as_second(), "LastChangedDate": self.changed.as_second(),
+            "DeletedDate": self.deletion.map(Timestamp::as_second), "Tags": tags, stages_field: stages,
+        })
+    }
+}

@@ -1,0 +1,93 @@
+//! Serves the stand-ins on loopback ports, for programs that are not written in Rust.
+//!
+//! `stand-ins [--connections N] [--zoho-latency-ms MS]` prints one JSON line when it is ready: where the stand-ins listen and what is
+//! seeded in them. Each line on standard input is answered with one more: how often each operation was called so far. It ends
+//! when standard input does.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use testkit::aws::Aws;
+use testkit::clock::Clock;
+use testkit::seed::{self, Seeded};
+use testkit::wire::Faults;
+use testkit::zoho::Zoho;
+
+const USAGE: &str = "usage: stand-ins [--connections N] [--zoho-latency-ms MS]";
+
+#[derive(Debug, Default)]
+struct Options {
+    connections: usize,
+    zoho_latency: Duration,
+}
+
+fn main() -> ExitCode {
+    let Some(options) = options(std::env::args().skip(1)) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    match serve(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("stand-ins: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `None` if an argument is unknown or its number is missing or wrong.
+fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
+    let mut options = Options::default();
+    while let Some(flag) = arguments.next() {
+        let value = arguments.next()?;
+        match flag.as_str() {
+            "--connections" => options.connections = value.parse().ok()?,
+            "--zoho-latency-ms" => options.zoho_latency = Duration::from_millis(value.parse().ok()?),
+            _ => return None,
+        }
+    }
+    Some(options)
+}
+
+fn serve(options: &Options) -> io::Result<()> {
+    let faults = Faults::new();
+    faults.latency("zoho", options.zoho_latency);
+    let aws = Aws::start(Clock::system(), faults.clone());
+    let zoho = Zoho::start(&["us", "eu"], Clock::system(), faults.clone());
+    let seeded = seed::connections(&aws, &zoho, options.connections);
+    say(&json!({
+        "aws": aws.url(),
+        "data_centers": zoho.data_centers(),
+        "client_id": seed::CLIENT_ID,
+        "client_secret": seed::CLIENT_SECRET,
+        "connections": seeded.iter().map(connection).collect::<Vec<_>>(),
+    }))?;
+    for line in io::stdin().lines() {
+        line?;
+        say(&counts(&faults))?;
+    }
+    Ok(())
+}
+
+fn connection(seeded: &Seeded) -> Value {
+    let Seeded { name, refresh_token, data_center } = seeded;
+    json!({"name": name, "refresh_token": refresh_token, "data_center": data_center})
+}
+
+/// `{"zoho refresh_token": 3, …}`
+fn counts(faults: &Faults) -> Value {
+    let mut counts = BTreeMap::<String, usize>::new();
+    for call in faults.calls() {
+        *counts.entry(format!("{} {}", call.service, call.operation)).or_default() += 1;
+    }
+    json!(counts)
+}
+
+fn say(line: &Value) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}

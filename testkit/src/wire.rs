@@ -1,0 +1,364 @@
+//! A loopback HTTP/1.1 server around a [`StandIn`]: it records every call, and [`Faults`] make it misbehave.
+//!
+//! Each server runs on a thread of its own, so that it answers whatever the program under test does with its runtime.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+pub use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::service::service_fn;
+pub use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::sync::Notify;
+
+/// One request as a stand-in understands it; the key by which faults are chosen and calls are counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// `zoho`, `secretsmanager` or `ssm`.
+    pub service: &'static str,
+    /// The operation's name: `PutParameter`, `refresh_token`, …
+    pub operation: String,
+    /// What it is about: a parameter's or secret's name, a refresh token, or nothing.
+    pub subject: String,
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.service, self.operation, self.subject)
+    }
+}
+
+/// A service in memory. It answers at once: waiting and misbehaving is the fault layer's work.
+pub trait StandIn: Send + Sync + 'static {
+    /// Names the call without acting on it.
+    fn identify(&self, request: &Request<Bytes>) -> Call;
+    /// Acts on the call and answers it.
+    fn handle(&self, request: &Request<Bytes>) -> Response<Bytes>;
+}
+
+/// A way to misbehave.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// This answer instead of the service's own; the service never sees the call.
+    Respond(Response<Bytes>),
+    /// The connection is closed without an answer, after the service has acted if `handled`.
+    Drop {
+        /// Whether the service acts on the call first.
+        handled: bool,
+    },
+    /// No answer ever comes, after the service has acted if `handled`.
+    Hang {
+        /// Whether the service acts on the call first.
+        handled: bool,
+    },
+    /// The service acts, and the connection closes in the middle of its answer's body.
+    Truncate,
+    /// The service's own answer, this much later.
+    Delay(Duration),
+}
+
+/// Which calls a fault befalls.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    service: &'static str,
+    operation: Option<String>,
+    subject: Option<String>,
+    skip: usize,
+    times: usize,
+}
+
+impl Rule {
+    /// Every call of `service`.
+    pub fn service(service: &'static str) -> Self {
+        Self { service, operation: None, subject: None, skip: 0, times: usize::MAX }
+    }
+
+    /// Every call of one operation.
+    pub fn on(service: &'static str, operation: &str) -> Self {
+        Self { operation: Some(operation.to_owned()), ..Self::service(service) }
+    }
+
+    /// Only those about `subject`.
+    #[must_use]
+    pub fn about(self, subject: &str) -> Self {
+        Self { subject: Some(subject.to_owned()), ..self }
+    }
+
+    /// Lets the first `skip` matching calls pass.
+    #[must_use]
+    pub fn after(self, skip: usize) -> Self {
+        Self { skip, ..self }
+    }
+
+    /// Ends after `times` faults.
+    #[must_use]
+    pub fn times(self, times: usize) -> Self {
+        Self { times, ..self }
+    }
+
+    /// Whether the rule befalls this call; counts it.
+    fn befalls(&mut self, call: &Call) -> bool {
+        let matches = self.service == call.service
+            && self.operation.as_ref().is_none_or(|operation| *operation == call.operation)
+            && self.subject.as_ref().is_none_or(|subject| *subject == call.subject);
+        if !matches || self.times == 0 {
+            return false;
+        }
+        if self.skip > 0 {
+            self.skip -= 1;
+            return false;
+        }
+        self.times -= 1;
+        true
+    }
+}
+
+/// The recorder and fault plan that one or several servers share: calls are numbered across all of them.
+#[derive(Clone, Default)]
+pub struct Faults {
+    plan: Arc<Mutex<Plan>>,
+    cut: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct Plan {
+    calls: Vec<Call>,
+    rules: Vec<(Rule, Fault)>,
+    latency: HashMap<&'static str, Duration>,
+    cut: Option<Cut>,
+}
+
+struct Cut {
+    at: usize,
+    handled: bool,
+}
+
+impl Faults {
+    /// A layer that only records.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a fault. Of several that befall one call, the first added wins.
+    pub fn add(&self, rule: Rule, fault: Fault) {
+        self.plan().rules.push((rule, fault));
+    }
+
+    /// Forgets every fault, the latency and the cut; the record stays.
+    pub fn clear(&self) {
+        let mut plan = self.plan();
+        plan.rules.clear();
+        plan.latency.clear();
+        plan.cut = None;
+    }
+
+    /// Answers of `service` come this much later.
+    pub fn latency(&self, service: &'static str, latency: Duration) {
+        self.plan().latency.insert(service, latency);
+    }
+
+    /// The calls so far, in order of arrival.
+    pub fn calls(&self) -> Vec<Call> {
+        self.plan().calls.clone()
+    }
+
+    /// How many calls of this operation came so far.
+    pub fn count(&self, service: &str, operation: &str) -> usize {
+        self.plan().calls.iter().filter(|call| call.service == service && call.operation == operation).count()
+    }
+
+    /// Empties the record, so that the next part of a test counts from nothing.
+    pub fn forget_calls(&self) {
+        self.plan().calls.clear();
+    }
+
+    /// The world ends at the `at`-th call from now (counted from 0): it and all later ones are never answered. With `handled` the
+    /// service has acted on that call. [`until_cut`](Faults::until_cut) tells when the call has come.
+    pub fn cut_at(&self, at: usize, handled: bool) {
+        let mut plan = self.plan();
+        plan.cut = Some(Cut { at: plan.calls.len() + at, handled });
+    }
+
+    /// Waits for the cut.
+    pub async fn until_cut(&self) {
+        self.cut.notified().await;
+    }
+
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().expect("no test panics while it holds the plan")
+    }
+
+    /// Records the call and says how to treat it.
+    fn receive(&self, call: Call) -> Option<Fault> {
+        let mut plan = self.plan();
+        let number = plan.calls.len();
+        let fault = plan.rules.iter_mut().find_map(|(rule, fault)| rule.befalls(&call).then(|| fault.clone()));
+        let latency = plan.latency.get(call.service).copied();
+        plan.calls.push(call);
+        if let Some(cut) = &plan.cut
+            && number >= cut.at
+        {
+            let handled = cut.handled && number == cut.at;
+            self.cut.notify_one();
+            return Some(Fault::Hang { handled });
+        }
+        fault.or(latency.map(Fault::Delay))
+    }
+}
+
+/// A running server; it ends when this value is dropped.
+pub struct Server {
+    address: SocketAddr,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Server {
+    /// Serves `stand_in` on a free loopback port.
+    pub fn start(stand_in: Arc<impl StandIn>, faults: Faults) -> Self {
+        Self::start_on(0, stand_in, faults)
+    }
+
+    /// Serves `stand_in` on this loopback port.
+    ///
+    /// # Panics
+    /// If the port is taken.
+    pub fn start_on(port: u16, stand_in: Arc<impl StandIn>, faults: Faults) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a loopback port to listen on");
+        listener.set_nonblocking(true).expect("a listener that does not block");
+        let address = listener.local_addr().expect("the address of a bound listener");
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async move {
+                let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+                tokio::select! {
+                    () = accept(listener, stand_in, faults) => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        Self { address, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// `http://127.0.0.1:{port}`, without a trailing slash.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn accept(listener: tokio::net::TcpListener, stand_in: Arc<impl StandIn>, faults: Faults) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let _ = stream.set_nodelay(true);
+        let (stand_in, faults) = (stand_in.clone(), faults.clone());
+        tokio::spawn(async move {
+            let service = service_fn(|request| answer(request, stand_in.as_ref(), &faults));
+            // A dropped connection ends in an error here, by intent.
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+/// The connection is to be closed without an answer.
+#[derive(Debug)]
+struct Dropped;
+
+impl fmt::Display for Dropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("dropped on purpose")
+    }
+}
+
+impl std::error::Error for Dropped {}
+
+async fn answer(
+    request: Request<Incoming>,
+    stand_in: &impl StandIn,
+    faults: &Faults,
+) -> Result<Response<PartBody>, Dropped> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(|_| Dropped)?.to_bytes();
+    let request = Request::from_parts(head, body);
+    let whole = |response: Response<Bytes>| Ok(response.map(PartBody::whole));
+    match faults.receive(stand_in.identify(&request)) {
+        None => whole(stand_in.handle(&request)),
+        Some(Fault::Respond(response)) => whole(response),
+        Some(Fault::Delay(delay)) => {
+            tokio::time::sleep(delay).await;
+            whole(stand_in.handle(&request))
+        }
+        Some(Fault::Truncate) => Ok(stand_in.handle(&request).map(|body| PartBody::half(&body))),
+        Some(Fault::Drop { handled }) => {
+            if handled {
+                stand_in.handle(&request);
+            }
+            Err(Dropped)
+        }
+        Some(Fault::Hang { handled }) => {
+            if handled {
+                stand_in.handle(&request);
+            }
+            std::future::pending::<Infallible>().await;
+            unreachable!("nothing ends a pending future")
+        }
+    }
+}
+
+/// A body that announces its whole length and may send only a part of it.
+struct PartBody {
+    announced: u64,
+    rest: Option<Bytes>,
+}
+
+impl PartBody {
+    fn whole(body: Bytes) -> Self {
+        Self { announced: body.len() as u64, rest: Some(body) }
+    }
+
+    fn half(body: &Bytes) -> Self {
+        Self { announced: body.len() as u64, rest: Some(body.slice(..body.len() / 2)) }
+    }
+}
+
+impl Body for PartBody {
+    type Data = Bytes;
+    type Error = Dropped;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Dropped>>> {
+        Poll::Ready(match self.rest.take() {
+            Some(part) if part.len() as u64 == self.announced => {
+                self.announced = 0;
+                (!part.is_empty()).then(|| Ok(Frame::data(part)))
+            }
+            Some(part) => Some(Ok(Frame::data(part))),
+            None if self.announced > 0 => Some(Err(Dropped)),
+            None => None,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.announced == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.announced)
+    }
+}

@@ -1,0 +1,104 @@
+//! One data centre's accounts server: names the endpoints, reads the parameters and hands them on.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use hyper::{Method, Request, Response};
+use serde_json::json;
+use url::form_urlencoded;
+
+use super::state::State;
+use super::{answers, consent, token};
+use crate::wire::{Call, StandIn};
+
+pub(super) struct Accounts {
+    data_center: String,
+    state: Arc<Mutex<State>>,
+}
+
+impl Accounts {
+    pub(super) fn new(data_center: &str, state: Arc<Mutex<State>>) -> Self {
+        Self { data_center: data_center.to_owned(), state }
+    }
+}
+
+/// Form fields or query parameters. An absent one reads as empty, which nothing here ever equals.
+pub(super) struct Parameters(HashMap<String, String>);
+
+impl Parameters {
+    pub(super) fn parse(encoded: &[u8]) -> Self {
+        Self(form_urlencoded::parse(encoded).into_owned().collect())
+    }
+
+    pub(super) fn get(&self, name: &str) -> &str {
+        self.find(name).unwrap_or_default()
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+}
+
+enum Endpoint {
+    Token,
+    Revoke,
+    Auth,
+    Decide,
+    ServerInfo,
+    Other,
+}
+
+impl Endpoint {
+    fn of(request: &Request<Bytes>) -> Self {
+        match (request.method(), request.uri().path()) {
+            (&Method::POST, "/oauth/v2/token") => Self::Token,
+            (&Method::POST, "/oauth/v2/token/revoke") => Self::Revoke,
+            (&Method::GET, "/oauth/v2/auth") => Self::Auth,
+            (&Method::POST, consent::DECIDE) => Self::Decide,
+            (&Method::GET, "/oauth/serverinfo") => Self::ServerInfo,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl StandIn for Accounts {
+    fn identify(&self, request: &Request<Bytes>) -> Call {
+        let form = Parameters::parse(request.body());
+        let client_id = || Parameters::parse(query(request).as_bytes()).get("client_id").to_owned();
+        let (operation, subject) = match Endpoint::of(request) {
+            Endpoint::Token => match form.get("grant_type") {
+                "refresh_token" => ("refresh_token", form.get("refresh_token").to_owned()),
+                "authorization_code" => ("authorization_code", form.get("code").to_owned()),
+                _ => ("other", String::new()),
+            },
+            Endpoint::Revoke => ("revoke", form.get("token").to_owned()),
+            Endpoint::Auth => ("auth", client_id()),
+            Endpoint::Decide => ("decide", client_id()),
+            Endpoint::ServerInfo => ("serverinfo", String::new()),
+            Endpoint::Other => ("other", String::new()),
+        };
+        Call { service: "zoho", operation: operation.to_owned(), subject }
+    }
+
+    fn handle(&self, request: &Request<Bytes>) -> Response<Bytes> {
+        let mut state = self.state.lock().expect("no test panics while it holds the state");
+        // Only the body counts at the token endpoint: a program that puts its secrets into the URL is to fail.
+        let form = Parameters::parse(request.body());
+        match Endpoint::of(request) {
+            Endpoint::Token => token::answer(&mut state, &self.data_center, &form),
+            Endpoint::Revoke => token::revoke(&mut state, &self.data_center, &form),
+            Endpoint::Auth => consent::ask(&state, &self.data_center, query(request)),
+            Endpoint::Decide => consent::decide(&mut state, &self.data_center, query(request), form.get("decision")),
+            Endpoint::ServerInfo => {
+                let locations: HashMap<_, _> = state.accounts.iter().cloned().collect();
+                answers::status(200, &json!({"result": "success", "locations": locations}))
+            }
+            Endpoint::Other => answers::page(404, "Not found", "<p>There is nothing here.</p>"),
+        }
+    }
+}
+
+fn query(request: &Request<Bytes>) -> &str {
+    request.uri().query().unwrap_or_default()
+}

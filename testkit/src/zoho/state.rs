@@ -1,0 +1,201 @@
+//! What Zoho remembers: clients, codes, grants, access tokens and request windows. It knows nothing of HTTP.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::digest::sha256;
+use super::settings::Settings;
+use crate::clock::Clock;
+
+/// How long an access token lives.
+const ACCESS_TOKEN_LIFE: SignedDuration = SignedDuration::from_secs(3600);
+/// How long a code lives; the documents say between one and three minutes.
+const CODE_LIFE: SignedDuration = SignedDuration::from_secs(120);
+/// How long requests are counted together, and how long a block lasts.
+const WINDOW: SignedDuration = SignedDuration::from_secs(600);
+
+pub(super) struct State {
+    pub(super) settings: Settings,
+    /// Data centre names with the base URLs of their accounts servers.
+    pub(super) accounts: Vec<(String, String)>,
+    pub(super) clients: HashMap<String, Client>,
+    /// The live ones, oldest first.
+    pub(super) grants: Vec<Grant>,
+    /// Successful refreshes by refresh token.
+    pub(super) mints: HashMap<String, usize>,
+    clock: Clock,
+    codes: HashMap<String, (Code, Timestamp)>,
+    /// When each access token expires.
+    access_tokens: HashMap<String, Timestamp>,
+    /// Data centre and client of every consent ever given.
+    consents: HashSet<(String, String)>,
+    windows: HashMap<String, Window>,
+    /// Codes and tokens made so far.
+    made: u64,
+}
+
+pub(super) struct Client {
+    pub(super) redirect_uris: Vec<String>,
+    /// By data centre.
+    pub(super) secrets: HashMap<String, String>,
+}
+
+pub(super) struct Grant {
+    pub(super) refresh_token: String,
+    pub(super) data_center: String,
+    pub(super) client_id: String,
+    pub(super) scopes: Vec<String>,
+    /// Oldest first.
+    access_tokens: VecDeque<String>,
+}
+
+/// What a code stands for.
+pub(super) struct Code {
+    pub(super) data_center: String,
+    pub(super) client_id: String,
+    pub(super) scopes: Vec<String>,
+    /// `None` for a self client.
+    pub(super) redirect_uri: Option<String>,
+    /// The S256 challenge of PKCE.
+    pub(super) challenge: Option<String>,
+    /// Whether a refresh token comes with it.
+    pub(super) offline: bool,
+}
+
+struct Window {
+    since: Timestamp,
+    requests: usize,
+}
+
+impl State {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self {
+            settings: Settings::default(),
+            accounts: Vec::new(),
+            clients: HashMap::new(),
+            grants: Vec::new(),
+            mints: HashMap::new(),
+            clock,
+            codes: HashMap::new(),
+            access_tokens: HashMap::new(),
+            consents: HashSet::new(),
+            windows: HashMap::new(),
+            made: 0,
+        }
+    }
+
+    /// The client, if it is known in this data centre.
+    pub(super) fn client(&self, data_center: &str, client_id: &str) -> Option<&Client> {
+        self.clients.get(client_id).filter(|client| client.secrets.contains_key(data_center))
+    }
+
+    /// Of the scopes asked for, those that are granted.
+    pub(super) fn granted<S: AsRef<str>>(&self, asked: &[S]) -> Vec<String> {
+        let asked = asked.iter().map(|scope| scope.as_ref().to_owned());
+        asked.filter(|scope| !self.settings.withheld_scopes.contains(scope)).collect()
+    }
+
+    /// Remembers that the user consents, and says whether it is the first time.
+    pub(super) fn consents(&mut self, data_center: &str, client_id: &str) -> bool {
+        self.consents.insert((data_center.to_owned(), client_id.to_owned()))
+    }
+
+    pub(super) fn issue_code(&mut self, code: Code) -> String {
+        let text = self.make();
+        self.codes.insert(text.clone(), (code, self.clock.now() + CODE_LIFE));
+        text
+    }
+
+    /// The code's meaning, once and in time, for its own client in its own data centre.
+    pub(super) fn spend_code(&mut self, data_center: &str, client_id: &str, text: &str) -> Option<Code> {
+        let (code, _) = self.codes.get(text)?;
+        if code.data_center != data_center || code.client_id != client_id {
+            return None;
+        }
+        let (code, expires) = self.codes.remove(text)?;
+        (self.clock.now() < expires).then_some(code)
+    }
+
+    /// A new refresh token, in the place of the user's oldest if there are too many.
+    pub(super) fn grant(&mut self, data_center: &str, client_id: &str, scopes: Vec<String>) -> String {
+        let mut of_the_user = self.grants.iter().filter(|grant| grant.data_center == data_center);
+        if let Some(oldest) = of_the_user.next()
+            && 1 + of_the_user.count() >= self.settings.refresh_tokens_per_user
+        {
+            let oldest = oldest.refresh_token.clone();
+            self.kill(&oldest);
+        }
+        let refresh_token = self.make();
+        self.grants.push(Grant {
+            refresh_token: refresh_token.clone(),
+            data_center: data_center.to_owned(),
+            client_id: client_id.to_owned(),
+            scopes,
+            access_tokens: VecDeque::new(),
+        });
+        refresh_token
+    }
+
+    /// Whether the refresh token was alive.
+    pub(super) fn kill(&mut self, refresh_token: &str) -> bool {
+        let Some(position) = self.grants.iter().position(|grant| grant.refresh_token == refresh_token) else {
+            return false;
+        };
+        for access_token in self.grants.remove(position).access_tokens {
+            self.access_tokens.remove(&access_token);
+        }
+        true
+    }
+
+    /// A new access token, which no refresh token's limit or death concerns.
+    pub(super) fn access_token(&mut self) -> String {
+        let access_token = self.make();
+        self.access_tokens.insert(access_token.clone(), self.clock.now() + ACCESS_TOKEN_LIFE);
+        access_token
+    }
+
+    /// A new access token of a live refresh token, in the place of its oldest if there are too many.
+    pub(super) fn access_token_of(&mut self, refresh_token: &str) -> String {
+        let access_token = self.access_token();
+        let now = self.clock.now();
+        if let Some(grant) = self.grants.iter_mut().find(|grant| grant.refresh_token == refresh_token) {
+            grant.access_tokens.push_back(access_token.clone());
+            grant.access_tokens.retain(|token| self.access_tokens.get(token).is_some_and(|expires| now < *expires));
+            let surplus = grant.access_tokens.len().saturating_sub(self.settings.live_access_tokens);
+            for evicted in grant.access_tokens.drain(..surplus) {
+                self.access_tokens.remove(&evicted);
+            }
+        }
+        access_token
+    }
+
+    pub(super) fn access_token_lives(&self, access_token: &str) -> bool {
+        self.access_tokens.get(access_token).is_some_and(|expires| self.clock.now() < *expires)
+    }
+
+    /// Counts a request against `key` and says whether it is too many. One that is too many begins the block anew.
+    pub(super) fn throttles(&mut self, key: &str) -> bool {
+        let now = self.clock.now();
+        let window = self.windows.entry(key.to_owned()).or_insert(Window { since: now, requests: 0 });
+        if now.duration_since(window.since) >= WINDOW {
+            *window = Window { since: now, requests: 0 };
+        }
+        let throttled = window.requests >= self.settings.requests_per_window;
+        if throttled {
+            window.since = now;
+        } else {
+            window.requests += 1;
+        }
+        throttled
+    }
+
+    /// The text of a new code or token: unique, of about 70 characters, and the same in every run.
+    fn make(&mut self) -> String {
+        self.made += 1;
+        let parts = sha256(&self.made.to_be_bytes());
+        let hex = |part: &[u8]| part.iter().fold(0, |sum: u128, byte| sum << 8 | u128::from(*byte));
+        let (left, right) = parts.split_at(16);
+        format!("1000.{:032x}.{:032x}", hex(left), hex(right))
+    }
+}

@@ -1,0 +1,243 @@
+//! Rules of the AWS stand-in that moto does not have, and its means to arrange and to inspect.
+
+mod clients;
+
+use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType};
+use aws_sdk_ssm::types::ParameterType;
+use clients::{clients, told};
+use jiff::SignedDuration;
+use testkit::aws::{self, Aws};
+use testkit::clock::Clock;
+use testkit::wire::{Fault, Faults, Rule};
+
+struct World {
+    aws: Aws,
+    clock: Clock,
+    faults: Faults,
+    secrets: aws_sdk_secretsmanager::Client,
+    ssm: aws_sdk_ssm::Client,
+}
+
+impl World {
+    async fn new() -> Self {
+        let (clock, faults) = (Clock::at("2026-11-21T00:00:00Z"), Faults::new());
+        let aws = Aws::start(clock.clone(), faults.clone());
+        let (secrets, ssm) = clients(&aws.url()).await;
+        Self { aws, clock, faults, secrets, ssm }
+    }
+
+    async fn put(&self, name: &str, value: &str) -> String {
+        let put = self.ssm.put_parameter().name(name).value(value).r#type(ParameterType::SecureString);
+        told(put.overwrite(true).send().await)
+    }
+
+    async fn get(&self, name: &str, decrypted: bool) -> String {
+        told(self.ssm.get_parameter().name(name).with_decryption(decrypted).send().await)
+    }
+
+    async fn by_path(&self, path: &str, decrypted: bool) -> String {
+        told(self.ssm.get_parameters_by_path().path(path).with_decryption(decrypted).send().await)
+    }
+}
+
+fn below(prefix: &str) -> Filter {
+    Filter::builder().key(FilterNameStringType::Name).values(prefix).build()
+}
+
+#[tokio::test]
+async fn what_is_arranged_is_read_over_the_wire_and_the_other_way_round() {
+    let world = World::new().await;
+    let version = world.aws.put_secret("tk/a", "one");
+    let read = world.secrets.get_secret_value().secret_id("tk/a").send().await.expect("a value");
+    assert_eq!((read.secret_string(), read.version_id()), (Some("one"), Some(version.as_str())));
+
+    let put = world.secrets.put_secret_value().secret_id(read.arn().expect("an ARN")).secret_string("two");
+    let put = put.send().await.expect("a new version");
+    assert_eq!(world.aws.secret("tk/a").as_deref(), Some("two"));
+    assert_eq!(world.aws.secret_version("tk/a"), put.version_id);
+
+    world.aws.put_parameter("/tk/a", "one");
+    assert_eq!(world.put("/tk/a", "two").await, "accepted");
+    let parameter = world.aws.parameter("/tk/a").expect("a parameter");
+    assert_eq!((parameter.value.as_str(), parameter.version, parameter.tier.as_str()), ("two", 2, "Standard"));
+    assert_eq!(parameter.modified, world.clock.now());
+
+    world.aws.put_binary_secret("tk/b", b"bytes");
+    assert_eq!(world.aws.secret("tk/b"), None);
+    let read = world.secrets.get_secret_value().secret_id("tk/b").send().await.expect("a value");
+    assert_eq!(read.secret_binary().map(AsRef::as_ref), Some(b"bytes".as_slice()));
+
+    world.aws.delete_secret("tk/a");
+    assert_eq!(world.aws.secret_names(), ["tk/b"]);
+    world.aws.remove_parameter("/tk/a");
+    assert!(world.aws.parameter_names().is_empty());
+}
+
+#[tokio::test]
+async fn a_secret_that_is_denied_or_whose_key_is_refused_is_one_error_among_values() {
+    let world = World::new().await;
+    for name in ["tk/a", "tk/b", "tk/c"] {
+        world.aws.put_secret(name, "text");
+    }
+    world.aws.deny_secret("tk/a");
+    world.aws.refuse_secret_key("tk/b");
+    let by_id = ["tk/a", "tk/b", "tk/c"].map(String::from).to_vec();
+    let batch = || world.secrets.batch_get_secret_value();
+    for batch in [batch().set_secret_id_list(Some(by_id)), batch().filters(below("tk/"))] {
+        let batch = batch.send().await.expect("a batch");
+        let values: Vec<_> = batch.secret_values().iter().filter_map(|value| value.name()).collect();
+        let errors: Vec<_> = batch.errors().iter().map(|error| (error.secret_id(), error.error_code())).collect();
+        assert_eq!(values, ["tk/c"]);
+        let expected = [(Some("tk/a"), Some("AccessDeniedException")), (Some("tk/b"), Some("DecryptionFailure"))];
+        assert_eq!(errors, expected);
+    }
+    world.aws.allow("tk/a");
+    assert_eq!(told(world.secrets.get_secret_value().secret_id("tk/a").send().await), "accepted");
+}
+
+#[tokio::test]
+async fn a_refused_key_fails_every_decrypted_read_that_would_show_the_parameter() {
+    let world = World::new().await;
+    for number in 0..11 {
+        world.aws.put_parameter(&format!("/tk/{number:02}"), "plaintext");
+    }
+    world.aws.refuse_parameter_key("/tk/05");
+    assert_eq!(world.get("/tk/05", true).await, "AccessDeniedException");
+    assert_eq!(world.get("/tk/05", false).await, "accepted");
+    assert_eq!(world.get("/tk/06", true).await, "accepted");
+    assert_eq!(world.by_path("/tk", true).await, "AccessDeniedException");
+    assert_eq!(world.by_path("/tk", false).await, "accepted");
+    let both = world.ssm.get_parameters().names("/tk/05").names("/tk/06").with_decryption(true);
+    assert_eq!(told(both.send().await), "AccessDeniedException");
+    assert_eq!(world.put("/tk/05", "new").await, "accepted");
+
+    // A page that would not show it is answered.
+    world.aws.allow("/tk/05");
+    world.aws.refuse_parameter_key("/tk/10");
+    assert_eq!(world.by_path("/tk", true).await, "accepted");
+}
+
+#[tokio::test]
+async fn a_denied_put_changes_nothing() {
+    let world = World::new().await;
+    world.aws.deny_put("/tk/a");
+    assert_eq!(world.put("/tk/a", "x").await, "AccessDeniedException");
+    assert_eq!(world.aws.parameter("/tk/a"), None);
+}
+
+#[tokio::test]
+async fn with_empty_pages_on_every_page_comes_after_an_empty_one() {
+    let world = World::new().await;
+    for number in 0..21 {
+        world.aws.put_secret(&format!("tk/{number}"), "text");
+        world.aws.put_parameter(&format!("/tk/{number}"), "text");
+    }
+    world.aws.empty_pages(true);
+    let (mut sizes, mut token) = (Vec::new(), None);
+    loop {
+        let page = world.secrets.batch_get_secret_value().filters(below("tk/")).set_next_token(token).send().await;
+        let page = page.expect("a page");
+        sizes.push(page.secret_values().len());
+        token = page.next_token;
+        if token.is_none() {
+            break;
+        }
+    }
+    assert_eq!(sizes, [0, 20, 0, 1]);
+
+    let mut pages = world.ssm.get_parameters_by_path().path("/tk").into_paginator().send();
+    let mut sizes = Vec::new();
+    while let Some(page) = pages.next().await {
+        sizes.push(page.expect("a page").parameters().len());
+    }
+    assert_eq!(sizes, [0, 10, 0, 10, 0, 1]);
+}
+
+#[tokio::test]
+async fn a_rate_lets_a_burst_pass_and_then_goes_by_the_clock() {
+    let world = World::new().await;
+    world.aws.put_parameter("/tk/a", "x");
+    world.aws.rate("ssm", 0.5, 2.0);
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        seen.push(world.get("/tk/a", true).await);
+    }
+    assert_eq!(seen, ["accepted", "accepted", "ThrottlingException"]);
+    assert_eq!(told(world.secrets.list_secrets().send().await), "accepted", "the other service has a quota of its own");
+    world.clock.advance(SignedDuration::from_secs(2));
+    assert_eq!(world.get("/tk/a", true).await, "accepted");
+    assert_eq!(world.get("/tk/a", true).await, "ThrottlingException");
+}
+
+#[tokio::test]
+async fn updates_of_one_parameter_that_come_too_close_are_refused() {
+    let world = World::new().await;
+    world.aws.update_window(SignedDuration::from_secs(5));
+    assert_eq!(world.put("/tk/a", "x").await, "accepted");
+    assert_eq!(world.put("/tk/a", "y").await, "TooManyUpdates");
+    assert_eq!(world.put("/tk/b", "x").await, "accepted");
+    world.clock.advance(SignedDuration::from_secs(5));
+    assert_eq!(world.put("/tk/a", "y").await, "accepted");
+}
+
+#[tokio::test]
+async fn an_overwrite_keeps_what_it_does_not_name() {
+    let world = World::new().await;
+    let policies = r#"[{"Type":"Expiration","Version":"1.0","Attributes":{"Timestamp":"2026-11-21T01:00:00Z"}}]"#;
+    let put = world.ssm.put_parameter().name("/tk/a").value("x").r#type(ParameterType::SecureString);
+    let put = put.tier("Advanced".into()).key_id("alias/own").policies(policies);
+    assert_eq!(told(put.send().await), "accepted");
+    assert_eq!(world.put("/tk/a", "y").await, "accepted");
+    let parameter = world.aws.parameter("/tk/a").expect("a parameter");
+    assert_eq!((parameter.value.as_str(), parameter.tier.as_str()), ("y", "Advanced"));
+    assert_eq!((parameter.key_id.as_deref(), parameter.policies.as_deref()), (Some("alias/own"), Some(policies)));
+    // Nothing ends it when the time comes: AWS is late, and readers must not rely on it.
+    world.clock.advance(SignedDuration::from_hours(2));
+    assert_eq!(world.get("/tk/a", true).await, "accepted");
+}
+
+#[tokio::test]
+async fn calls_are_named_and_canned_errors_reach_the_client() {
+    let world = World::new().await;
+    let arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:tk/a-AbCdEf";
+    world.faults.add(
+        Rule::on("ssm", "PutParameter").about("/tk/a").times(1),
+        Fault::Respond(aws::error("TooManyUpdates", "busy")),
+    );
+    world.faults.add(Rule::service("secretsmanager").times(1), Fault::Respond(aws::server_error()));
+    assert_eq!(world.put("/tk/a", "x").await, "TooManyUpdates");
+    assert_eq!(world.put("/tk/a", "x").await, "accepted");
+    assert_eq!(told(world.secrets.get_secret_value().secret_id(arn).send().await), "InternalServiceError");
+    assert_eq!(world.by_path("/tk", false).await, "accepted");
+    let batch = || world.secrets.batch_get_secret_value();
+    assert_eq!(told(batch().filters(below("tk/")).send().await), "accepted");
+    assert_eq!(told(batch().secret_id_list("tk/a").secret_id_list(arn).send().await), "accepted");
+    let calls: Vec<_> = world.faults.calls().iter().map(ToString::to_string).collect();
+    let expected = [
+        "ssm PutParameter /tk/a",
+        "ssm PutParameter /tk/a",
+        "secretsmanager GetSecretValue tk/a",
+        "ssm GetParametersByPath /tk",
+        "secretsmanager BatchGetSecretValue tk/",
+        "secretsmanager BatchGetSecretValue tk/a,tk/a",
+    ];
+    assert_eq!(calls, expected);
+}
+
+#[tokio::test]
+async fn an_unknown_operation_or_field_or_token_is_refused() {
+    let world = World::new().await;
+    let http = reqwest::Client::new();
+    for (target, body, code) in [
+        ("AmazonSSM.LabelParameterVersion", "{}", "UnknownOperationException"),
+        ("DynamoDB_20120810.GetItem", "{}", "UnknownOperationException"),
+        ("AmazonSSM.GetParameter", r#"{"Name": "/a", "Shape": "round"}"#, "SerializationException"),
+        ("secretsmanager.ListSecrets", r#"{"NextToken": "made up"}"#, "InvalidNextTokenException"),
+        ("AmazonSSM.GetParametersByPath", r#"{"Path": "/", "NextToken": "made up"}"#, "InvalidNextToken"),
+    ] {
+        let answer = http.post(world.aws.url()).header("x-amz-target", target).body(body).send().await;
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.status(), 400, "{target}");
+        assert_eq!(answer.headers()["x-amzn-errortype"], code, "{target}");
+    }
+}

@@ -1,0 +1,76 @@
+//! Behaviours of Secrets Manager and Parameter Store, seen through the SDK's clients. Each has a probe that does
+//! something and says in a few words what came of it; beside it stands what AWS would say, and moto where that differs.
+
+mod parameters;
+mod secrets;
+
+use std::fmt::Display;
+use std::pin::Pin;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::clients::{clients, told};
+
+type Probe = Box<dyn Fn(World) -> Pin<Box<dyn Future<Output = String>>>>;
+
+/// One behaviour and what is expected of it.
+pub(crate) struct Behaviour {
+    title: &'static str,
+    probe: Probe,
+    /// What AWS does, by its documentation and by what users report of it; the stand-in has to do the same.
+    pub(crate) aws: &'static str,
+    /// What moto does instead, where it is the one that is wrong.
+    pub(crate) moto: Option<&'static str>,
+}
+
+impl Behaviour {
+    fn new<F: Future<Output = String> + 'static>(
+        title: &'static str,
+        probe: fn(World) -> F,
+        aws: &'static str,
+    ) -> Self {
+        Self { title, probe: Box::new(move |world| Box::pin(probe(world))), aws, moto: None }
+    }
+
+    fn but_moto(self, instead: &'static str) -> Self {
+        Self { moto: Some(instead), ..self }
+    }
+}
+
+/// What a probe works with.
+#[derive(Clone)]
+struct World {
+    secrets: aws_sdk_secretsmanager::Client,
+    ssm: aws_sdk_ssm::Client,
+    /// Begins every name that the probe uses, and nobody else's.
+    prefix: String,
+}
+
+impl World {
+    fn secret(&self, name: &str) -> String {
+        format!("{}/{name}", self.prefix)
+    }
+
+    fn parameter(&self, name: &str) -> String {
+        format!("/{}/{name}", self.prefix)
+    }
+}
+
+/// Runs every behaviour against the services at `url` and reports all that are not as expected.
+pub(crate) async fn check(url: &str, expected: impl Fn(&Behaviour) -> &'static str) {
+    let (secrets, ssm) = clients(url).await;
+    let run = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970").as_nanos();
+    let mut differences = Vec::new();
+    for (number, behaviour) in secrets::behaviours().into_iter().chain(parameters::behaviours()).enumerate() {
+        assert_ne!(Some(behaviour.aws), behaviour.moto, "{}: a note of no difference", behaviour.title);
+        let world = World { secrets: secrets.clone(), ssm: ssm.clone(), prefix: format!("tk{run}-{number}") };
+        let seen = (behaviour.probe)(world).await;
+        if seen != expected(&behaviour) {
+            differences.push(format!("{}\n  expected: {}\n  seen:     {seen}", behaviour.title, expected(&behaviour)));
+        }
+    }
+    assert!(differences.is_empty(), "{} behaviours differ:\n{}", differences.len(), differences.join("\n"));
+}
+
+fn joined<T: Display>(parts: impl IntoIterator<Item = T>) -> String {
+    parts.into_iter().map(|part| part.to_string()).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,406 @@
+//! What the Zoho stand-in promises, over real HTTP: the rows of Zoho's published behaviour that Token Keeper relies on.
+
+use bytes::Bytes;
+use hyper::Response;
+use jiff::SignedDuration;
+use reqwest::redirect::Policy;
+use serde_json::{Value, json};
+use testkit::clock::Clock;
+use testkit::wire::{Call, Fault, Faults, Rule};
+use testkit::zoho::{CountedPer, Settings, Zoho, answers};
+use url::{Url, form_urlencoded};
+
+const CALLBACK: &str = "https://app.example/callback";
+const SCOPE: &str = "ZohoCRM.modules.ALL";
+/// Verifiers with their challenges: the pair of RFC 7636, appendix B, and one of 56 characters, the first length whose
+/// padding does not fit into the same SHA-256 block.
+const PKCE: [Row; 2] = [
+    ("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"),
+    ("a-verifier-whose-padding-takes-a-block-of-its-own-456789", "HO4DqG5qsixlTDvV-jpSy6j4duINBjl0uLy6E5RMl-E"),
+];
+
+type Row = (&'static str, &'static str);
+
+/// Two data centres; `app` is registered in both, `local` only in the United States.
+struct World {
+    zoho: Zoho,
+    clock: Clock,
+    faults: Faults,
+    http: reqwest::Client,
+}
+
+impl World {
+    fn new() -> Self {
+        let (clock, faults) = (Clock::at("2026-11-21T00:00:00Z"), Faults::new());
+        let zoho = Zoho::start(&["us", "eu"], clock.clone(), faults.clone());
+        zoho.register("app", &[CALLBACK], &[("us", "us-secret"), ("eu", "eu-secret")]);
+        zoho.register("local", &[CALLBACK], &[("us", "us-secret")]);
+        let http = reqwest::Client::builder().redirect(Policy::none()).build().expect("a client");
+        Self { zoho, clock, faults, http }
+    }
+
+    fn pass(&self, seconds: i64) {
+        self.clock.advance(SignedDuration::from_secs(seconds));
+    }
+
+    async fn post(&self, data_center: &str, path: &str, form: &[(&str, &str)]) -> (u16, String) {
+        let request = self.http.post(format!("{}{path}", self.zoho.accounts(data_center))).form(form);
+        let response = request.send().await.expect("an answer");
+        (response.status().as_u16(), response.text().await.expect("a body"))
+    }
+
+    /// The token endpoint's answer; `more` wins over what `app` sends anyway.
+    async fn token(&self, data_center: &str, more: &[(&str, &str)]) -> (u16, Value) {
+        let secret = format!("{data_center}-secret");
+        let usual = [("client_id", "app"), ("client_secret", &secret)];
+        let form: Vec<_> = usual.into_iter().chain(more.iter().copied()).collect();
+        let (status, body) = self.post(data_center, "/oauth/v2/token", &form).await;
+        (status, serde_json::from_str(&body).expect("JSON"))
+    }
+
+    async fn refresh(&self, data_center: &str, refresh_token: &str) -> (u16, Value) {
+        self.token(data_center, &[("grant_type", "refresh_token"), ("refresh_token", refresh_token)]).await
+    }
+
+    async fn minted(&self, data_center: &str, refresh_token: &str) -> String {
+        text(&self.refresh(data_center, refresh_token).await.1, "access_token")
+    }
+
+    async fn exchange(&self, data_center: &str, code: &str, more: &[(&str, &str)]) -> (u16, Value) {
+        let form = [&[("grant_type", "authorization_code"), ("code", code)], more].concat();
+        self.token(data_center, &form).await
+    }
+
+    /// Posts the decision on a request for consent; gives the status and, if there is one, where the redirect goes.
+    async fn decide(&self, data_center: &str, query: &[(&str, &str)], decision: &str) -> (u16, Option<String>) {
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
+        let url = format!("{}/oauth/v2/decide?{query}", self.zoho.accounts(data_center));
+        let response = self.http.post(url).form(&[("decision", decision)]).send().await.expect("an answer");
+        let location = response.headers().get("location").map(|to| to.to_str().expect("text").to_owned());
+        (response.status().as_u16(), location)
+    }
+
+    /// Accepts and gives the code of the redirect.
+    async fn accepted(&self, data_center: &str, query: &[(&str, &str)]) -> String {
+        let (_, location) = self.decide(data_center, query, "accept").await;
+        let location = Url::parse(&location.expect("a redirect")).expect("a URL");
+        let code = location.query_pairs().find(|(name, _)| name == "code");
+        code.expect("a code").1.into_owned()
+    }
+}
+
+/// A request for offline consent of `app`, where `changes` replace, add or (when empty) leave out parameters.
+fn request(changes: &[Row]) -> Vec<Row> {
+    let usual = [
+        ("response_type", "code"),
+        ("client_id", "app"),
+        ("scope", SCOPE),
+        ("redirect_uri", CALLBACK),
+        ("access_type", "offline"),
+        ("prompt", "consent"),
+        ("state", "a b&c"),
+    ];
+    let kept = usual.into_iter().filter(|(name, _)| changes.iter().all(|(changed, _)| changed != name));
+    kept.chain(changes.iter().copied().filter(|(_, value)| !value.is_empty())).collect()
+}
+
+fn text(answer: &Value, field: &str) -> String {
+    answer[field].as_str().unwrap_or_else(|| panic!("no {field} in {answer}")).to_owned()
+}
+
+fn refused(code: &str) -> (u16, Value) {
+    (200, json!({ "error": code }))
+}
+
+#[tokio::test]
+async fn a_refresh_yields_a_token_for_an_hour_and_the_refresh_token_stays() {
+    let world = World::new();
+    let refresh_token = world.zoho.consent("eu", "app", &[SCOPE, "ZohoCRM.users.READ"]);
+    let (status, answer) = world.refresh("eu", &refresh_token).await;
+    let access_token = text(&answer, "access_token");
+    assert_eq!(status, 200);
+    assert_eq!(
+        answer,
+        json!({"access_token": access_token, "scope": format!("{SCOPE} ZohoCRM.users.READ"), "token_type": "Bearer",
+            "api_domain": "https://www.zohoapis.eu", "expires_in": 3600})
+    );
+    assert_eq!(access_token.len(), 70);
+    assert_ne!(world.minted("eu", &refresh_token).await, access_token);
+    assert_eq!(world.zoho.mints(&refresh_token), 2);
+    world.pass(3599);
+    assert!(world.zoho.access_token_lives(&access_token));
+    world.pass(1);
+    assert!(!world.zoho.access_token_lives(&access_token));
+    assert!(world.zoho.refresh_token_lives(&refresh_token));
+}
+
+#[tokio::test]
+async fn a_refusal_has_status_200_and_its_code_in_the_body() {
+    let world = World::new();
+    let alive = world.zoho.consent("us", "app", &[SCOPE]);
+    let killed = world.zoho.consent("us", "app", &[SCOPE]);
+    world.zoho.kill(&killed);
+    let check = async |data_center: &str, more: &[(&str, &str)], code: &str| {
+        let form = [&[("grant_type", "refresh_token"), ("refresh_token", &alive)], more].concat();
+        assert_eq!(world.token(data_center, &form).await, refused(code), "{data_center} {more:?}");
+    };
+    check("us", &[("client_id", "nobody")], "invalid_client").await;
+    check("us", &[("client_secret", "eu-secret")], "invalid_client").await;
+    check("eu", &[("client_id", "local")], "invalid_client").await;
+    check("us", &[("client_id", "local")], "invalid_code").await;
+    check("us", &[("refresh_token", &killed)], "invalid_code").await;
+    check("us", &[("grant_type", "password")], "unsupported_grant_type").await;
+    check("eu", &[], "invalid_code").await;
+    world.zoho.change_secret("app", "us", "new");
+    check("us", &[], "invalid_client").await;
+
+    let in_the_url =
+        format!("/oauth/v2/token?client_id=app&client_secret=new&grant_type=refresh_token&refresh_token={alive}");
+    assert_eq!(world.post("us", &in_the_url, &[]).await, (200, json!({"error": "invalid_client"}).to_string()));
+    assert_eq!(world.zoho.mints(&alive), 0);
+    assert_eq!(world.token("us", &[("client_secret", "new")]).await, refused("unsupported_grant_type"));
+}
+
+#[tokio::test]
+async fn the_eleventh_request_is_throttled_and_asking_again_extends_the_block() {
+    let world = World::new();
+    let refresh_token = world.zoho.consent("us", "app", &[SCOPE]);
+    for _ in 0..10 {
+        world.minted("us", &refresh_token).await;
+    }
+    let throttled = async || {
+        let (status, answer) = world.refresh("us", &refresh_token).await;
+        assert_eq!(answer["status"], "failure", "{answer}");
+        (status, text(&answer, "error"))
+    };
+    world.pass(599);
+    assert_eq!(throttled().await, (400, "Access Denied".to_owned()));
+    world.pass(599);
+    world.zoho.settings(|settings| {
+        settings.throttle_translated = true;
+        settings.throttle_status = 200;
+    });
+    assert_eq!(throttled().await, (200, "Åtkomst nekad".to_owned()));
+    world.pass(600);
+    world.minted("us", &refresh_token).await;
+    assert_eq!(world.zoho.mints(&refresh_token), 11);
+}
+
+#[tokio::test]
+async fn requests_are_counted_per_refresh_token_or_per_client() {
+    for (counted_per, served) in [(CountedPer::RefreshToken, [2, 2]), (CountedPer::Client, [2, 0])] {
+        let world = World::new();
+        world.zoho.settings(|settings| {
+            settings.requests_per_window = 2;
+            settings.counted_per = counted_per;
+        });
+        let refresh_tokens = [(); 2].map(|()| world.zoho.consent("us", "app", &[SCOPE]));
+        for refresh_token in refresh_tokens.iter().flat_map(|refresh_token| [refresh_token; 3]) {
+            world.refresh("us", refresh_token).await;
+        }
+        assert_eq!(refresh_tokens.map(|refresh_token| world.zoho.mints(&refresh_token)), served, "{counted_per:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_token_too_many_silently_ends_the_oldest() {
+    let world = World::new();
+    world.zoho.settings(|settings| settings.live_access_tokens = 2);
+    let refresh_tokens: Vec<_> = (0..20).map(|_| world.zoho.consent("us", "app", &[SCOPE])).collect();
+    let elsewhere = world.zoho.consent("eu", "app", &[SCOPE]);
+    let mut access_tokens = Vec::new();
+    for _ in 0..3 {
+        access_tokens.push(world.minted("us", &refresh_tokens[0]).await);
+    }
+    let live = || access_tokens.iter().map(|token| world.zoho.access_token_lives(token)).collect::<Vec<_>>();
+    assert_eq!(live(), [false, true, true]);
+
+    let newest = world.zoho.consent("us", "local", &[SCOPE]);
+    assert_eq!(live(), [false; 3]);
+    assert_eq!(world.zoho.refresh_tokens(), [&refresh_tokens[1..], &[elsewhere, newest]].concat());
+    assert_eq!(world.refresh("us", &refresh_tokens[0]).await, refused("invalid_code"));
+}
+
+#[tokio::test]
+async fn a_code_is_good_once_and_soon_with_what_it_was_asked_with() {
+    let world = World::new();
+    world.zoho.settings(|settings| settings.requests_per_window = 100);
+    let redirect_uri = ("redirect_uri", CALLBACK);
+    let code = || world.zoho.code("eu", "app", &[SCOPE], Some(CALLBACK));
+    let check = async |data_center: &str, code: &str, more: &[(&str, &str)], refusal: Option<&str>| {
+        let (status, answer) = world.exchange(data_center, code, more).await;
+        assert_eq!((status, answer["error"].as_str()), (200, refusal), "{more:?} {answer}");
+        assert_eq!(answer["refresh_token"].is_string(), refusal.is_none(), "{more:?} {answer}");
+    };
+    let twice = code();
+    check("us", &twice, &[redirect_uri], Some("invalid_code")).await;
+    check("eu", &twice, &[redirect_uri], None).await;
+    check("eu", &twice, &[redirect_uri], Some("invalid_code")).await;
+    check("eu", &code(), &[], Some("invalid_redirect_uri")).await;
+    check("eu", &code(), &[("redirect_uri", "https://app.example/")], Some("invalid_redirect_uri")).await;
+    check("eu", &world.zoho.code("eu", "app", &[SCOPE], None), &[], None).await;
+
+    for (verifier, challenge) in PKCE {
+        let asked = request(&[("code_challenge", challenge), ("code_challenge_method", "S256")]);
+        for (verifier, refusal) in [(verifier, None), (challenge, Some("invalid_code"))] {
+            let code = world.accepted("eu", &asked).await;
+            check("eu", &code, &[redirect_uri, ("code_verifier", verifier)], refusal).await;
+        }
+    }
+
+    let (in_time, late) = (code(), code());
+    world.pass(119);
+    check("eu", &in_time, &[redirect_uri], None).await;
+    world.pass(1);
+    check("eu", &late, &[redirect_uri], Some("invalid_code")).await;
+}
+
+#[tokio::test]
+async fn answers_vary_as_zohos_do() {
+    // For each change the named field of the answer to a refresh and to a code, in this order.
+    let check = async |change: fn(&mut Settings), field: &str, expected: [Value; 2]| {
+        let world = World::new();
+        world.zoho.settings(change);
+        let scopes = [SCOPE, "ZohoCRM.users.READ"];
+        let (_, refreshed) = world.refresh("us", &world.zoho.consent("us", "app", &scopes)).await;
+        let (_, exchanged) = world.exchange("us", &world.zoho.code("us", "app", &scopes, None), &[]).await;
+        assert!(refreshed["access_token"].is_string() && exchanged["access_token"].is_string());
+        assert_eq!([&refreshed[field], &exchanged[field]], [&expected[0], &expected[1]], "{field}");
+    };
+    let both = |value: Value| [value.clone(), value];
+    check(|settings| settings.expires_in_milliseconds = true, "expires_in", both(json!(3_600_000))).await;
+    check(|settings| settings.expires_in_milliseconds = true, "expires_in_sec", both(json!(3600))).await;
+    check(|settings| settings.exchange_yields_refresh_token = false, "refresh_token", both(Value::Null)).await;
+    check(|settings| settings.withheld_scopes = vec![SCOPE.to_owned()], "scope", both(json!("ZohoCRM.users.READ")))
+        .await;
+    check(
+        |settings| settings.api_domain = Some("https://a.example/".into()),
+        "api_domain",
+        both(json!("https://a.example/")),
+    )
+    .await;
+    let only_with_a_code = [Value::Null, json!("https://www.zohoapis.com")];
+    check(|settings| settings.api_domain_on_refresh = false, "api_domain", only_with_a_code).await;
+}
+
+#[tokio::test]
+async fn revoking_ends_a_refresh_token_with_its_access_tokens() {
+    let world = World::new();
+    let refresh_token = world.zoho.consent("us", "app", &[SCOPE]);
+    let access_token = world.minted("us", &refresh_token).await;
+    let revoke = async |data_center: &str| {
+        world.post(data_center, "/oauth/v2/token/revoke", &[("token", refresh_token.as_str())]).await
+    };
+    assert_eq!(revoke("eu").await.0, 400);
+    assert_eq!(revoke("us").await, (200, json!({"status": "success"}).to_string()));
+    assert!(!world.zoho.refresh_token_lives(&refresh_token) && !world.zoho.access_token_lives(&access_token));
+    let (status, body) = revoke("us").await;
+    assert!(status == 400 && body.starts_with("<!doctype html>"), "{status} {body}");
+}
+
+#[tokio::test]
+async fn a_consent_comes_back_to_the_registered_redirect_uri() {
+    let world = World::new();
+    let accounts: String = form_urlencoded::byte_serialize(world.zoho.accounts("us").as_bytes()).collect();
+    let (status, location) = world.decide("us", &request(&[]), "accept").await;
+    let location = location.expect("a redirect");
+    let rest = location.strip_prefix(&format!("{CALLBACK}?state=a+b%26c&code=")).expect("state and code first");
+    let (code, rest) = rest.split_once('&').expect("more after the code");
+    assert_eq!((status, rest), (302, &*format!("location=us&accounts-server={accounts}&")));
+    assert!(world.exchange("us", code, &[("redirect_uri", CALLBACK)]).await.1["refresh_token"].is_string());
+
+    let denied = format!("{CALLBACK}?error=access_denied&state=a+b%26c");
+    assert_eq!(world.decide("us", &request(&[]), "refuse").await, (302, Some(denied)));
+
+    for change in [
+        ("client_id", "nobody"),
+        ("redirect_uri", "https://elsewhere.example/callback"),
+        ("response_type", "token"),
+        ("scope", ""),
+    ] {
+        assert_eq!(world.decide("us", &request(&[change]), "accept").await, (400, None), "{change:?}");
+    }
+    assert_eq!(world.decide("eu", &request(&[("client_id", "local")]), "accept").await, (400, None));
+}
+
+#[tokio::test]
+async fn the_consent_page_is_a_form_that_carries_the_request() {
+    let world = World::new();
+    let query = "response_type=code&client_id=app&scope=A.b.C,<i>&redirect_uri=https://app.example/callback&state=s";
+    let url = Url::parse(&format!("{}/oauth/v2/auth?{query}", world.zoho.accounts("us"))).expect("a URL");
+    let page = world.http.get(url.clone()).send().await.expect("an answer").text().await.expect("a page");
+    let action = format!("/oauth/v2/decide?{}", url.query().expect("a query").replace('&', "&amp;"));
+    for part in [&*format!("method=\"post\" action=\"{action}\""), "value=\"accept\"", "value=\"refuse\"", "&lt;i&gt;"]
+    {
+        assert!(page.contains(part), "no {part} in {page}");
+    }
+}
+
+#[tokio::test]
+async fn only_an_offline_consent_that_is_the_first_or_prompted_yields_a_refresh_token() {
+    let world = World::new();
+    for (changes, yields) in [
+        (&[("access_type", "")][..], false),
+        (&[("client_id", "local"), ("prompt", "")], true),
+        (&[("client_id", "local"), ("prompt", "")], false),
+        (&[("client_id", "local")], true),
+    ] {
+        let asked = request(changes);
+        let client_id = asked.iter().find(|(name, _)| *name == "client_id").expect("a client");
+        let code = world.accepted("us", &asked).await;
+        let (_, answer) = world.exchange("us", &code, &[*client_id, ("redirect_uri", CALLBACK)]).await;
+        assert!(world.zoho.access_token_lives(&text(&answer, "access_token")));
+        assert_eq!(answer["refresh_token"].is_string(), yields, "{changes:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_user_at_home_elsewhere_takes_the_consent_along() {
+    let world = World::new();
+    world.zoho.settings(|settings| {
+        settings.home = Some("eu".to_owned());
+        settings.redirect_names_accounts_server = false;
+    });
+    let (_, location) = world.decide("us", &request(&[]), "accept").await;
+    assert!(location.as_ref().is_some_and(|to| to.ends_with("&location=eu&")), "{location:?}");
+    let code = world.accepted("us", &request(&[])).await;
+    assert_eq!(world.exchange("us", &code, &[("redirect_uri", CALLBACK)]).await, refused("invalid_code"));
+    assert!(world.exchange("eu", &code, &[("redirect_uri", CALLBACK)]).await.1["refresh_token"].is_string());
+
+    let info = world.http.get(format!("{}/oauth/serverinfo", world.zoho.accounts("us"))).send().await;
+    let info = info.expect("an answer").text().await.expect("a body");
+    let info: Value = serde_json::from_str(&info).expect("JSON");
+    let (us, eu) = (world.zoho.accounts("us"), world.zoho.accounts("eu"));
+    assert_eq!(info, json!({"result": "success", "locations": {"us": us, "eu": eu}}));
+    assert_eq!(world.zoho.data_centers(), format!("us={us},eu={eu}"));
+}
+
+#[tokio::test]
+async fn every_call_is_named_and_may_be_answered_by_a_fault() {
+    let world = World::new();
+    let check = async |operation: &str, subject: &str, answer: Response<Bytes>| {
+        world.faults.clear();
+        world.faults.forget_calls();
+        let expected = (answer.status().as_u16(), String::from_utf8(answer.body().to_vec()).expect("text"));
+        world.faults.add(Rule::on("zoho", operation).about(subject), Fault::Respond(answer));
+        let form = [("grant_type", operation), ("refresh_token", subject), ("code", subject), ("token", subject)];
+        let path = match operation {
+            "revoke" => "/oauth/v2/token/revoke".to_owned(),
+            "decide" => format!("/oauth/v2/decide?client_id={subject}"),
+            _ => "/oauth/v2/token".to_owned(),
+        };
+        assert_eq!(world.post("us", &path, &form).await, expected, "{operation}");
+        let call = Call { service: "zoho", operation: operation.to_owned(), subject: subject.to_owned() };
+        assert_eq!(world.faults.calls(), [call]);
+    };
+    check("refresh_token", "1000.r", answers::html()).await;
+    check("refresh_token", "1000.r", answers::server_error("invalid_code")).await;
+    check("refresh_token", "1000.r", answers::empty()).await;
+    check("refresh_token", "1000.r", answers::without_access_token()).await;
+    check("refresh_token", "1000.r", answers::throttled()).await;
+    check("refresh_token", "1000.r", answers::throttled_translated()).await;
+    check("authorization_code", "1000.c", answers::refusal("invalid_code")).await;
+    check("revoke", "1000.t", answers::status(503, &json!({}))).await;
+    check("decide", "app", answers::redirect("https://elsewhere.example")).await;
+    check("other", "", answers::empty()).await;
+}

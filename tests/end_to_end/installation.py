@@ -1,0 +1,197 @@
+"""One installation on loopback: moto for AWS, the stand-ins for Zoho, cargo-lambda's Runtime API, the compiled function, an operator."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import urllib.parse
+import urllib.request
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import boto3
+from processes import ROOT, Program, build_directory, environment, free_port, start_moto
+
+PREFIX = "token-keeper"
+REGION = "eu-central-1"
+ANSWERED_WITHIN_S = 60.0
+
+REFRESHER = str(build_directory() / "refresher")
+STAND_INS = str(build_directory() / "stand-ins")
+
+
+@dataclass
+class Invocation:
+    """What `cargo lambda invoke` printed, and whether the function was done or failed."""
+
+    done: bool
+    text: str
+
+    def answer(self) -> Any:
+        assert self.done, f"the function failed:\n{self.text}"
+        return json.loads(self.text)
+
+
+class Zoho:
+    """The stand-ins program, of which only Zoho is used here."""
+
+    def __init__(self, programs: ExitStack) -> None:
+        self._program = programs.enter_context(Program([STAND_INS, "--connections", "12"], environment()))
+        self._lines_read = 0
+        about = json.loads(self._next_line())
+        self.data_centers: str = about["data_centers"]
+        self.accounts: dict[str, str] = dict(entry.split("=", 1) for entry in self.data_centers.split(","))
+        self.client_id: str = about["client_id"]
+        self.client_secret: str = about["client_secret"]
+        self._grants: list[dict[str, str]] = about["connections"]
+        self.refresh_tokens = [grant["refresh_token"] for grant in self._grants]
+
+    def _next_line(self) -> str:
+        line = self._program.wait_for_line(self._lines_read)
+        self._lines_read += 1
+        return line
+
+    def consent(self, data_center: str) -> str:
+        """A refresh token that nobody has yet."""
+        grant = next(grant for grant in self._grants if grant["data_center"] == data_center)
+        self._grants.remove(grant)
+        return grant["refresh_token"]
+
+    def remove_app(self, data_center: str, refresh_token: str) -> None:
+        """What happens when the account's owner removes the app: the refresh token is dead."""
+        form = urllib.parse.urlencode({"token": refresh_token}).encode()
+        with urllib.request.urlopen(f"{self.accounts[data_center]}/oauth/v2/token/revoke", form) as answer:
+            assert answer.status == 200
+
+    def times_asked(self) -> int:
+        """How many requests for an access token came so far."""
+        self._program.write_line()
+        counts: dict[str, int] = json.loads(self._next_line())
+        return counts.get("zoho refresh_token", 0)
+
+
+class Function:
+    """The compiled refresher, started as Lambda starts it."""
+
+    def __init__(self, programs: ExitStack, variables: dict[str, str]) -> None:
+        self._port = free_port()
+        # `--only-lambda-apis`: the function is compiled already. Otherwise this is the `cargo lambda watch` of the README.
+        watch = ["cargo", "lambda", "watch", "--only-lambda-apis"]
+        watch += ["--invoke-address", "127.0.0.1", "--invoke-port", str(self._port)]
+        api = programs.enter_context(Program(watch, environment()))
+        api.wait_for_port(self._port)
+        self._programs = programs
+        self._variables = {
+            **variables,
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
+            "AWS_LAMBDA_FUNCTION_NAME": "refresher",
+            "AWS_LAMBDA_FUNCTION_VERSION": "1",
+            "AWS_LAMBDA_RUNTIME_API": f"http://127.0.0.1:{self._port}/.rt/refresher",
+        }
+        self._instances: list[Program] = []
+        self.answers = ""
+        self.start()
+
+    def start(self, **variables: str) -> None:
+        """A new instance, with other settings; the one before ends."""
+        for instance in self._instances:
+            instance.stop()
+        program = Program([REFRESHER], environment(**{**self._variables, **variables}))
+        self._instances.append(self._programs.enter_context(program))
+
+    def invoke_file(self, name: str) -> Invocation:
+        return self._invoke("--data-file", f"events/{name}.json")
+
+    def invoke_text(self, event: Any) -> Invocation:
+        return self._invoke("--data-ascii", json.dumps(event))
+
+    def _invoke(self, *data: str) -> Invocation:
+        command = ["cargo", "lambda", "invoke", "refresher", *data]
+        command += ["--invoke-address", "127.0.0.1", "--invoke-port", str(self._port)]
+        ran = subprocess.run(
+            command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=ANSWERED_WITHIN_S
+        )
+        self.answers += ran.stdout + ran.stderr
+        return Invocation(done=ran.returncode == 0, text=ran.stdout if ran.returncode == 0 else ran.stdout + ran.stderr)
+
+    def stdout(self) -> str:
+        return "".join(instance.stdout() for instance in self._instances)
+
+    def stderr(self) -> str:
+        return "".join(instance.stderr() for instance in self._instances)
+
+
+class Installation:
+    def __init__(self, programs: ExitStack) -> None:
+        moto, url = start_moto()
+        programs.enter_context(moto)
+        self._account = {
+            "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+            "AWS_CONFIG_FILE": "/dev/null",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_ENDPOINT_URL": url,
+            "AWS_REGION": REGION,
+            "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        }
+        session = boto3.Session(
+            aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key="not-a-secret", region_name=REGION
+        )
+        self.secrets = session.client("secretsmanager", endpoint_url=url)
+        self.parameters = session.client("ssm", endpoint_url=url)
+        self.zoho = Zoho(programs)
+        self.variables = {**self._account, "TOKEN_KEEPER_DATA_CENTERS": self.zoho.data_centers}
+        self.function = Function(programs, self.variables)
+
+    def create_secret(self, name: str, value: dict[str, Any]) -> None:
+        self.secrets.create_secret(Name=f"{PREFIX}/{name}", SecretString=json.dumps(value))
+
+    def replace_secret(self, name: str, value: dict[str, Any]) -> None:
+        self.secrets.put_secret_value(SecretId=f"{PREFIX}/{name}", SecretString=json.dumps(value))
+
+    def secret_version(self, name: str) -> str:
+        version: str = self.secrets.get_secret_value(SecretId=f"{PREFIX}/{name}")["VersionId"]
+        return version
+
+    def parameter(self, name: str) -> Optional[dict[str, Any]]:
+        """As SSM describes it, in clear; `None` if there is none."""
+        try:
+            found: dict[str, Any] = self.parameters.get_parameter(Name=f"/{PREFIX}/{name}", WithDecryption=True)
+        except self.parameters.exceptions.ParameterNotFound:
+            return None
+        return found["Parameter"]
+
+    def lease(self, connection: str) -> dict[str, Any]:
+        """The document that consumers of this connection read."""
+        parameter = self.parameter(f"tokens/{connection}")
+        assert parameter, f"there is no lease for {connection}"
+        document: dict[str, Any] = json.loads(parameter["Value"])
+        return document
+
+    def versions(self) -> dict[str, int]:
+        """How often each parameter was written."""
+        found = self.parameters.get_paginator("get_parameters_by_path").paginate(Path=f"/{PREFIX}", Recursive=True)
+        return {parameter["Name"]: parameter["Version"] for page in found for parameter in page["Parameters"]}
+
+    def history(self) -> list[str]:
+        """Every value that any parameter ever had."""
+        pages = self.parameters.get_paginator("get_parameter_history")
+        values = []
+        for name in self.versions():
+            for page in pages.paginate(Name=name, WithDecryption=True):
+                values += [version["Value"] for version in page["Parameters"]]
+        return values
+
+    def aws_cli(self, *arguments: str) -> str:
+        """What the AWS command line prints."""
+        ran = subprocess.run(
+            ["aws", *arguments],
+            cwd=ROOT,
+            env=environment(AWS_DEFAULT_REGION=REGION, **self._account),
+            capture_output=True,
+            text=True,
+            timeout=ANSWERED_WITHIN_S,
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout.removesuffix("\n")

@@ -1,0 +1,24 @@
+"""Runs a command while a moto server runs, whose URL it gets as MOTO_URL: `with_moto.py cargo test …`"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from processes import end_on_sigterm, start_moto
+
+
+def main() -> int:
+    if len(sys.argv) < 2:
+        print("usage: with_moto.py COMMAND [ARGUMENT…]", file=sys.stderr)
+        return 2
+    end_on_sigterm()
+    moto, url = start_moto()
+    with moto:
+        print(f"moto listens on {url}", flush=True)
+        return subprocess.run(sys.argv[1:], env={**os.environ, "MOTO_URL": url}).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

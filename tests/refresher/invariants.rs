@@ -1,0 +1,149 @@
+//! Rules that hold everywhere: what the domain may not know, and where no secret may appear.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use serde_json::json;
+use testkit::wire::{Fault, Rule};
+use testkit::zoho::answers;
+use token_keeper::telemetry;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::world::{CLIENT_SECRET, World, grant_name, lease_name};
+
+fn sources() -> Vec<(String, String)> {
+    fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() { walk(&path, files) } else { files.push(path) }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    walk(&root, &mut files);
+    let name = |path: &Path| path.strip_prefix(&root).expect("below src").display().to_string();
+    files.iter().map(|path| (name(path), std::fs::read_to_string(path).expect("a source file"))).collect()
+}
+
+/// No file of the selection has any of the words in its code before its tests.
+fn check_absent(words: &[&str], selected: impl Fn(&str) -> bool) {
+    let mut seen = 0;
+    for (name, text) in sources().into_iter().filter(|(name, _)| selected(name)) {
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (number, line) in code.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+            for word in words {
+                assert!(!line.contains(word), "{word} in src/{name}, line {}: {line}", number + 1);
+            }
+        }
+        seen += 1;
+    }
+    assert!(seen > 0, "the rule selects no file");
+}
+
+#[test]
+fn the_domain_reads_no_clock_environment_or_network() {
+    let domain = ["secret.rs", "connection", "lease.rs", "decision.rs", "ports.rs", "brake.rs", "report.rs"];
+    let outside = ["::now(", "::now)", "std::env", "std::fs", "std::process", "tokio", "reqwest", "aws_", "TcpStream"];
+    check_absent(&outside, |name| domain.iter().any(|part| name.starts_with(part)));
+    check_absent(&["Timestamp::now", "SystemTime", "std::env", "reqwest", "aws_"], |name| name == "refresh.rs");
+}
+
+#[test]
+fn the_sdk_and_zohos_http_are_named_in_one_place_each() {
+    check_absent(&["aws_sdk", "aws_config", "aws_smithy"], |name| !name.starts_with("aws") && !name.starts_with("bin"));
+    check_absent(&["reqwest"], |name| name != "zoho.rs");
+    check_absent(&["std::env::"], |name| !name.starts_with("bin"));
+    check_absent(&["Timestamp::now"], |name| !name.starts_with("bin"));
+}
+
+#[test]
+fn the_refresher_names_no_operation_that_writes_or_deletes_a_secret_or_a_lease() {
+    let writes = ["put_secret_value", "update_secret", "create_secret", "delete_secret", "delete_parameter"];
+    check_absent(&writes, |_| true);
+}
+
+/// A log's writer that keeps what is written.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("the log").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_secret_reaches_a_log_a_report_an_error_or_a_metric_at_any_level() {
+    for terminal in [false, true] {
+        let log = Kept::default();
+        let writer = log.clone();
+        let guard = telemetry::subscriber(Some("TRACE"), terminal, move || writer.clone()).set_default();
+        let world = World::with(&[("TOKEN_KEEPER_PUBLISH", "document,plain")]).await;
+        let names = ["ok", "dead", "throttled", "refused", "down", "spoilt", "unwritten", "hung"];
+        let tokens = names.map(|name| world.connect(name));
+        let said = Mutex::new(String::new());
+        let tell = |report: &token_keeper::report::Report| {
+            telemetry::log(report);
+            telemetry::write_metrics(report, world.clock.now(), &mut log.clone()).expect("a line");
+            said.lock().expect("the text").push_str(&format!("{report:?} {}", json!(report)));
+        };
+        let [_, dead, throttled, refused, down, _, _, hung] = &tokens;
+        world.zoho.kill(dead);
+        let fault = |token: &str, fault: Fault| world.faults.add(Rule::on("zoho", "refresh_token").about(token), fault);
+        fault(throttled, Fault::Respond(answers::throttled()));
+        fault(
+            refused,
+            Fault::Respond(answers::status(200, &json!({"error": "invalid_client", "secret": CLIENT_SECRET}))),
+        );
+        fault(down, Fault::Respond(answers::status(200, &json!({"error": CLIENT_SECRET, "access_token": down}))));
+        fault(hung, Fault::Drop { handled: true });
+        let spoilt =
+            world.aws.secret(&grant_name("spoilt")).expect("a secret").replace("\"data_center\"", "data_center");
+        world.aws.put_secret(&grant_name("spoilt"), &spoilt);
+        world.faults.add(
+            Rule::on("ssm", "PutParameter").about(&lease_name("unwritten")),
+            Fault::Respond(testkit::aws::error("ValidationException", CLIENT_SECRET)),
+        );
+        for event in [json!({}), json!({"connections": names, "force": true}), json!({"connections": tokens})] {
+            match token_keeper::lambda::refresher::handle(&event, &world.refresher, None, tell).await {
+                Ok(answer) => said.lock().expect("the text").push_str(&answer.to_string()),
+                Err(error) => said.lock().expect("the text").push_str(&format!("{:?}", error.to_string().len())),
+            }
+        }
+        drop(guard);
+        let mut said = said.into_inner().expect("the text");
+        said.push_str(&String::from_utf8(log.0.lock().expect("the log").clone()).expect("text"));
+        assert!(said.contains("run finished") && said.contains("connection needs attention"), "{said}");
+        let access_tokens =
+            names.map(|name| world.field(name, "access_token").as_str().unwrap_or("none yet").to_owned());
+        for secret in tokens.iter().chain(&access_tokens).map(String::as_str).chain([CLIENT_SECRET]) {
+            assert!(!said.contains(secret), "a secret in: {said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn debug_of_what_holds_secrets_shows_none() {
+    let world = World::new().await;
+    let refresh_token = world.connect("crm-prod");
+    let settings = &world.refresher.settings;
+    let secrets = token_keeper::ports::Grants::list(&world.refresher.grants).await.expect("secrets");
+    let grants = token_keeper::connection::read_grants(&secrets, &settings.prefix, &settings.data_centers);
+    let grant = grants["crm-prod"].as_ref().expect("a grant");
+    let minted = token_keeper::ports::Issuer::refresh(&world.refresher.issuer, grant).await.expect("a token");
+    world.run().await;
+    let leases = token_keeper::ports::Leases::list(&world.refresher.leases).await.expect("leases");
+    let text = format!("{secrets:?} {grants:?} {minted:?} {leases:?}");
+    let published = world.field("crm-prod", "access_token");
+    for secret in
+        [refresh_token.as_str(), CLIENT_SECRET, minted.access_token.expose(), published.as_str().expect("a token")]
+    {
+        assert!(!text.contains(secret), "{text}");
+    }
+}

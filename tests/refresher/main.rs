@@ -1,0 +1,12 @@
+//! The refresher against both stand-ins, over the wire. Each test arranges a world, sends events through the function's handler and
+//! looks at what consumers can read afterwards.
+
+mod bad_input;
+mod cut_off;
+mod events;
+mod invariants;
+mod life;
+mod time;
+mod tree;
+mod world;
+mod zoho_answers;
