@@ -85,6 +85,7 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + second).expect("a time")
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "as `decide` takes it")]
     fn grant(version: &str, refresh_token: &str) -> Result<Grant, Broken> {
         let text = format!(r#"{{"client_id":"c","client_secret":"s","data_center":"eu"{refresh_token}}}"#);
         let connection = "crm".parse().expect("a name");
@@ -93,6 +94,7 @@ mod tests {
     }
 
     /// A lease of version v1 with the token minted at 0, living to 3600.
+    #[expect(clippy::unnecessary_wraps, reason = "as `decide` takes it")]
     fn lease(status: Status) -> Result<Option<Lease>, Broken> {
         let grant = grant("v1", "").expect("a grant");
         let token = Token { access_token: AccessToken::new("a"), issued_at: at(0), expires_at: at(3600) };

@@ -77,7 +77,7 @@ pub fn log(report: &Report) {
     );
 }
 
-/// Writes a report's metrics as one line of CloudWatch's embedded metric format. Names of connections are no dimensions: each value of a
+/// Writes a report's metrics as one line of the embedded metric format. Names of connections are no dimensions: each value of a
 /// dimension is a metric that is paid for.
 ///
 /// # Errors

@@ -32,8 +32,8 @@ impl Grants for SecretsManager {
         let mut token = None;
         loop {
             let call = self.client.batch_get_secret_value().filters(names.clone()).set_next_token(token);
-            let page = call.send().await.map_err(|error| failed(ACTION, &error))?;
-            token = page.next_token.clone();
+            let mut page = call.send().await.map_err(|error| failed(ACTION, &error))?;
+            token = page.next_token.take();
             secrets.extend(stored(page));
             // A page may be empty and still not be the last.
             if token.is_none() {

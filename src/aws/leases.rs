@@ -172,7 +172,7 @@ impl<Now: Fn() -> Timestamp> Leases for ParameterStore<Now> {
                     );
                 }
                 Err(error) if KEY_REFUSALS.contains(&error.code.as_str()) => {
-                    leases.extend(self.one_by_one(names).await?)
+                    leases.extend(self.one_by_one(names).await?);
                 }
                 Err(error) => return Err(error),
             }

@@ -155,6 +155,7 @@ struct GrantFields {
 }
 
 #[derive(Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the names in the secret")]
 struct ClientFields {
     client_id: Option<Value>,
     client_secret: Option<Value>,

@@ -1,5 +1,6 @@
 //! Rules that hold everywhere: what the domain may not know, and where no secret may appear.
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -91,7 +92,7 @@ async fn no_secret_reaches_a_log_a_report_an_error_or_a_metric_at_any_level() {
         let tell = |report: &token_keeper::report::Report| {
             telemetry::log(report);
             telemetry::write_metrics(report, world.clock.now(), &mut log.clone()).expect("a line");
-            said.lock().expect("the text").push_str(&format!("{report:?} {}", json!(report)));
+            write!(said.lock().expect("the text"), "{report:?} {}", json!(report)).expect("text");
         };
         let [_, dead, throttled, refused, down, _, _, hung] = &tokens;
         world.zoho.kill(dead);
@@ -111,9 +112,11 @@ async fn no_secret_reaches_a_log_a_report_an_error_or_a_metric_at_any_level() {
             Fault::Respond(testkit::aws::error("ValidationException", CLIENT_SECRET)),
         );
         for event in [json!({}), json!({"connections": names, "force": true}), json!({"connections": tokens})] {
-            match token_keeper::lambda::refresher::handle(&event, &world.refresher, None, tell).await {
-                Ok(answer) => said.lock().expect("the text").push_str(&answer.to_string()),
-                Err(error) => said.lock().expect("the text").push_str(&format!("{:?}", error.to_string().len())),
+            let answer = token_keeper::lambda::refresher::handle(&event, &world.refresher, None, tell).await;
+            let mut said = said.lock().expect("the text");
+            match answer {
+                Ok(answer) => said.push_str(&answer.to_string()),
+                Err(error) => said.push_str(&error.to_string()),
             }
         }
         drop(guard);

@@ -205,7 +205,7 @@ async fn what_still_runs_at_the_functions_end_is_broken_off_and_deferred() {
 
 #[tokio::test(start_paused = true)]
 async fn a_listing_that_takes_all_the_time_is_an_error() {
-    let memory = Memory { listing: Duration::from_secs(60), ..Memory::with(quick(3)) };
+    let memory = Memory { listing: Duration::from_mins(1), ..Memory::with(quick(3)) };
     let error = memory.run(16, Some(30)).await.expect_err("an error");
     assert_eq!(error.error_type(), "OutOfTime");
 }
