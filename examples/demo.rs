@@ -101,18 +101,19 @@ impl Demo {
             ("TOKEN_KEEPER_DATA_CENTERS".to_owned(), zoho.data_centers()),
             ("TOKEN_KEEPER_SSM_RATE".to_owned(), "1000".to_owned()),
         ];
-        let Config { settings, publishing } = Config::read(environment).expect("a right environment");
+        let Config { settings, publishing, .. } = Config::read(environment).expect("a right environment");
         let now = || -> Now {
             let clock = clock.clone();
             Box::new(move || clock.now())
         };
+        let http = token_keeper::http::client();
         let loader = aws_config::defaults(aws_config::BehaviorVersion::latest())
             .empty_test_environment()
             .test_credentials()
             .region("eu-central-1")
             .endpoint_url(aws.url());
-        let (grants, leases) = aws::connect(loader, &settings.prefix, publishing, now()).await;
-        let issuer = zoho::Zoho::new(zoho::TIMEOUT, now());
+        let (grants, leases) = aws::connect(loader, &http, &settings.prefix, publishing, now()).await;
+        let issuer = zoho::Zoho::new(http, zoho::TIMEOUT, now());
         let refresher = Refresher { settings, grants, issuer, leases, now: now() };
         Self { clock, faults, zoho, aws, refresher }
     }

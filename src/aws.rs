@@ -4,8 +4,8 @@
 //! to quote no values.
 
 mod grants;
+mod http;
 mod leases;
-mod pace;
 
 use std::time::Duration;
 
@@ -13,36 +13,35 @@ use aws_config::ConfigLoader;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_ssm::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use jiff::Timestamp;
 
 pub use grants::SecretsManager;
 pub use leases::{ParameterStore, Publishing, Tier};
 
 use crate::connection::Prefix;
-use crate::ports::StoreError;
+use crate::ports::{NO_ANSWER, NOT_AWS, StoreError};
 
-/// How long AWS may take to accept a connection, and then to send each part of an answer.
+/// How long one call may take, from first to last byte.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Tries of one call. Parameter Store holds puts to a few a second at its default setting, so a throttled put needs patience.
 const ATTEMPTS: u32 = 6;
 /// The mean of the first wait between tries is half of this; it doubles from try to try.
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 
-/// Connects both stores.
+/// Connects both stores, over the process's HTTP client.
 pub async fn connect<Now: Fn() -> Timestamp>(
     loader: ConfigLoader,
+    client: &reqwest::Client,
     prefix: &Prefix,
     publishing: Publishing,
     now: Now,
 ) -> (SecretsManager, ParameterStore<Now>) {
-    let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https();
-    let timeouts = TimeoutConfig::builder().connect_timeout(CALL_TIMEOUT).read_timeout(CALL_TIMEOUT).build();
+    let timeouts = TimeoutConfig::builder().read_timeout(CALL_TIMEOUT).build();
     let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(FIRST_BACKOFF);
-    let shared = loader.http_client(http.clone()).timeout_config(timeouts).retry_config(retries).load().await;
+    let shared =
+        loader.http_client(http::for_sdk(client, None)).timeout_config(timeouts).retry_config(retries).load().await;
     let grants = SecretsManager::new(aws_sdk_secretsmanager::Client::new(&shared), prefix);
-    let leases = ParameterStore::new(&shared, http, prefix.clone(), publishing, now);
+    let leases = ParameterStore::new(&shared, client, prefix.clone(), publishing, now);
     (grants, leases)
 }
 
@@ -62,10 +61,10 @@ where
     }
     let chain = DisplayErrorContext(error).to_string();
     let (code, detail) = match error {
-        SdkError::ResponseError(_) | SdkError::ServiceError(_) => ("an answer that is none of AWS's", ""),
+        SdkError::ResponseError(_) | SdkError::ServiceError(_) => (NOT_AWS, ""),
         _ if chain.contains("credentials") => ("no credentials", ""),
         SdkError::ConstructionFailure(_) if chain.contains("region") => ("no Region", "set AWS_REGION"),
-        _ => ("no answer", ""),
+        _ => (NO_ANSWER, ""),
     };
     StoreError { action, code: code.to_owned(), detail: detail.to_owned() }
 }

@@ -7,16 +7,18 @@ use std::str::FromStr;
 use jiff::SignedDuration;
 
 use crate::aws::{Publishing, Tier};
-use crate::connection::DataCenters;
+use crate::connection::{DataCenters, web_url};
 use crate::refresh::Settings;
 
-/// What the refresher needs to know.
+/// What the functions and the command line need to know.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// For the use case.
     pub settings: Settings,
     /// For Parameter Store.
     pub publishing: Publishing,
+    /// The callback function's public base URL, without a trailing slash.
+    pub callback_url: Option<String>,
 }
 
 /// Everything that is wrong with an environment.
@@ -33,7 +35,7 @@ impl fmt::Display for Problems {
 impl std::error::Error for Problems {}
 
 /// Every variable that is read here, with its default. The README's table is held to this one by a test.
-pub const VARIABLES: [(&str, &str); 8] = [
+pub const VARIABLES: [(&str, &str); 9] = [
     ("TOKEN_KEEPER_PREFIX", "token-keeper"),
     ("TOKEN_KEEPER_MARGIN_S", "2100"),
     ("TOKEN_KEEPER_PUBLISH", "document"),
@@ -42,6 +44,7 @@ pub const VARIABLES: [(&str, &str); 8] = [
     ("TOKEN_KEEPER_KMS_KEY_ID", ""),
     ("TOKEN_KEEPER_TIER", "Standard"),
     ("TOKEN_KEEPER_DATA_CENTERS", ""),
+    ("TOKEN_KEEPER_CALLBACK_URL", ""),
 ];
 
 /// The longest sensible margin in seconds: with more, a new token would be due at once.
@@ -74,6 +77,11 @@ impl Config {
         if let Err(problems) = data_centers.extend(&reader.value("TOKEN_KEEPER_DATA_CENTERS")) {
             reader.problems.extend(problems.into_iter().map(|problem| format!("TOKEN_KEEPER_DATA_CENTERS: {problem}")));
         }
+        let callback_url = Some(reader.value("TOKEN_KEEPER_CALLBACK_URL")).filter(|url| !url.is_empty());
+        let callback_url = callback_url.and_then(|url| {
+            let problem = format!("{url:?} is no https URL (http only for a loopback address)");
+            web_url(&url).or_else(|| reader.problem("TOKEN_KEEPER_CALLBACK_URL", problem))
+        });
         reader.refuse_unknown();
         let (Some(prefix), Some(margin), Some(concurrency), Some(rate), Some(plain), Some(tier), true) =
             (prefix, margin, concurrency, rate, plain, tier, reader.problems.is_empty())
@@ -82,7 +90,7 @@ impl Config {
         };
         let margin = SignedDuration::from_secs(margin.into());
         let settings = Settings { prefix, data_centers, margin, concurrency: concurrency as usize };
-        Ok(Self { settings, publishing: Publishing { plain, rate, kms_key_id, tier } })
+        Ok(Self { settings, publishing: Publishing { plain, rate, kms_key_id, tier }, callback_url })
     }
 }
 
@@ -130,7 +138,7 @@ impl Reader {
 
     /// A misspelt variable would otherwise be a setting that silently has no effect.
     fn refuse_unknown(&mut self) {
-        let known = |name: &str| VARIABLES.iter().any(|(known, _)| *known == name) || name == CALLBACK_URL;
+        let known = |name: &str| VARIABLES.iter().any(|(known, _)| *known == name);
         let mut unknown: Vec<_> =
             self.variables.keys().filter(|name| name.starts_with("TOKEN_KEEPER_") && !known(name)).cloned().collect();
         unknown.sort();
@@ -139,9 +147,6 @@ impl Reader {
         }
     }
 }
-
-/// A setting of the callback function, which shares an environment with this one in some installations.
-const CALLBACK_URL: &str = "TOKEN_KEEPER_CALLBACK_URL";
 
 #[cfg(test)]
 mod tests {
@@ -153,16 +158,17 @@ mod tests {
 
     #[test]
     fn an_empty_environment_gives_the_defaults() {
-        let Config { settings, publishing } = read(&[("PATH", "/bin"), ("TOKEN_KEEPER_TIER", "")]).expect("defaults");
+        let Config { settings, publishing, callback_url } =
+            read(&[("PATH", "/bin"), ("TOKEN_KEEPER_TIER", "")]).expect("defaults");
         assert_eq!(settings.prefix.grant("a"), "token-keeper/connections/a");
         assert_eq!((settings.margin.as_secs(), settings.concurrency), (2100, 16));
         assert_eq!((publishing.plain, publishing.rate, publishing.tier), (false, 10, Tier::Standard));
-        assert_eq!(publishing.kms_key_id, None);
+        assert_eq!((publishing.kms_key_id, callback_url), (None, None));
     }
 
     #[test]
     fn every_setting_is_read() {
-        let Config { settings, publishing } = read(&[
+        let Config { settings, publishing, callback_url } = read(&[
             ("TOKEN_KEEPER_PREFIX", "team/tk"),
             ("TOKEN_KEEPER_MARGIN_S", "600"),
             ("TOKEN_KEEPER_PUBLISH", "document,plain"),
@@ -171,6 +177,7 @@ mod tests {
             ("TOKEN_KEEPER_KMS_KEY_ID", "alias/tokens"),
             ("TOKEN_KEEPER_TIER", "Advanced"),
             ("TOKEN_KEEPER_DATA_CENTERS", "lab=http://127.0.0.1:9"),
+            ("TOKEN_KEEPER_CALLBACK_URL", "https://consent.example/prod/"),
         ])
         .expect("a right environment");
         assert_eq!(settings.prefix.lease("a"), "/team/tk/tokens/a");
@@ -178,6 +185,7 @@ mod tests {
         assert_eq!((publishing.plain, publishing.rate, publishing.tier), (true, 3, Tier::Advanced));
         assert_eq!(publishing.kms_key_id.as_deref(), Some("alias/tokens"));
         assert!(settings.data_centers.get("lab").is_some());
+        assert_eq!(callback_url.as_deref(), Some("https://consent.example/prod"));
     }
 
     #[test]
@@ -191,8 +199,9 @@ mod tests {
             ("TOKEN_KEEPER_TIER", "standard"),
             ("TOKEN_KEEPER_DATA_CENTERS", "eu=http://accounts.example,mars"),
             ("TOKEN_KEEPER_MARGINS", "2100"),
+            ("TOKEN_KEEPER_CALLBACK_URL", "http://consent.example"),
         ])
-        .expect_err("eight wrong settings");
+        .expect_err("nine wrong settings");
         let text = problems.to_string();
         for wanted in [
             "TOKEN_KEEPER_PREFIX: \"/x\" is no prefix",
@@ -204,6 +213,7 @@ mod tests {
             "TOKEN_KEEPER_DATA_CENTERS: \"http://accounts.example\" is no accounts server",
             "TOKEN_KEEPER_DATA_CENTERS: \"mars\" is not name=https://accounts.example",
             "TOKEN_KEEPER_MARGINS: there is no such setting",
+            "TOKEN_KEEPER_CALLBACK_URL: \"http://consent.example\" is no https URL",
         ] {
             assert!(text.contains(wanted), "{wanted} is not in {text}");
         }

@@ -8,8 +8,11 @@ mod parse;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(crate) use data_center::base_url;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
 pub use data_center::{DataCenter, DataCenters};
+pub(crate) use data_center::{base_url, web_url};
 pub use name::{ClientName, ConnectionName, NameError, Prefix};
 pub use parse::{Flaw, GrantSecret};
 
@@ -83,8 +86,11 @@ impl ClientSecrets {
 /// Connections by name, each with its grant or why there is none. A name that breaks the rules stands as it was found.
 pub type Grants = BTreeMap<String, Result<Grant, Broken>>;
 
-/// Reads every connection among `secrets` and joins it with its client.
-pub fn read_grants(secrets: &[StoredSecret], prefix: &Prefix, table: &DataCenters) -> Grants {
+/// Clients by name, each as stored or why it cannot be used.
+pub type Clients = BTreeMap<ClientName, Result<ClientSecrets, Broken>>;
+
+/// Reads every client among `secrets`.
+pub fn read_clients(secrets: &[StoredSecret], prefix: &Prefix) -> Clients {
     let mut clients = BTreeMap::new();
     for (name, secret) in under(secrets, &prefix.client("")) {
         // A client whose name breaks the rules cannot be referred to, so nothing is lost by passing over it.
@@ -94,6 +100,12 @@ pub fn read_grants(secrets: &[StoredSecret], prefix: &Prefix, table: &DataCenter
             clients.insert(name, client.map_err(|flaw| Broken::secret(&secret.name, flaw)));
         }
     }
+    clients
+}
+
+/// Reads every connection among `secrets` and joins it with its client.
+pub fn read_grants(secrets: &[StoredSecret], prefix: &Prefix, table: &DataCenters) -> Grants {
+    let clients = read_clients(secrets, prefix);
     under(secrets, &prefix.grant(""))
         .map(|(name, secret)| {
             let grant = parse_grant(name, secret, table)
@@ -109,6 +121,28 @@ pub fn clients_of(secrets: &[StoredSecret], prefix: &Prefix, table: &DataCenters
     under(secrets, &prefix.grant(""))
         .filter_map(|(name, secret)| parse_grant(name, secret, table).ok()?.client().cloned())
         .collect()
+}
+
+/// The text of a grant's secret after a consent. Fields that are not the consent's stay as they are.
+///
+/// # Panics
+/// If `text` is no JSON object; one that was read as a grant is.
+pub fn granted(text: &Text, grant: &Grant, granted_at: Timestamp) -> Text {
+    let mut fields: Value = serde_json::from_str(text.expose()).expect("a grant's text");
+    let moved = fields["data_center"] != grant.data_center.name.as_str();
+    let fields = fields.as_object_mut().expect("a grant's object");
+    if moved {
+        fields.remove("api_domain");
+    }
+    let mut set = |field: &str, value: Value| fields.insert(field.to_owned(), value);
+    set("data_center", json!(grant.data_center.name));
+    set("scopes", json!(grant.scopes));
+    set("refresh_token", json!(grant.refresh_token.as_ref().map(RefreshToken::expose)));
+    set("granted_at", json!(granted_at));
+    if let Some(api_domain) = &grant.api_domain {
+        set("api_domain", json!(api_domain));
+    }
+    Text::new(json!(fields).to_string())
 }
 
 fn under<'s>(secrets: &'s [StoredSecret], path: &'s str) -> impl Iterator<Item = (&'s str, &'s StoredSecret)> {

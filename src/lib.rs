@@ -6,16 +6,19 @@
 //! - [`connection`]: names, data centres, grants and clients as parsed from their secrets;
 //! - [`lease`]: the document that consumers read;
 //! - [`decision`]: what to do about a connection, from grant, lease and time alone;
-//! - [`ports`]: the three outside services as narrow traits;
-//! - [`refresh`] with [`brake`] and [`report`]: the use case;
-//! - [`zoho`] and [`aws`]: the services themselves;
+//! - [`ports`]: the outside services as narrow traits;
+//! - [`refresh`] with [`brake`] and [`report`]: use case 1, a run;
+//! - [`consent`]: use case 2, from a link to a stored grant;
+//! - [`zoho`] and [`aws`] over [`http`]: the services themselves;
 //! - [`config`], [`telemetry`], [`lambda`]: the environment, what is told, events in and answers out.
 
 pub mod aws;
 pub mod brake;
 pub mod config;
 pub mod connection;
+pub mod consent;
 pub mod decision;
+pub mod http;
 pub mod lambda;
 pub mod lease;
 pub mod ports;

@@ -1,13 +1,13 @@
-//! The outside world as the use cases see it: three narrow traits, one for each service, and the ways each can fail.
+//! The outside world as the use cases see it: narrow traits, each with what one use case may do at one service, and the ways each can fail.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::connection::{Broken, ConnectionName, Grant, StoredSecret};
+use crate::connection::{Broken, Client, ConnectionName, DataCenter, Grant, StoredSecret};
 use crate::lease::Lease;
-use crate::secret::AccessToken;
+use crate::secret::{AccessToken, AuthorizationCode, CodeVerifier, RefreshToken, Text};
 
 /// Grants and clients, to read. There is no way to write one here.
 #[expect(async_fn_in_trait, reason = "a function serves one event at a time, so nothing here needs to be Send")]
@@ -16,6 +16,16 @@ pub trait Grants {
     async fn list(&self) -> Result<Vec<StoredSecret>, StoreError>;
     /// The secrets of these full names; one that is not there is in the answer with that flaw.
     async fn read(&self, names: &[String]) -> Result<Vec<StoredSecret>, StoreError>;
+}
+
+/// Secrets, to write: for consent and the operator, never for the refresher.
+#[expect(async_fn_in_trait, reason = "see Grants")]
+pub trait SecretWriter {
+    /// Creates the secret of this full name, with `version` as its `VersionId` (32 to 64 characters).
+    async fn create(&self, name: &str, text: &Text, version: &str) -> Result<(), StoreError>;
+    /// Gives the secret a new version of this `VersionId`. The same version with the same text again does nothing; with another
+    /// text it is refused ([`StoreError::exists`]).
+    async fn replace(&self, name: &str, text: &Text, version: &str) -> Result<(), StoreError>;
 }
 
 /// Leases by connection. One that cannot be read stands with the reason; one that does not exist is absent.
@@ -39,6 +49,33 @@ pub trait Leases {
 pub trait Issuer {
     /// Asks for an access token (RFC 6749 §6). Sends nothing for a grant without a refresh token.
     async fn refresh(&self, grant: &Grant) -> Result<Minted, Refusal>;
+}
+
+/// Zoho's endpoints that only a consent needs.
+#[expect(async_fn_in_trait, reason = "see Grants")]
+pub trait Authorizer {
+    /// Spends an authorization code (RFC 6749 §4.1.3, RFC 7636 §4.5). Never tried twice: a code is good for one exchange.
+    async fn exchange(&self, client: &Client, at: &DataCenter, proof: &Proof) -> Result<Exchanged, Refusal>;
+    /// Revokes a refresh token (RFC 7009) and with it its access tokens. One that Zoho does not know counts as revoked.
+    async fn revoke(&self, refresh_token: &RefreshToken, at: &DataCenter) -> Result<(), Refusal>;
+}
+
+/// What a code is exchanged with.
+#[derive(Clone, Debug)]
+pub struct Proof {
+    /// The code from the redirect.
+    pub code: AuthorizationCode,
+    /// The redirect URI that the code was asked with; none for a self client's code.
+    pub redirect: Option<(String, CodeVerifier)>,
+}
+
+/// What a code was exchanged for.
+#[derive(Clone, Debug)]
+pub struct Exchanged {
+    /// The first access token.
+    pub minted: Minted,
+    /// The refresh token. Zoho leaves it out if the user had agreed before and was not asked again.
+    pub refresh_token: Option<RefreshToken>,
 }
 
 /// A new access token as Zoho answered.
@@ -80,6 +117,16 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// What Zoho said, in a word or a few of our own.
+    pub fn word(&self) -> &str {
+        match self {
+            Self::ConsentRequired { error } | Self::Misconfigured { error } | Self::Passing { error, .. } => error,
+            Self::Throttled => "too_many_requests",
+        }
+    }
+}
+
 /// An AWS call that failed after the SDK's own retries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreError {
@@ -91,6 +138,11 @@ pub struct StoreError {
     pub detail: String,
 }
 
+/// The `code` of a call without an answer.
+pub(crate) const NO_ANSWER: &str = "no answer";
+/// The `code` of an answer that AWS does not give: a proxy's, perhaps.
+pub(crate) const NOT_AWS: &str = "an answer that is none of AWS's";
+
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} failed: {}", self.action, self.code)?;
@@ -101,11 +153,22 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 impl StoreError {
+    /// Whether the version or the secret exists already, with another content.
+    pub fn exists(&self) -> bool {
+        self.code == "ResourceExistsException"
+    }
+
+    /// Whether AWS answered at all. If not, the call may have been carried out.
+    pub fn answered(&self) -> bool {
+        !matches!(self.code.as_str(), NO_ANSWER | NOT_AWS)
+    }
+
     /// What to do about it, as an instruction.
     pub fn remedy(&self) -> String {
         let action = self.action;
         match self.code.as_str() {
             "AccessDeniedException" => format!("allow {action} to the role or user that ran this"),
+            "ResourceExistsException" => "somebody else stored it at the same moment: look at it, then try again".to_owned(),
             "InvalidKeyId" | "KMSAccessDeniedException" => {
                 "allow the role kms:Encrypt and kms:Decrypt on the key, and check TOKEN_KEEPER_KMS_KEY_ID".to_owned()
             }
@@ -120,7 +183,7 @@ impl StoreError {
                 "the parameter exists as another type: remove it".to_owned()
             }
             "no credentials" => "set up AWS credentials, for example with `aws configure` or AWS_PROFILE".to_owned(),
-            "no answer" => "check the Region, the network and AWS_ENDPOINT_URL; the next run tries again".to_owned(),
+            NO_ANSWER => "check the Region, the network and AWS_ENDPOINT_URL; the next run tries again".to_owned(),
             _ => "the next run tries again; see the AWS health page if it stays".to_owned(),
         }
     }

@@ -54,6 +54,12 @@ secrets! {
     /// serde_json::to_string(&token).unwrap();
     /// ```
     AccessToken;
+    /// An authorization code (RFC 6749 §1.3.1): good for one exchange within minutes.
+    AuthorizationCode;
+    /// A PKCE `code_verifier` (RFC 7636 §4.1).
+    CodeVerifier;
+    /// The key that links are signed with.
+    SigningKey;
     /// A document that contains an access token, as it goes into a parameter or comes out of a secret.
     Text;
 }

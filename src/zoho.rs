@@ -8,15 +8,13 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::connection::{Grant, base_url};
+use crate::connection::{Client, DataCenter, Grant, base_url};
 use crate::lease::{MAX_LIFE, whole_second};
-use crate::ports::{Issuer, Minted, Refusal};
-use crate::secret::AccessToken;
+use crate::ports::{Authorizer, Exchanged, Issuer, Minted, Proof, Refusal};
+use crate::secret::{AccessToken, RefreshToken};
 
 /// How long one request may take from first to last byte. Zoho answers in well under a second when it is healthy.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may take to stand.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The largest body that is read, in bytes. A token answer has some 400.
 const MAX_BODY: usize = 64 * 1024;
 /// The longest access token that is believed, in bytes: more would not fit into a standard parameter.
@@ -25,29 +23,29 @@ const MAX_TOKEN: usize = 2048;
 /// A client of the accounts servers.
 pub struct Zoho<Now> {
     http: reqwest::Client,
+    timeout: Duration,
     now: Now,
 }
 
 impl<Now: Fn() -> Timestamp> Zoho<Now> {
     /// A client whose requests each end after `timeout`.
-    ///
-    /// # Panics
-    /// If the platform's certificates cannot be loaded.
-    pub fn new(timeout: Duration, now: Now) -> Self {
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("token-keeper/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(timeout)
-            .build()
-            .expect("a TLS stack and certificates");
-        Self { http, now }
+    pub fn new(http: reqwest::Client, timeout: Duration, now: Now) -> Self {
+        Self { http, timeout, now }
     }
 
-    /// Posts a form to a token endpoint. The parameters go into the body, where no log keeps them.
-    async fn post(&self, accounts_server: &str, form: &[(&str, &str)]) -> Result<Answer, Refusal> {
-        let url = format!("{accounts_server}/oauth/v2/token");
-        let mut response = self.http.post(url).form(form).send().await.map_err(|error| unanswered(&error))?;
+    /// Asks a token endpoint. The clock is read before the request is sent, so that the expiry is never too late.
+    async fn token(&self, at: &DataCenter, form: &[(&str, &str)]) -> Result<Exchanged, Refusal> {
+        let issued_at = whole_second((self.now)());
+        let (status, body) = self.post(format!("{}/oauth/v2/token", at.accounts_server), form).await?;
+        let Answer { access_token, life, api_domain, scope, refresh_token } = classify(status, &body)?;
+        let minted = Minted { access_token, issued_at, expires_at: issued_at + life, api_domain, scope };
+        Ok(Exchanged { minted, refresh_token })
+    }
+
+    /// Posts a form. The parameters go into the body, where no log keeps them.
+    async fn post(&self, url: String, form: &[(&str, &str)]) -> Result<(u16, Vec<u8>), Refusal> {
+        let mut response =
+            self.http.post(url).timeout(self.timeout).form(form).send().await.map_err(|error| unanswered(&error))?;
         let status = response.status().as_u16();
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| unanswered(&error))? {
@@ -56,7 +54,7 @@ impl<Now: Fn() -> Timestamp> Zoho<Now> {
                 return Err(Refusal::Passing { error: "the answer is too long".to_owned(), at_once: false });
             }
         }
-        classify(status, &body)
+        Ok((status, body))
     }
 }
 
@@ -71,15 +69,32 @@ impl<Now: Fn() -> Timestamp> Issuer for Zoho<Now> {
             ("client_secret", grant.client.secret.expose()),
             ("refresh_token", refresh_token.expose()),
         ];
-        let issued_at = whole_second((self.now)());
-        let answer = self.post(&grant.data_center.accounts_server, &form).await?;
-        Ok(Minted {
-            access_token: answer.access_token,
-            issued_at,
-            expires_at: issued_at + answer.life,
-            api_domain: answer.api_domain,
-            scope: answer.scope,
-        })
+        // Zoho does not rotate refresh tokens: whatever came beside the access token is not taken for one.
+        Ok(self.token(&grant.data_center, &form).await?.minted)
+    }
+}
+
+impl<Now: Fn() -> Timestamp> Authorizer for Zoho<Now> {
+    async fn exchange(&self, client: &Client, at: &DataCenter, proof: &Proof) -> Result<Exchanged, Refusal> {
+        let mut form = vec![
+            ("grant_type", "authorization_code"),
+            ("client_id", &client.id),
+            ("client_secret", client.secret.expose()),
+            ("code", proof.code.expose()),
+        ];
+        if let Some((redirect_uri, verifier)) = &proof.redirect {
+            form.extend([("redirect_uri", redirect_uri.as_str()), ("code_verifier", verifier.expose())]);
+        }
+        self.token(at, &form).await
+    }
+
+    async fn revoke(&self, refresh_token: &RefreshToken, at: &DataCenter) -> Result<(), Refusal> {
+        let url = format!("{}/oauth/v2/token/revoke", at.accounts_server);
+        match self.post(url, &[("token", refresh_token.expose())]).await? {
+            // An unknown token gets a 400, sometimes with a page for people.
+            (200..300 | 400, _) => Ok(()),
+            (status, _) => Err(Refusal::Passing { error: format!("HTTP {status}"), at_once: false }),
+        }
     }
 }
 
@@ -94,6 +109,8 @@ pub struct Answer {
     pub api_domain: Option<String>,
     /// Scopes separated by blanks.
     pub scope: Option<String>,
+    /// Only for a code, and not always then.
+    pub refresh_token: Option<RefreshToken>,
 }
 
 /// Folds status and body into a token or a refusal: the body first, whatever the status.
@@ -146,6 +163,7 @@ pub fn classify(status: u16, body: &[u8]) -> Result<Answer, Refusal> {
         life: life(fields.get("expires_in_sec"), fields.get("expires_in")),
         api_domain: text("api_domain").and_then(base_url),
         scope: text("scope").filter(|scope| !scope.is_empty()).map(str::to_owned),
+        refresh_token: text("refresh_token").filter(|token| is_token(token)).map(RefreshToken::new),
     })
 }
 

@@ -1,4 +1,5 @@
-//! [`Grants`] over Secrets Manager: two read-only calls, `BatchGetSecretValue` by prefix and by name.
+//! [`Grants`] and [`SecretWriter`] over Secrets Manager. What the refresher needs is read-only: `BatchGetSecretValue` by prefix and by
+//! name.
 
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::operation::batch_get_secret_value::BatchGetSecretValueOutput;
@@ -6,14 +7,14 @@ use aws_sdk_secretsmanager::types::{ApiErrorType, Filter, FilterNameStringType, 
 
 use super::failed;
 use crate::connection::{Flaw, Prefix, SecretVersion, StoredSecret};
-use crate::ports::{Grants, StoreError};
+use crate::ports::{Grants, SecretWriter, StoreError};
 use crate::secret::Text;
 
 /// The most secrets in one call.
 const BATCH: usize = 20;
 const ACTION: &str = "secretsmanager:BatchGetSecretValue";
 
-/// Secrets Manager, to read.
+/// Secrets Manager.
 pub struct SecretsManager {
     client: Client,
     paths: [String; 2],
@@ -49,6 +50,19 @@ impl Grants for SecretsManager {
             secrets.extend(stored(call.send().await.map_err(|error| failed(ACTION, &error))?));
         }
         Ok(secrets)
+    }
+}
+
+impl SecretWriter for SecretsManager {
+    async fn create(&self, name: &str, text: &Text, version: &str) -> Result<(), StoreError> {
+        let call = self.client.create_secret().name(name).secret_string(text.expose()).client_request_token(version);
+        call.send().await.map(|_| ()).map_err(|error| failed("secretsmanager:CreateSecret", &error))
+    }
+
+    async fn replace(&self, name: &str, text: &Text, version: &str) -> Result<(), StoreError> {
+        let call = self.client.put_secret_value().secret_id(name).secret_string(text.expose());
+        let call = call.client_request_token(version);
+        call.send().await.map(|_| ()).map_err(|error| failed("secretsmanager:PutSecretValue", &error))
     }
 }
 

@@ -2,7 +2,6 @@
 
 use aws_config::SdkConfig;
 use aws_sdk_ssm::Client;
-use aws_sdk_ssm::config::SharedHttpClient;
 use aws_sdk_ssm::config::interceptors::InterceptorContext;
 use aws_sdk_ssm::config::retry::{ClassifyRetry, RetryAction};
 use aws_sdk_ssm::operation::put_parameter::PutParameterError;
@@ -11,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::failed;
-use super::pace::paced;
+use super::http::for_sdk;
 use crate::connection::{Broken, ConnectionName, Flaw, Prefix};
 use crate::lease::{Lease, whole_second};
 use crate::ports::{Leases, Published, StoreError};
@@ -60,13 +59,13 @@ pub struct ParameterStore<Now> {
 impl<Now: Fn() -> Timestamp> ParameterStore<Now> {
     pub(super) fn new(
         shared: &SdkConfig,
-        http: SharedHttpClient,
+        client: &reqwest::Client,
         prefix: Prefix,
         publishing: Publishing,
         now: Now,
     ) -> Self {
         let config = aws_sdk_ssm::config::Builder::from(shared)
-            .http_client(paced(http, publishing.rate))
+            .http_client(for_sdk(client, Some(publishing.rate)))
             .retry_classifier(OverlappingUpdates)
             .build();
         Self { client: Client::from_conf(config), prefix, publishing, now }

@@ -16,16 +16,17 @@ use tokio::time::Instant;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     telemetry::start(std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().as_deref());
-    let Config { settings, publishing } = match Config::read(std::env::vars()) {
+    let Config { settings, publishing, .. } = match Config::read(std::env::vars()) {
         Ok(config) => config,
         Err(problems) => {
             tracing::error!("{problems}");
             return ExitCode::FAILURE;
         }
     };
+    let http = token_keeper::http::client();
     let loader = aws_config::defaults(aws_config::BehaviorVersion::latest());
-    let (grants, leases) = aws::connect(loader, &settings.prefix, publishing, Timestamp::now).await;
-    let issuer = zoho::Zoho::new(zoho::TIMEOUT, Timestamp::now);
+    let (grants, leases) = aws::connect(loader, &http, &settings.prefix, publishing, Timestamp::now).await;
+    let issuer = zoho::Zoho::new(http, zoho::TIMEOUT, Timestamp::now);
     let refresher = Refresher { settings, grants, issuer, leases, now: Timestamp::now };
     let function = service_fn(async |event: LambdaEvent<Value>| {
         // A deadline in the past is none: cargo-lambda's local runtime sends the time-out's length instead of its end.

@@ -76,6 +76,11 @@ impl DataCenters {
         self.0.get(name)
     }
 
+    /// The data centre of exactly this accounts server. What is nearly one of the table is none.
+    pub fn by_accounts_server(&self, accounts_server: &str) -> Option<&DataCenter> {
+        self.0.values().find(|data_center| data_center.accounts_server == accounts_server)
+    }
+
     /// Every name, comma-separated, for a message.
     pub fn names(&self) -> String {
         self.0.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
@@ -99,6 +104,11 @@ fn parse_entry(entry: &str) -> Result<DataCenter, String> {
 /// `https://host[:port]` in its one spelling: lower case, no trailing slash. `None` for anything that has more or less to it
 /// (user info, path, query, fragment), and for `http` beyond the loopback addresses.
 pub(crate) fn base_url(text: &str) -> Option<String> {
+    web_url(text).filter(|url| url.split('/').count() == 3)
+}
+
+/// As [`base_url`], with a path if there is one.
+pub(crate) fn web_url(text: &str) -> Option<String> {
     let url = Url::parse(text).ok()?;
     let loopback = match url.host()? {
         Host::Domain(domain) => domain == "localhost",
@@ -112,8 +122,7 @@ pub(crate) fn base_url(text: &str) -> Option<String> {
             .get(..url.scheme().len() + 3)
             .is_some_and(|start| start.eq_ignore_ascii_case(&format!("{}://", url.scheme())))
         && text.chars().all(|c| c.is_ascii_graphic() && !"\\@?#".contains(c));
-    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    (secure && plain && bare).then(|| url.as_str().trim_end_matches('/').to_owned())
+    (secure && plain).then(|| url.as_str().trim_end_matches('/').to_owned())
 }
 
 #[cfg(test)]

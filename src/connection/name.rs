@@ -87,6 +87,11 @@ impl Prefix {
         format!("{}/clients/{client}", self.0)
     }
 
+    /// The secret of the key that links are signed with.
+    pub fn signing_key(&self) -> String {
+        format!("{}/signing-key", self.0)
+    }
+
     /// The parameter of a connection's lease.
     pub fn lease(&self, connection: &str) -> String {
         format!("/{}/tokens/{connection}", self.0)

@@ -8,7 +8,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::data_center::base_url;
-use super::{Broken, Client, ClientName, ClientSecrets, ConnectionName, DataCenter, DataCenters, Grant, NameError};
+use super::{
+    Broken, Client, ClientName, ClientSecrets, Clients, ConnectionName, DataCenter, DataCenters, Grant, NameError,
+};
 use crate::secret::{ClientSecret, RefreshToken};
 
 /// What can be wrong with a secret or a parameter.
@@ -60,6 +62,9 @@ pub enum Flaw {
     /// The client has no secret for the grant's data centre.
     #[error("it has no client secret for the data centre {0}")]
     NoSecretFor(String),
+    /// A signing key of fewer than 32 characters.
+    #[error("it is shorter than 32 characters, which is too weak to sign with")]
+    WeakKey,
     /// Stored as binary.
     #[error("it is stored as binary, not as text")]
     Binary,
@@ -105,6 +110,7 @@ impl Flaw {
             Self::NoSecretFor(data_center) => {
                 format!("add `client_secrets.{data_center}` from Zoho's API console, or a common `client_secret`")
             }
+            Self::WeakKey => "store a random string of 32 characters or more".to_owned(),
             Self::Binary => "store it again as a string".to_owned(),
             Self::NotFound => "create it, or correct the name that refers to it".to_owned(),
             Self::Deleted => "restore it (aws secretsmanager restore-secret) or leave it to its end".to_owned(),
@@ -204,15 +210,27 @@ impl GrantSecret {
         }
     }
 
+    /// Where the account lives, as recorded.
+    pub fn data_center(&self) -> &DataCenter {
+        &self.data_center
+    }
+
+    /// The refresh token, if somebody has given consent.
+    pub fn refresh_token(&self) -> Option<&RefreshToken> {
+        self.refresh_token.as_ref()
+    }
+
+    /// The same with an account that lives elsewhere.
+    #[must_use]
+    pub fn at(self, data_center: DataCenter) -> Self {
+        Self { data_center, ..self }
+    }
+
     /// Joins it with its client.
     ///
     /// # Errors
     /// If the client is not among `clients`, is itself broken, or has no secret for the data centre.
-    pub fn resolve(
-        self,
-        clients: &BTreeMap<ClientName, Result<ClientSecrets, Broken>>,
-        secret_name: impl Fn(&ClientName) -> String,
-    ) -> Result<Grant, Broken> {
+    pub fn resolve(self, clients: &Clients, secret_name: impl Fn(&ClientName) -> String) -> Result<Grant, Broken> {
         let Self { connection, version, client, data_center, scopes, refresh_token, api_domain } = self;
         let client = match client {
             ClientReference::Inline(client) => client,

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 /// A clock that all its clones share.
 #[derive(Clone, Debug)]
 pub struct Clock {
-    /// The hand-set time in seconds since the epoch; `None` reads the system's clock.
+    /// The hand-set time in milliseconds since the epoch; `None` reads the system's clock.
     manual: Option<Arc<AtomicI64>>,
 }
 
@@ -19,7 +19,7 @@ impl Clock {
     /// If `time` is not an RFC 3339 time.
     pub fn at(time: &str) -> Self {
         let time: Timestamp = time.parse().expect("an RFC 3339 time");
-        Self { manual: Some(Arc::new(AtomicI64::new(time.as_second()))) }
+        Self { manual: Some(Arc::new(AtomicI64::new(time.as_millisecond()))) }
     }
 
     /// The system's clock.
@@ -33,7 +33,7 @@ impl Clock {
     /// If the clock was moved out of the range of representable times.
     pub fn now(&self) -> Timestamp {
         match &self.manual {
-            Some(seconds) => Timestamp::from_second(seconds.load(Ordering::SeqCst)).expect("a representable time"),
+            Some(time) => Timestamp::from_millisecond(time.load(Ordering::SeqCst)).expect("a representable time"),
             None => Timestamp::now(),
         }
     }
@@ -43,6 +43,7 @@ impl Clock {
     /// # Panics
     /// If this is the system's clock.
     pub fn advance(&self, by: SignedDuration) {
-        self.manual.as_ref().expect("only a hand-set clock can be moved").fetch_add(by.as_secs(), Ordering::SeqCst);
+        let time = self.manual.as_ref().expect("only a hand-set clock can be moved");
+        time.fetch_add(i64::try_from(by.as_millis()).expect("a representable time"), Ordering::SeqCst);
     }
 }

@@ -1,5 +1,6 @@
 //! The life of a token: minted, kept fresh, refused, recovered. Each test is a story told by what consumers can read.
 
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use testkit::wire::{Fault, Rule};
 use testkit::zoho::{CountedPer, answers};
@@ -148,6 +149,8 @@ async fn a_throttled_connection_is_left_alone_until_its_pause_ends() {
     let refresh_token = world.connect("crm-prod");
     world.run().await;
     world.advance_minutes(30);
+    // All that is published has whole seconds nevertheless.
+    world.clock.advance(SignedDuration::from_millis(250));
     world.faults.add(Rule::on("zoho", "refresh_token").times(2), Fault::Respond(answers::throttled_translated()));
     world.faults.forget_calls();
     let asked = |expected: usize| assert_eq!(world.faults.count("zoho", "refresh_token"), expected);

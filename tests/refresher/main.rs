@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod cut_off;
+mod demo;
 mod events;
 mod invariants;
 mod life;

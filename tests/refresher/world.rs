@@ -54,18 +54,19 @@ impl World {
         let data_centers = zoho.data_centers();
         let base = [("TOKEN_KEEPER_SSM_RATE", "10000"), ("TOKEN_KEEPER_DATA_CENTERS", &data_centers)];
         let environment = base.iter().chain(settings).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let Config { settings, publishing } = Config::read(environment).expect("a right environment");
+        let Config { settings, publishing, .. } = Config::read(environment).expect("a right environment");
         let now = || -> Now {
             let clock = clock.clone();
             Box::new(move || clock.now())
         };
+        let http = token_keeper::http::client();
         let loader = aws_config::defaults(aws_config::BehaviorVersion::latest())
             .empty_test_environment()
             .test_credentials()
             .region("eu-central-1")
             .endpoint_url(aws.url());
-        let (grants, leases) = token_keeper::aws::connect(loader, &settings.prefix, publishing, now()).await;
-        let issuer = token_keeper::zoho::Zoho::new(ZOHO_TIMEOUT, now());
+        let (grants, leases) = token_keeper::aws::connect(loader, &http, &settings.prefix, publishing, now()).await;
+        let issuer = token_keeper::zoho::Zoho::new(http, ZOHO_TIMEOUT, now());
         let refresher = Refresher { settings, grants, issuer, leases, now: now() };
         Self { clock, faults, zoho, aws, refresher }
     }

@@ -1,0 +1,51 @@
+//! The callback function: wiring only.
+
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use lambda_runtime::{LambdaEvent, service_fn};
+use serde_json::Value;
+use token_keeper::config::Config;
+use token_keeper::consent::{Consent, KeyRing};
+use token_keeper::lambda::callback::{NotHttp, Request, respond};
+use token_keeper::{aws, telemetry, zoho};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    telemetry::start(std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().as_deref());
+    let Config { settings, publishing, callback_url } = match Config::read(std::env::vars()) {
+        Ok(config) => config,
+        Err(problems) => {
+            tracing::error!("{problems}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let http = token_keeper::http::client();
+    let loader = aws_config::defaults(aws_config::BehaviorVersion::latest());
+    let (secrets, leases) = aws::connect(loader, &http, &settings.prefix, publishing, Timestamp::now).await;
+    let consent = Consent {
+        prefix: settings.prefix,
+        data_centers: settings.data_centers,
+        secrets,
+        zoho: zoho::Zoho::new(http, zoho::TIMEOUT, Timestamp::now),
+        leases,
+        random: || {
+            let mut bytes = [0; 32];
+            getrandom::fill(&mut bytes).expect("random bytes of the operating system");
+            bytes
+        },
+        now: Timestamp::now,
+        key: KeyRing::default(),
+    };
+    let function = service_fn(async |event: LambdaEvent<Value>| {
+        let request = Request::of_event(&event.payload)?;
+        Ok::<_, NotHttp>(respond(&request, &consent, callback_url.as_deref()).await.into_event())
+    });
+    match lambda_runtime::run(function).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the Lambda runtime ended");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,495 @@
+//! Use case 2: a consent, from an operator's link to a stored grant with its first lease.
+//!
+//! There is no table of open consents. What a link allows is signed into it and bound to the grant's version, which a consent
+//! changes: each link works once. Nothing is asked of Zoho before every check has passed, and the refresh token is stored before
+//! anything else is done with the answer.
+
+pub mod link;
+
+use std::sync::{Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+use tracing::{error, info, warn};
+
+use self::link::{LinkError, STATE_LIFE, State, code_challenge, encode, hash, well_formed};
+use crate::connection::{
+    Broken, ConnectionName, DataCenter, DataCenters, Flaw, Grant, GrantSecret, Prefix, granted, read_clients,
+};
+use crate::lease::{Lease, Status, Token, whole_second};
+use crate::ports::{Authorizer, Exchanged, Grants, Leases, Proof, Refusal, SecretWriter, StoreError};
+use crate::secret::{AuthorizationCode, RefreshToken, SigningKey, Text};
+
+/// How long a signing key is kept before it is read again, so that a rotated one is taken up.
+const KEY_LIFE: SignedDuration = SignedDuration::from_mins(5);
+
+/// The consent of one installation: what it knows and the world it works in.
+pub struct Consent<S, Z, L, Random, Now> {
+    /// First part of every name.
+    pub prefix: Prefix,
+    /// The hosts that may be asked.
+    pub data_centers: DataCenters,
+    /// Secrets Manager.
+    pub secrets: S,
+    /// Zoho.
+    pub zoho: Z,
+    /// Parameter Store.
+    pub leases: L,
+    /// 32 random bytes, fit for cryptography.
+    pub random: Random,
+    /// The time.
+    pub now: Now,
+    /// The signing key.
+    pub key: KeyRing,
+}
+
+/// The signing key, read when the first link comes and again after a while.
+#[derive(Default)]
+pub struct KeyRing(Mutex<Option<(SigningKey, Option<Timestamp>)>>);
+
+impl KeyRing {
+    /// A key of this process alone.
+    pub fn of(key: SigningKey) -> Self {
+        Self(Mutex::new(Some((key, None))))
+    }
+}
+
+/// A consent begun: where the browser goes, and what it brings back.
+#[derive(Debug)]
+pub struct Begun {
+    /// The authorization request (RFC 6749 §4.1.1).
+    pub location: String,
+    /// The cookie that binds the state to this browser.
+    pub cookie: Cookie,
+}
+
+/// A cookie that lives as long as its state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cookie {
+    /// Its name: another one for each round trip, so that two links can be open side by side.
+    pub name: String,
+    /// Its value. Random.
+    pub value: String,
+}
+
+/// A redirect from Zoho as it came, with nothing checked yet.
+#[derive(Debug)]
+pub struct Callback {
+    /// `state`.
+    pub state: String,
+    /// `code`, or the `error` that stands in its place.
+    pub answer: Result<AuthorizationCode, String>,
+    /// `accounts-server`.
+    pub accounts_server: Option<String>,
+}
+
+/// A consent completed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Connected {
+    /// The connection.
+    pub connection: ConnectionName,
+    /// Where the account lives.
+    pub data_center: String,
+    /// Scopes that were asked for and not granted.
+    pub withheld: Vec<String>,
+    /// Whether the first lease is published already. If not, the next run does it.
+    pub published: bool,
+    /// The cookie that is done with.
+    pub cookie: String,
+}
+
+/// Why a consent goes no further. Each is a page; what the operator has to know is in the log.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The link is damaged or none of ours.
+    NotOurs,
+    /// Its time is over.
+    Expired(ConnectionName),
+    /// It was opened in another browser, or too long ago.
+    OtherBrowser(ConnectionName),
+    /// The user said no.
+    Declined(ConnectionName),
+    /// Zoho sent the browser back with an error.
+    SentBack(ConnectionName),
+    /// This very link has done its work.
+    AlreadyConnected(ConnectionName),
+    /// The connection was changed after the link was made.
+    Superseded(ConnectionName),
+    /// The connection's secret is gone.
+    Gone(ConnectionName),
+    /// The redirect names an accounts server that is not in the table.
+    UnknownDataCenter(ConnectionName),
+    /// The account lives in another data centre than the one connected before.
+    Moved {
+        /// The connection.
+        connection: ConnectionName,
+        /// The data centre before.
+        from: String,
+        /// The account's.
+        to: String,
+    },
+    /// The operator has to mend a secret first.
+    Misconfigured {
+        /// The connection.
+        connection: ConnectionName,
+        /// What is wrong, with no value in it.
+        why: String,
+    },
+    /// Zoho does not take the code: too old, or spent.
+    CodeRefused(ConnectionName),
+    /// Zoho's answer had no refresh token.
+    NoRefreshToken(ConnectionName),
+    /// Zoho gave no usable answer.
+    ZohoOutOfOrder(ConnectionName),
+    /// AWS gave no usable answer, and nothing was changed.
+    StoreOutOfOrder,
+    /// The new grant could not be stored.
+    NotStored {
+        /// The connection.
+        connection: ConnectionName,
+        /// Whether the new refresh token was revoked; if not, the grant may have been stored after all.
+        revoked: bool,
+    },
+}
+
+impl Stop {
+    /// A stable word for the log.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotOurs => "not_ours",
+            Self::Expired(_) => "expired",
+            Self::OtherBrowser(_) => "other_browser",
+            Self::Declined(_) => "declined",
+            Self::SentBack(_) => "sent_back_with_an_error",
+            Self::AlreadyConnected(_) => "already_connected",
+            Self::Superseded(_) => "superseded",
+            Self::Gone(_) => "gone",
+            Self::UnknownDataCenter(_) => "unknown_data_center",
+            Self::Moved { .. } => "moved",
+            Self::Misconfigured { .. } => "misconfigured",
+            Self::CodeRefused(_) => "code_refused",
+            Self::NoRefreshToken(_) => "no_refresh_token",
+            Self::ZohoOutOfOrder(_) => "zoho_out_of_order",
+            Self::StoreOutOfOrder => "store_out_of_order",
+            Self::NotStored { .. } => "not_stored",
+        }
+    }
+
+    /// The connection, once a signature has vouched for its name.
+    pub fn connection(&self) -> Option<&ConnectionName> {
+        match self {
+            Self::NotOurs | Self::StoreOutOfOrder => None,
+            Self::Expired(connection)
+            | Self::OtherBrowser(connection)
+            | Self::Declined(connection)
+            | Self::SentBack(connection)
+            | Self::AlreadyConnected(connection)
+            | Self::Superseded(connection)
+            | Self::Gone(connection)
+            | Self::UnknownDataCenter(connection)
+            | Self::CodeRefused(connection)
+            | Self::NoRefreshToken(connection)
+            | Self::ZohoOutOfOrder(connection)
+            | Self::Moved { connection, .. }
+            | Self::Misconfigured { connection, .. }
+            | Self::NotStored { connection, .. } => Some(connection),
+        }
+    }
+}
+
+impl<S, Z, L, Random, Now> Consent<S, Z, L, Random, Now>
+where
+    S: Grants + SecretWriter,
+    Z: Authorizer,
+    L: Leases,
+    Random: Fn() -> [u8; 32],
+    Now: Fn() -> Timestamp,
+{
+    /// Takes a ticket and sends the browser to Zoho. Reads the stores, writes nothing.
+    ///
+    /// # Errors
+    /// Why the link is not taken.
+    pub async fn begin(&self, ticket: &str, redirect_uri: &str) -> Result<Begun, Stop> {
+        let key = self.signing_key(ticket).await?;
+        let mut ticket = key.open_ticket(ticket, (self.now)()).map_err(stopped)?;
+        let secret = self.grant_secret(&key, &ticket.connection, &ticket.version).await?;
+        let connection = &ticket.connection;
+        let data_center = self.data_centers.get(&ticket.data_center).ok_or_else(|| Stop::Misconfigured {
+            connection: connection.clone(),
+            why: format!("the data centre {} is not in the callback's table", ticket.data_center),
+        })?;
+        let grant = self.resolve(connection, secret.at(data_center.clone())).await?;
+        if grant.scopes.is_empty() {
+            let secret = self.prefix.grant(connection.as_str());
+            return Err(misconfigured(connection, &Broken::secret(&secret, Flaw::Missing("scopes".to_owned()))));
+        }
+        let nonce = encode(&(self.random)()[..16]);
+        let cookie = Cookie { name: cookie_name(&nonce), value: encode(&(self.random)()) };
+        ticket.expires_at = whole_second((self.now)()) + STATE_LIFE;
+        let state = State { ticket, nonce, browser: hash(&cookie.value) };
+        let challenge = code_challenge(&key.code_verifier(&state));
+        let query = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("response_type", "code")
+            .append_pair("client_id", &grant.client.id)
+            // Commas here, blanks in answers: Zoho's own way.
+            .append_pair("scope", &grant.scopes.join(","))
+            .append_pair("redirect_uri", redirect_uri)
+            // Both are needed for a refresh token: the second where the user has agreed before.
+            .append_pair("access_type", "offline")
+            .append_pair("prompt", "consent")
+            .append_pair("code_challenge", &challenge)
+            .append_pair("code_challenge_method", "S256")
+            .append_pair("state", &key.seal_state(&state))
+            .finish();
+        info!(connection = grant.connection.as_str(), data_center = data_center.name, "consent begun");
+        Ok(Begun { location: format!("{}/oauth/v2/auth?{query}", data_center.accounts_server), cookie })
+    }
+
+    /// Takes Zoho's redirect: checks everything, spends the code, stores the grant, publishes the first lease and revokes the
+    /// refresh token that was replaced.
+    ///
+    /// # Errors
+    /// Why it goes no further. But for [`Stop::NotStored`] nothing was changed.
+    pub async fn complete(
+        &self,
+        callback: Callback,
+        cookies: &[Cookie],
+        redirect_uri: &str,
+    ) -> Result<Connected, Stop> {
+        let key = self.signing_key(&callback.state).await?;
+        let state = key.open_state(&callback.state, (self.now)()).map_err(stopped)?;
+        let connection = state.ticket.connection.clone();
+        let cookie = cookie_name(&state.nonce);
+        if !cookies.iter().any(|sent| sent.name == cookie && hash(&sent.value) == state.browser) {
+            return Err(Stop::OtherBrowser(connection));
+        }
+        let code = callback.answer.map_err(|error| match error.as_str() {
+            "access_denied" => Stop::Declined(connection.clone()),
+            _ => Stop::SentBack(connection.clone()),
+        })?;
+        let secret = self.grant_secret(&key, &connection, &state.ticket.version).await?;
+        let before = Before { text: secret.text.clone(), data_center: secret.parsed.data_center().clone() };
+        let replaced = secret.parsed.refresh_token().cloned();
+        let home = match &callback.accounts_server {
+            Some(server) => self.data_centers.by_accounts_server(server),
+            None => self.data_centers.get(&state.ticket.data_center),
+        };
+        let home = home.ok_or_else(|| Stop::UnknownDataCenter(connection.clone()))?.clone();
+        if replaced.is_some() && home.name != before.data_center.name && !state.ticket.allow_move {
+            return Err(Stop::Moved { connection, from: before.data_center.name, to: home.name });
+        }
+        let grant = self.resolve(&connection, secret.at(home.clone())).await?;
+        let proof = Proof { code, redirect: Some((redirect_uri.to_owned(), key.code_verifier(&state))) };
+        let Exchanged { minted, refresh_token } = match self.zoho.exchange(&grant.client, &home, &proof).await {
+            Ok(exchanged) => exchanged,
+            Err(refusal) => {
+                // The same redirect may have come twice, and the other one was first.
+                if let Refusal::ConsentRequired { .. } = refusal {
+                    self.grant_secret(&key, &connection, &state.ticket.version).await?;
+                }
+                return Err(refused(&connection, &home, &refusal));
+            }
+        };
+        let refresh_token = refresh_token.ok_or_else(|| Stop::NoRefreshToken(connection.clone()))?;
+        let asked = grant.scopes;
+        let scopes = match &minted.scope {
+            Some(scope) => scope.split([' ', ',']).filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
+            None => asked.clone(),
+        };
+        let grant = Grant {
+            version: key.next_version(&connection, &state.ticket.version),
+            scopes,
+            refresh_token: Some(refresh_token.clone()),
+            api_domain: minted.api_domain,
+            ..grant
+        };
+        let text = granted(&before.text, &grant, whole_second((self.now)()));
+        self.store(&grant, &refresh_token, &text).await?;
+        // From here on the consent stands, whatever happens.
+        let mut lease = Lease::of(&grant, Status::Active, None);
+        let (access_token, issued_at, expires_at) = (minted.access_token, minted.issued_at, minted.expires_at);
+        lease.token = Some(Token { access_token, issued_at, expires_at });
+        let published = self.publish(&connection, &lease).await;
+        if let Some(replaced) = replaced.filter(|replaced| replaced.expose() != refresh_token.expose())
+            && let Err(refusal) = self.zoho.revoke(&replaced, &before.data_center).await
+        {
+            warn!(
+                connection = connection.as_str(),
+                error = refusal.word(),
+                "the replaced refresh token was not revoked"
+            );
+        }
+        let withheld: Vec<_> = asked.into_iter().filter(|scope| !grant.scopes.contains(scope)).collect();
+        info!(connection = connection.as_str(), data_center = home.name, published, ?withheld, "connected");
+        Ok(Connected { connection, data_center: home.name, withheld, published, cookie })
+    }
+
+    /// The key, for a text that could be a signed one.
+    async fn signing_key(&self, text: &str) -> Result<SigningKey, Stop> {
+        well_formed(text).ok_or(Stop::NotOurs)?;
+        let now = (self.now)();
+        let kept = self.key.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match kept {
+            Some((key, None)) => return Ok(key),
+            Some((key, Some(read))) if now.duration_since(read) < KEY_LIFE => return Ok(key),
+            _ => {}
+        }
+        let key = read_signing_key(&self.secrets, &self.prefix).await.map_err(|why| {
+            error!(error = why, "no link can be checked");
+            Stop::StoreOutOfOrder
+        })?;
+        *self.key.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((key.clone(), Some(now)));
+        Ok(key)
+    }
+
+    /// The connection's secret, if it is still the version that the link was made for.
+    async fn grant_secret(
+        &self,
+        key: &SigningKey,
+        connection: &ConnectionName,
+        version: &str,
+    ) -> Result<CurrentGrant, Stop> {
+        let name = self.prefix.grant(connection.as_str());
+        let mut secrets = self.secrets.read(std::slice::from_ref(&name)).await.map_err(|error| unread(&error))?;
+        let content = secrets.pop().map_or(Err(Flaw::NotFound), |secret| secret.content);
+        let current = match content {
+            Ok(current) => current,
+            Err(Flaw::NotFound | Flaw::Deleted) => return Err(Stop::Gone(connection.clone())),
+            Err(flaw) => return Err(misconfigured(connection, &Broken::secret(&name, flaw))),
+        };
+        if current.id != version {
+            let ours = current.id == key.next_version(connection, version);
+            let stop = if ours { Stop::AlreadyConnected } else { Stop::Superseded };
+            return Err(stop(connection.clone()));
+        }
+        let parsed = GrantSecret::parse(connection.clone(), &current.id, current.text.expose(), &self.data_centers)
+            .map_err(|flaw| misconfigured(connection, &Broken::secret(&name, flaw)))?;
+        Ok(CurrentGrant { text: current.text, parsed })
+    }
+
+    async fn resolve(&self, connection: &ConnectionName, secret: GrantSecret) -> Result<Grant, Stop> {
+        let names: Vec<_> = secret.client().iter().map(|client| self.prefix.client(client.as_str())).collect();
+        let clients = self.secrets.read(&names).await.map_err(|error| unread(&error))?;
+        let clients = read_clients(&clients, &self.prefix);
+        secret
+            .resolve(&clients, |client| self.prefix.client(client.as_str()))
+            .map_err(|broken| misconfigured(connection, &broken))
+    }
+
+    /// Stores a new grant, or finds out what became of it. A refresh token that is surely not stored is revoked: nobody could
+    /// use it, and it would take one of the user's twenty places.
+    async fn store(&self, grant: &Grant, refresh_token: &RefreshToken, text: &Text) -> Result<(), Stop> {
+        let connection = &grant.connection;
+        let name = self.prefix.grant(connection.as_str());
+        let Err(why) = self.secrets.replace(&name, text, &grant.version).await else { return Ok(()) };
+        let stored = self.secrets.read(std::slice::from_ref(&name)).await;
+        let stored = stored.ok().and_then(|mut secrets| secrets.pop()?.content.ok()).and_then(|current| {
+            GrantSecret::parse(connection.clone(), &current.id, current.text.expose(), &self.data_centers).ok()
+        });
+        let stored = stored.map(|stored| stored.refresh_token().map(|token| token.expose() == refresh_token.expose()));
+        match stored {
+            Some(Some(true)) => return Ok(()),
+            Some(_) if why.answered() => {}
+            _ => {
+                error!(connection = connection.as_str(), error = %why, remedy = why.remedy(),
+                    "not known whether the new grant is stored");
+                return Err(Stop::NotStored { connection: connection.clone(), revoked: false });
+            }
+        }
+        let revoked = self.zoho.revoke(refresh_token, &grant.data_center).await;
+        if let Err(refusal) = &revoked {
+            warn!(connection = connection.as_str(), error = refusal.word(), "the unused refresh token was not revoked");
+        }
+        if why.exists() {
+            return Err(Stop::AlreadyConnected(connection.clone()));
+        }
+        error!(connection = connection.as_str(), error = %why, remedy = why.remedy(), "the new grant could not be stored");
+        Err(Stop::NotStored { connection: connection.clone(), revoked: revoked.is_ok() })
+    }
+
+    /// Publishes the first lease. If that fails, the refresher's next run finds a grant of another version and mints.
+    async fn publish(&self, connection: &ConnectionName, lease: &Lease) -> bool {
+        let failed = match self.leases.read(std::slice::from_ref(connection)).await {
+            Ok(mut leases) => match leases.remove(connection.as_str()) {
+                // A parameter that is not ours, or a newer program's, is left alone.
+                Some(Err(broken)) => Some(broken.to_string()),
+                _ => self.leases.publish(connection, lease).await.err().map(|error| error.to_string()),
+            },
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(error) = &failed {
+            warn!(connection = connection.as_str(), error, "connected, but the first token was not published");
+        }
+        failed.is_none()
+    }
+}
+
+/// A connection's secret as it is now.
+struct CurrentGrant {
+    text: Text,
+    parsed: GrantSecret,
+}
+
+impl CurrentGrant {
+    fn at(self, data_center: DataCenter) -> GrantSecret {
+        self.parsed.at(data_center)
+    }
+}
+
+/// What a consent replaces.
+struct Before {
+    text: Text,
+    data_center: DataCenter,
+}
+
+/// Reads the installation's signing key.
+///
+/// # Errors
+/// What is wrong with it and how to mend it, in a sentence.
+pub async fn read_signing_key(secrets: &impl Grants, prefix: &Prefix) -> Result<SigningKey, String> {
+    let name = prefix.signing_key();
+    let read = secrets.read(std::slice::from_ref(&name)).await;
+    let mut read = read.map_err(|error| format!("{error}; {}", error.remedy()))?;
+    let content = read.pop().map_or(Err(Flaw::NotFound), |secret| secret.content);
+    let key = content
+        .map(|version| SigningKey::new(version.text.expose()))
+        .and_then(|key| if key.is_strong() { Ok(key) } else { Err(Flaw::WeakKey) });
+    key.map_err(|flaw| format!("secret {name}: {flaw}; {}", flaw.remedy()))
+}
+
+fn cookie_name(nonce: &str) -> String {
+    format!("token-keeper-{}", nonce.get(..8).unwrap_or(nonce))
+}
+
+fn stopped(error: LinkError) -> Stop {
+    match error {
+        LinkError::NotOurs => Stop::NotOurs,
+        LinkError::Expired(connection) => Stop::Expired(connection),
+    }
+}
+
+fn unread(error: &StoreError) -> Stop {
+    error!(%error, remedy = error.remedy(), "the connection could not be read");
+    Stop::StoreOutOfOrder
+}
+
+fn misconfigured(connection: &ConnectionName, broken: &Broken) -> Stop {
+    error!(connection = connection.as_str(), error = %broken, remedy = broken.flaw.remedy(), "no consent is possible");
+    Stop::Misconfigured { connection: connection.clone(), why: broken.to_string() }
+}
+
+fn refused(connection: &ConnectionName, home: &DataCenter, refusal: &Refusal) -> Stop {
+    warn!(
+        connection = connection.as_str(),
+        data_center = home.name,
+        error = refusal.word(),
+        "the code was not exchanged"
+    );
+    match refusal {
+        Refusal::ConsentRequired { .. } => Stop::CodeRefused(connection.clone()),
+        Refusal::Misconfigured { error } => Stop::Misconfigured {
+            connection: connection.clone(),
+            why: format!("Zoho refuses the client in the data centre {} ({error})", home.name),
+        },
+        Refusal::Throttled | Refusal::Passing { .. } => Stop::ZohoOutOfOrder(connection.clone()),
+    }
+}

@@ -1,0 +1,224 @@
+//! The callback function: three routes, and pages for people.
+//!
+//! It is public, so anybody may send anything. Payloads of format 2.0 (function URL, HTTP API) are read here and not with
+//! `lambda_http`, which panics on a query with a character that a URI may not have.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::pages::{self, Page};
+use crate::connection::ConnectionName;
+use crate::consent::link::STATE_LIFE;
+use crate::consent::{Begun, Callback, Consent, Cookie, Stop};
+use crate::ports::{Authorizer, Grants, Leases, SecretWriter};
+use crate::secret::AuthorizationCode;
+
+/// The longest query that is looked at, in bytes.
+const MAX_QUERY: usize = 8 * 1024;
+/// The longest authorization code, in bytes. Zoho's have some 70.
+const MAX_CODE: usize = 512;
+/// Ties a cookie to the very host that set it, and to HTTPS (RFC 6265bis §4.1.3.2). Browsers refuse it without HTTPS.
+const HOST_PREFIX: &str = "__Host-";
+
+/// A request as far as this function looks at it.
+#[derive(Debug)]
+pub struct Request {
+    /// `GET`, …
+    pub method: String,
+    /// The path, not decoded: `/callback`.
+    pub path: String,
+    /// What stands after the question mark, not decoded.
+    pub query: String,
+    /// Each as `name=value`.
+    pub cookies: Vec<String>,
+    /// The host that AWS received it for.
+    pub domain: Option<String>,
+}
+
+/// An answer, always complete and never cached.
+#[derive(Debug)]
+pub struct Response {
+    /// HTTP status.
+    pub status: u16,
+    /// Names in small letters.
+    pub headers: Vec<(&'static str, String)>,
+    /// Values of `set-cookie`.
+    pub cookies: Vec<String>,
+    /// HTML, or nothing.
+    pub body: String,
+}
+
+/// An event that is no HTTP request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an HTTP event of payload format 2.0: put this function behind a function URL or an HTTP API")]
+pub struct NotHttp;
+
+impl From<NotHttp> for lambda_runtime::Diagnostic {
+    fn from(error: NotHttp) -> Self {
+        Self { error_type: "InvalidEvent".to_owned(), error_message: error.to_string() }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    raw_path: String,
+    #[serde(default)]
+    raw_query_string: String,
+    #[serde(default)]
+    cookies: Vec<String>,
+    request_context: Context,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Context {
+    domain_name: Option<String>,
+    http: Http,
+}
+
+#[derive(Deserialize)]
+struct Http {
+    method: String,
+}
+
+impl Request {
+    /// Reads an event.
+    ///
+    /// # Errors
+    /// If it is no HTTP request of payload format 2.0.
+    pub fn of_event(event: &Value) -> Result<Self, NotHttp> {
+        let event = Event::deserialize(event).map_err(|_| NotHttp)?;
+        let Context { domain_name: domain, http } = event.request_context;
+        let (path, query, cookies) = (event.raw_path, event.raw_query_string, event.cookies);
+        Ok(Self { method: http.method, path, query, cookies, domain })
+    }
+
+    fn cookies(&self, prefix: &str) -> Vec<Cookie> {
+        let pairs = self.cookies.iter().flat_map(|cookies| cookies.split(';'));
+        pairs
+            .filter_map(|pair| {
+                let (name, value) = pair.trim().strip_prefix(prefix)?.split_once('=')?;
+                Some(Cookie { name: name.to_owned(), value: value.to_owned() })
+            })
+            .collect()
+    }
+
+    /// The parameters of these names; each may be there once.
+    fn parameters<const N: usize>(&self, names: [&str; N]) -> Result<[Option<String>; N], Stop> {
+        let mut found = BTreeMap::new();
+        if self.query.len() > MAX_QUERY {
+            return Err(Stop::NotOurs);
+        }
+        for (name, value) in url::form_urlencoded::parse(self.query.as_bytes()) {
+            // What was not UTF-8 has become U+FFFD.
+            let sound = !value.contains(char::REPLACEMENT_CHARACTER);
+            if names.contains(&name.as_ref()) && (!sound || found.insert(name, value.into_owned()).is_some()) {
+                return Err(Stop::NotOurs);
+            }
+        }
+        Ok(names.map(|name| found.remove(name)))
+    }
+
+    fn ticket(&self) -> Result<String, Stop> {
+        let [ticket] = self.parameters(["ticket"])?;
+        ticket.ok_or(Stop::NotOurs)
+    }
+
+    fn callback(&self) -> Result<Callback, Stop> {
+        let [state, code, error, accounts_server] = self.parameters(["state", "code", "error", "accounts-server"])?;
+        let is_code =
+            |code: &str| (1..=MAX_CODE).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_graphic());
+        let answer = match (code, error) {
+            (_, Some(error)) => Err(error),
+            (Some(code), None) if is_code(&code) => Ok(AuthorizationCode::new(code)),
+            _ => return Err(Stop::NotOurs),
+        };
+        Ok(Callback { state: state.ok_or(Stop::NotOurs)?, answer, accounts_server })
+    }
+}
+
+impl Response {
+    /// The answer that a Lambda gives.
+    pub fn into_event(self) -> Value {
+        let headers: BTreeMap<_, _> = self.headers.into_iter().collect();
+        json!({"statusCode": self.status, "headers": headers, "cookies": self.cookies, "body": self.body,
+            "isBase64Encoded": false})
+    }
+
+    fn empty(status: u16) -> Self {
+        Self { status, headers: pages::headers(), cookies: Vec::new(), body: String::new() }
+    }
+
+    fn page(page: Page) -> Self {
+        let mut response = Self { body: page.html.into_string(), ..Self::empty(page.status) };
+        response.headers.push(("content-type", "text/html; charset=utf-8".to_owned()));
+        response
+    }
+}
+
+/// Answers a request. `callback_url` is the function's public base URL if it is not the one of the request.
+pub async fn respond<S, Z, L, Random, Now>(
+    request: &Request,
+    consent: &Consent<S, Z, L, Random, Now>,
+    callback_url: Option<&str>,
+) -> Response
+where
+    S: Grants + SecretWriter,
+    Z: Authorizer,
+    L: Leases,
+    Random: Fn() -> [u8; 32],
+    Now: Fn() -> Timestamp,
+{
+    let own = request.domain.as_ref().map(|domain| format!("https://{domain}"));
+    let Some(base) = callback_url.map(str::to_owned).or(own) else {
+        tracing::error!("the request does not say for which host it came: set TOKEN_KEEPER_CALLBACK_URL");
+        return Response::page(pages::not_found());
+    };
+    // The base URL may have a path of its own: an API's stage, for example.
+    let host = base.split_once("://").map_or("", |(_, host)| host);
+    let path = request.path.strip_prefix(host.find('/').map_or("", |at| &host[at..])).unwrap_or(&request.path);
+    if !["/healthz", "/connect", "/callback"].contains(&path) {
+        return Response::page(pages::not_found());
+    }
+    if request.method != "GET" {
+        let mut response = Response::page(pages::wrong_method());
+        response.headers.push(("allow", "GET".to_owned()));
+        return response;
+    }
+    let (cookie_prefix, secure) = if base.starts_with("https:") { (HOST_PREFIX, "; Secure") } else { ("", "") };
+    let set_cookie = |name: &str, value: &str, seconds: i64| {
+        format!("{cookie_prefix}{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")
+    };
+    let redirect_uri = format!("{base}/callback");
+    let outcome = match path {
+        "/healthz" => Ok(Response::empty(204)),
+        "/connect" => match request.ticket() {
+            Ok(ticket) => consent.begin(&ticket, &redirect_uri).await.map(|Begun { location, cookie }| {
+                let mut response = Response::empty(303);
+                response.headers.push(("location", location));
+                response.cookies.push(set_cookie(&cookie.name, &cookie.value, STATE_LIFE.as_secs()));
+                response
+            }),
+            Err(stop) => Err(stop),
+        },
+        _ => match request.callback() {
+            Ok(callback) => {
+                consent.complete(callback, &request.cookies(cookie_prefix), &redirect_uri).await.map(|connected| {
+                    let mut response = Response::page(pages::connected(&connected));
+                    response.cookies.push(set_cookie(&connected.cookie, "", 0));
+                    response
+                })
+            }
+            Err(stop) => Err(stop),
+        },
+    };
+    outcome.unwrap_or_else(|stop| {
+        let (reason, connection) = (stop.reason(), stop.connection().map(ConnectionName::as_str));
+        tracing::info!(reason, connection, "consent stopped");
+        Response::page(pages::stopped(&stop))
+    })
+}
