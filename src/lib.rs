@@ -10,10 +10,12 @@
 //! - [`refresh`] with [`brake`] and [`report`]: use case 1, a run;
 //! - [`consent`]: use case 2, from a link to a stored grant;
 //! - [`zoho`] and [`aws`] over [`http`]: the services themselves;
-//! - [`config`], [`telemetry`], [`lambda`]: the environment, what is told, events in and answers out.
+//! - [`config`], [`telemetry`], [`lambda`]: the environment, what is told, events in and answers out;
+//! - [`cli`]: the operator's commands.
 
 pub mod aws;
 pub mod brake;
+pub mod cli;
 pub mod config;
 pub mod connection;
 pub mod consent;

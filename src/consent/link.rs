@@ -168,7 +168,8 @@ pub(super) fn hash(text: &str) -> String {
     encode(&Sha256::digest(text))
 }
 
-pub(super) fn encode(bytes: &[u8]) -> String {
+/// Bytes as text that may stand in a URL, a cookie or a key: base64url without padding (RFC 4648 §5).
+pub(crate) fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 

@@ -1,0 +1,221 @@
+//! `token-keeper connect`: from a name to a link, and with `--local` the whole round trip.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::{Failure, Operator, Show};
+use crate::connection::{
+    Broken, ClientName, ConnectionName, Flaw, Grant, GrantSecret, SecretVersion, read_clients, web_url,
+};
+use crate::consent::link::{MAX_TICKET_LIFE, Ticket, encode};
+use crate::consent::{Consent, KeyRing, read_signing_key};
+use crate::lease::whole_second;
+use crate::ports::{Authorizer, Grants, Leases, SecretWriter};
+use crate::secret::{SigningKey, Text};
+
+/// Where `--local` listens unless told otherwise.
+const LOCAL_URL: &str = "http://localhost:8765";
+
+/// Which connection, and what to ask for. What is left out stays as it is stored.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  token-keeper connect crm-prod --client acme-app --data-center eu --scope ZohoCRM.modules.ALL \
+                  --callback-url https://abc.execute-api.eu-central-1.amazonaws.com\n  token-keeper connect crm-prod --local\n\n\
+                  What the administrator's account lacks cannot be granted, and the page after the consent says so."
+)]
+pub struct Arguments {
+    /// Your name for the account: a-z 0-9 - _ .
+    pub connection: ConnectionName,
+    /// The client, as named with `client add`
+    #[arg(long, value_name = "NAME")]
+    pub client: Option<ClientName>,
+    /// Where the consent starts: the data centre in which the client is registered. The account may live in another
+    #[arg(long, value_name = "NAME")]
+    pub data_center: Option<String>,
+    /// What the access token may do, comma-separated or several times
+    #[arg(long, value_delimiter = ',', value_name = "SCOPE")]
+    pub scope: Vec<String>,
+    /// The callback function's public base URL
+    #[arg(long, value_name = "URL")]
+    pub callback_url: Option<String>,
+    /// How long the link works
+    #[arg(long, default_value = "1h", value_name = "TIME")]
+    pub valid_for: SignedDuration,
+    /// Take an account of another data centre than the one connected before
+    #[arg(long)]
+    pub allow_move: bool,
+    /// Print one JSON object with `url` and `expires_at`
+    #[arg(long)]
+    pub json: bool,
+    /// Answer the redirect on this machine and wait for it, without a callback function
+    #[arg(long, conflicts_with = "json")]
+    pub local: bool,
+}
+
+/// A connection that is stored and ready for a consent.
+struct Ready {
+    grant: Grant,
+    data_center: String,
+    done: &'static str,
+}
+
+impl<S, Z, L, Random, Now> Operator<S, Z, L, Random, Now>
+where
+    S: Grants + SecretWriter,
+    Z: Authorizer,
+    L: Leases,
+    Random: Fn() -> [u8; 32],
+    Now: Fn() -> Timestamp,
+{
+    pub(super) async fn connect(self, arguments: Arguments, show: Show<'_>) -> Result<(), Failure> {
+        let life = arguments.valid_for;
+        if !life.is_positive() || life > MAX_TICKET_LIFE {
+            let remedy = "give --valid-for as 30m, 1h or 2d: at most 7 days, because who has the link can use it";
+            return Err(Failure::new(format!("{life:#} is no life for a link"), remedy));
+        }
+        let base = self.base_url(&arguments)?;
+        let key = if arguments.local {
+            SigningKey::new(encode(&(self.random)()))
+        } else {
+            read_signing_key(&self.secrets, &self.settings.prefix).await.map_err(|why| {
+                let name = self.settings.prefix.signing_key();
+                let remedy = format!(
+                    "the stack makes this key; without a stack, once: openssl rand -base64 48 | aws secretsmanager create-secret \
+                     --name {name} --secret-string file:///dev/stdin (or connect with --local, which needs none)"
+                );
+                Failure::new(why, remedy)
+            })?
+        };
+        let Ready { grant, data_center, done } = self.prepare(&arguments).await?;
+        let name = self.settings.prefix.grant(grant.connection.as_str());
+        let expires_at = whole_second((self.now)()) + life;
+        let connection = grant.connection.clone();
+        let allow_move = arguments.allow_move;
+        let ticket = Ticket { connection, version: grant.version, data_center, allow_move, expires_at };
+        let url = format!("{base}/connect?ticket={}", key.seal_ticket(&ticket));
+        if arguments.json {
+            show(&json!({"url": url, "expires_at": expires_at}).to_string());
+            return Ok(());
+        }
+        show(&format!("The connection {} awaits consent (secret {name} {done}).\n", ticket.connection));
+        show("1. In Zoho's API console, this redirect URI must be registered with the client:");
+        show(&format!("     {base}/callback"));
+        let who =
+            if arguments.local { "Open this link" } else { "Send this link to an administrator of the Zoho account" };
+        show(&format!("2. {who}. It works once, until {expires_at}:"));
+        show(&format!("     {url}"));
+        let parameter = self.settings.prefix.lease(ticket.connection.as_str());
+        show("3. After the consent the refresh token is in the secret and the first access token in the parameter");
+        show(&format!("     {parameter}"));
+        if !arguments.local {
+            return Ok(());
+        }
+        show("\nWaiting for the consent. Stop with Ctrl-C; nothing is changed until then.");
+        let Self { settings, secrets, zoho, leases, random, now, .. } = self;
+        let (prefix, data_centers, key) = (settings.prefix, settings.data_centers, KeyRing::of(key));
+        let consent = Consent { prefix, data_centers, secrets, zoho, leases, random, now, key };
+        super::local::until_connected(&consent, &base, life, show).await?;
+        show(&format!("Connected. The access token is in the parameter {parameter}."));
+        Ok(())
+    }
+
+    fn base_url(&self, arguments: &Arguments) -> Result<String, Failure> {
+        let wrong = |url: &str| {
+            Failure::new(
+                format!("{url} is no address for the callback"),
+                "give an https URL, or http://localhost and a port",
+            )
+        };
+        match arguments.callback_url.as_ref().or(self.callback_url.as_ref()) {
+            Some(url) => web_url(url).ok_or_else(|| wrong(url)),
+            None if arguments.local => Ok(LOCAL_URL.to_owned()),
+            None => Err(Failure::new(
+                "the callback function's address is not known",
+                "give --callback-url or TOKEN_KEEPER_CALLBACK_URL, or connect with --local",
+            )),
+        }
+    }
+
+    /// Stores what is new, checks that a consent could succeed, and never touches a refresh token.
+    async fn prepare(&self, arguments: &Arguments) -> Result<Ready, Failure> {
+        let Arguments { connection, client, data_center, scope, .. } = arguments;
+        let table = &self.settings.data_centers;
+        let name = self.settings.prefix.grant(connection.as_str());
+        let mut found = self.secrets.read(std::slice::from_ref(&name)).await?;
+        let found = found.pop().map_or(Err(Flaw::NotFound), |secret| secret.content);
+        let broken = |broken: Broken| Failure::new(&broken, broken.flaw.remedy());
+        let flawed = |flaw: Flaw| broken(Broken::secret(&name, flaw));
+        let before = match found {
+            Ok(version) => Some(version),
+            Err(Flaw::NotFound) => None,
+            Err(flaw) => return Err(flawed(flaw)),
+        };
+        let mut fields = before.as_ref().map_or_else(|| json!({}), fields_of);
+        let connected = fields.get("refresh_token").is_some_and(Value::is_string);
+        if let Some(client) = client {
+            let inline = fields.get("client_id").is_some();
+            let other = fields.get("client").is_some_and(|before| *before != client.as_str());
+            if inline || (other && connected) {
+                let what = format!("{connection} has another client, and its refresh token works with that one only");
+                return Err(Failure::new(what, "use another name for the new connection; nothing was changed"));
+            }
+            fields["client"] = json!(client.as_str());
+        }
+        let needed = |what: &str| {
+            Failure::new(
+                format!("{connection} is new, and --{what} is missing"),
+                format!("give --{what}; see token-keeper connect --help"),
+            )
+        };
+        if before.is_none() && client.is_none() {
+            return Err(needed("client"));
+        }
+        let stored = fields.get("data_center").and_then(Value::as_str).map(str::to_owned);
+        let start = data_center.clone().or_else(|| stored.clone()).ok_or_else(|| needed("data-center"))?;
+        if connected && stored.as_ref() != Some(&start) && !arguments.allow_move {
+            let what = format!("{connection} belongs to the data centre {}, not {start}", stored.unwrap_or_default());
+            return Err(Failure::new(what, "if the account has moved, add --allow-move; nothing was changed"));
+        }
+        if !connected {
+            fields["data_center"] = json!(start);
+        }
+        let scopes: BTreeSet<_> = scope.iter().map(|scope| scope.trim()).filter(|scope| !scope.is_empty()).collect();
+        if !scopes.is_empty() {
+            fields["scopes"] = json!(scopes);
+        } else if fields.get("scopes").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+            return Err(needed("scope"));
+        }
+        // Everything is checked as it will be read, before anything is written.
+        let text = Text::new(fields.to_string());
+        let version = before.as_ref().map(|before| before.id.clone()).unwrap_or_default();
+        let secret = GrantSecret::parse(connection.clone(), &version, text.expose(), table).map_err(flawed)?;
+        let home = table.get(&start).ok_or_else(|| flawed(Flaw::UnknownDataCenter(table.names())))?;
+        let clients: Vec<_> = secret.client().iter().map(|name| self.settings.prefix.client(name.as_str())).collect();
+        let clients = read_clients(&self.secrets.read(&clients).await?, &self.settings.prefix);
+        let grant = secret.at(home.clone()).resolve(&clients, |name| self.settings.prefix.client(name.as_str()));
+        let grant = grant.map_err(|error| match (&error.flaw, fields["client"].as_str()) {
+            (Flaw::NotFound, Some(client)) => {
+                Failure::new(&error, format!("store the client first: token-keeper client add {client} --client-id …"))
+            }
+            (Flaw::NoSecretFor(data_center), Some(client)) => Failure::new(
+                &error,
+                format!("store it: token-keeper client add {client} --client-id … --data-center {data_center}"),
+            ),
+            _ => broken(error),
+        })?;
+        let unchanged = before.as_ref().is_some_and(fields_of == fields);
+        let (version, done) = if unchanged {
+            (version, "unchanged")
+        } else {
+            (self.write(&name, before.is_some(), &text).await?, if before.is_some() { "updated" } else { "created" })
+        };
+        Ok(Ready { grant: Grant { version, ..grant }, data_center: start, done })
+    }
+}
+
+/// A secret's fields; none if it is no JSON object, which is found out when it is read as a grant.
+fn fields_of(version: &SecretVersion) -> Value {
+    serde_json::from_str(version.text.expose()).ok().filter(Value::is_object).unwrap_or_else(|| json!({}))
+}
