@@ -205,7 +205,7 @@ where
             ),
             _ => broken(error),
         })?;
-        let unchanged = before.as_ref().is_some_and(fields_of == fields);
+        let unchanged = before.as_ref().is_some_and(|before| fields_of(before) == fields);
         let (version, done) = if unchanged {
             (version, "unchanged")
         } else {
