@@ -7,6 +7,7 @@ use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
 use token_keeper::config::Config;
 use token_keeper::consent::{Consent, KeyRing};
+use token_keeper::http::{self, Roots};
 use token_keeper::lambda::callback::{NotHttp, Request, respond};
 use token_keeper::{aws, telemetry, zoho};
 
@@ -20,7 +21,7 @@ async fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let http = token_keeper::http::client();
+    let http = http::client(Roots::BuiltIn);
     let loader = aws_config::defaults(aws_config::BehaviorVersion::latest());
     let (secrets, leases) = aws::connect(loader, &http, &settings.prefix, publishing, Timestamp::now).await;
     let consent = Consent {

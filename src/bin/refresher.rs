@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
 use token_keeper::config::Config;
+use token_keeper::http::{self, Roots};
 use token_keeper::lambda::refresher::handle;
 use token_keeper::refresh::Refresher;
 use token_keeper::report::Report;
@@ -23,7 +24,7 @@ async fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let http = token_keeper::http::client();
+    let http = http::client(Roots::BuiltIn);
     let loader = aws_config::defaults(aws_config::BehaviorVersion::latest());
     let (grants, leases) = aws::connect(loader, &http, &settings.prefix, publishing, Timestamp::now).await;
     let issuer = zoho::Zoho::new(http, zoho::TIMEOUT, Timestamp::now);

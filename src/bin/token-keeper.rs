@@ -7,7 +7,8 @@ use clap::Parser as _;
 use jiff::Timestamp;
 use token_keeper::cli::{Cli, Operator};
 use token_keeper::config::Config;
-use token_keeper::{aws, http, zoho};
+use token_keeper::http::{self, Roots};
+use token_keeper::{aws, zoho};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -20,7 +21,7 @@ async fn main() -> ExitCode {
         }
     };
     let loader = aws_config::defaults(aws_config::BehaviorVersion::latest());
-    let http = http::client();
+    let http = http::client(Roots::Platform);
     let (secrets, leases) = aws::connect(loader, &http, &settings.prefix, publishing, Timestamp::now).await;
     let zoho = zoho::Zoho::new(http, zoho::TIMEOUT, Timestamp::now);
     let random = || {

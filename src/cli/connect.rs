@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use serde_json::{Value, json};
 
 use super::{Failure, Operator, Show};
@@ -40,8 +40,8 @@ pub struct Arguments {
     /// The callback function's public base URL
     #[arg(long, value_name = "URL")]
     pub callback_url: Option<String>,
-    /// How long the link works
-    #[arg(long, default_value = "1h", value_name = "TIME")]
+    /// How long the link works: 30m, 1h, 2d, at most 7d
+    #[arg(long, default_value = "1h", value_name = "TIME", value_parser = link_life)]
     pub valid_for: SignedDuration,
     /// Take an account of another data centre than the one connected before
     #[arg(long)]
@@ -71,10 +71,6 @@ where
 {
     pub(super) async fn connect(self, arguments: Arguments, show: Show<'_>) -> Result<(), Failure> {
         let life = arguments.valid_for;
-        if !life.is_positive() || life > MAX_TICKET_LIFE {
-            let remedy = "give --valid-for as 30m, 1h or 2d: at most 7 days, because who has the link can use it";
-            return Err(Failure::new(format!("{life:#} is no life for a link"), remedy));
-        }
         let base = self.base_url(&arguments)?;
         let key = if arguments.local {
             SigningKey::new(encode(&(self.random)()))
@@ -212,6 +208,15 @@ where
             (self.write(&name, before.is_some(), &text).await?, if before.is_some() { "updated" } else { "created" })
         };
         Ok(Ready { grant: Grant { version, ..grant }, data_center: start, done })
+    }
+}
+
+/// At most a week, because who has the link can use it.
+fn link_life(text: &str) -> Result<SignedDuration, String> {
+    let life = text.parse::<Span>().and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
+    match life {
+        Ok(life) if life.is_positive() && life <= MAX_TICKET_LIFE => Ok(life),
+        _ => Err("use a time such as 30m, 1h or 2d, at most 7d".to_owned()),
     }
 }
 

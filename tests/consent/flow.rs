@@ -1,0 +1,263 @@
+//! A consent, from the operator's command to what consumers read.
+
+use serde_json::json;
+
+use crate::world::{BASE, Browser, CLIENT_ID, EU_SECRET, US_SECRET, World, grant_name, header, title};
+
+#[tokio::test]
+async fn a_first_consent_stores_the_grant_and_publishes_the_first_lease() {
+    let world = World::new().await;
+    let link = world.link("crm-prod").await;
+    assert_eq!(world.refresh_token("crm-prod"), None);
+    let page = Browser::default().consent(&world, &link).await;
+    assert_eq!((page.status, title(&page)), (200, "Connected"));
+
+    let grant = world.grant("crm-prod");
+    let refresh_token = world.zoho.refresh_tokens().pop().expect("a refresh token");
+    assert_eq!(
+        grant,
+        json!({"client": "acme", "data_center": "eu", "scopes": ["ZohoCRM.modules.ALL"], "refresh_token": refresh_token,
+            "api_domain": "https://www.zohoapis.eu", "granted_at": "2026-11-21T00:00:00Z"})
+    );
+    let document = world.document("crm-prod").expect("a document");
+    assert_eq!(document["status"], "active");
+    assert_eq!(document["expires_at"], "2026-11-21T01:00:00Z");
+    assert_eq!(document["scope"], "ZohoCRM.modules.ALL");
+    assert_eq!(document["grant_version"], world.aws.secret_version(&grant_name("crm-prod")).expect("a version"));
+    assert!(world.zoho.access_token_lives(document["access_token"].as_str().expect("a token")));
+}
+
+#[tokio::test]
+async fn the_authorization_request_asks_for_a_lasting_grant_and_holds_no_secret() {
+    let world = World::new().await;
+    let link = world
+        .link_with("crm-prod --client acme --data-center eu --scope ZohoCRM.modules.ALL,ZohoBooks.invoices.READ")
+        .await;
+    let response = Browser::default().open(&world, &link).await;
+    let location = header(&response, "location");
+    let (server, query) = location.split_once("/oauth/v2/auth?").expect("the consent page");
+    assert_eq!(server, world.zoho.accounts("eu"));
+    for parameter in [
+        "response_type=code",
+        "access_type=offline",
+        "prompt=consent",
+        "code_challenge_method=S256",
+        "scope=ZohoBooks.invoices.READ%2CZohoCRM.modules.ALL",
+        "redirect_uri=https%3A%2F%2Fconsent.example%2Fcallback",
+        &format!("client_id={CLIENT_ID}"),
+    ] {
+        assert!(query.split('&').any(|pair| pair == parameter), "{parameter} is not in {query}");
+    }
+    assert!(!location.contains(EU_SECRET) && !link.contains(EU_SECRET));
+    let [cookie] = &response.cookies[..] else { panic!("one cookie, not {:?}", response.cookies) };
+    assert!(
+        cookie.starts_with("__Host-") && cookie.ends_with("; Path=/; Max-Age=600; HttpOnly; SameSite=Lax; Secure"),
+        "{cookie}"
+    );
+}
+
+#[tokio::test]
+async fn a_reconnection_replaces_the_grant_keeps_other_fields_and_revokes_the_old_refresh_token() {
+    let world = World::new().await;
+    Browser::default().consent(&world, &world.link("crm-prod").await).await;
+    let old = world.refresh_token("crm-prod").expect("a refresh token");
+    let mut grant = world.grant("crm-prod");
+    grant["note"] = json!(["mine"]);
+    world.aws.put_secret(&grant_name("crm-prod"), &grant.to_string());
+    world.advance_minutes(30);
+
+    let link = world.link_with("crm-prod").await;
+    assert_eq!(world.refresh_token("crm-prod").as_ref(), Some(&old), "a link alone changes nothing");
+    let page = Browser::default().consent(&world, &link).await;
+    assert_eq!((page.status, title(&page)), (200, "Connected"));
+    let new = world.refresh_token("crm-prod").expect("a refresh token");
+    assert_ne!(new, old);
+    assert!(world.zoho.refresh_token_lives(&new) && !world.zoho.refresh_token_lives(&old));
+    assert_eq!(world.grant("crm-prod")["note"], json!(["mine"]));
+    assert_eq!(world.document("crm-prod").expect("a document")["issued_at"], "2026-11-21T00:30:00Z");
+}
+
+#[tokio::test]
+async fn an_account_of_another_data_center_is_remembered_and_asked_with_that_ones_secret() {
+    let world = World::new().await;
+    world.zoho.settings(|settings| settings.home = Some("us".to_owned()));
+    let page = Browser::default().consent(&world, &world.link("crm-prod").await).await;
+    assert_eq!(title(&page), "Connected");
+    assert_eq!(world.grant("crm-prod")["data_center"], "us");
+    let document = world.document("crm-prod").expect("a document");
+    assert_eq!(document["accounts_server"], world.zoho.accounts("us"));
+    assert_eq!(document["api_domain"], "https://www.zohoapis.com");
+    assert!(!page.body.contains(US_SECRET));
+}
+
+#[tokio::test]
+async fn a_data_center_without_a_client_secret_is_named_and_the_code_is_kept() {
+    let world = World::new().await;
+    world.zoho.settings(|settings| settings.home = Some("in".to_owned()));
+    let link = world.link("crm-prod").await;
+    world.faults.forget_calls();
+    let page = Browser::default().consent(&world, &link).await;
+    assert_eq!((page.status, title(&page)), (502, "Not set up completely"));
+    assert!(
+        page.body.contains("secret token-keeper/clients/acme: it has no client secret for the data centre in"),
+        "{}",
+        page.body
+    );
+    assert_eq!((world.faults.count("zoho", "authorization_code"), world.writes()), (0, 0));
+    world
+        .type_in(&format!("client add acme --client-id {CLIENT_ID} --data-center in"), "unknown-here")
+        .await
+        .expect("stored");
+    assert_eq!(
+        title(&Browser::default().consent(&world, &link).await),
+        "Connected",
+        "the same link, now that it is mended"
+    );
+}
+
+#[tokio::test]
+async fn a_moved_account_is_refused_unless_the_link_allows_it() {
+    let world = World::new().await;
+    Browser::default().consent(&world, &world.link("crm-prod").await).await;
+    let before = world.grant("crm-prod");
+    world.zoho.settings(|settings| settings.home = Some("us".to_owned()));
+    let page = Browser::default().consent(&world, &world.link_with("crm-prod").await).await;
+    assert_eq!((page.status, title(&page)), (409, "Another data centre than before"));
+    assert_eq!(world.grant("crm-prod"), before);
+    let page = Browser::default().consent(&world, &world.link_with("crm-prod --allow-move").await).await;
+    assert_eq!(title(&page), "Connected");
+    assert_eq!(
+        (world.grant("crm-prod")["data_center"].as_str(), world.grant("crm-prod")["api_domain"].as_str()),
+        (Some("us"), Some("https://www.zohoapis.com"))
+    );
+}
+
+#[tokio::test]
+async fn a_redirect_without_an_accounts_server_means_the_connections_own() {
+    let world = World::new().await;
+    world.zoho.settings(|settings| settings.redirect_names_accounts_server = false);
+    assert_eq!(title(&Browser::default().consent(&world, &world.link("crm-prod").await).await), "Connected");
+    assert_eq!(world.grant("crm-prod")["data_center"], "eu");
+}
+
+#[tokio::test]
+async fn a_user_who_declines_changes_nothing_and_may_think_again() {
+    let world = World::new().await;
+    let (link, browser) = (world.link("crm-prod").await, Browser::default());
+    world.faults.forget_calls();
+    let zoho = browser.begin(&world, &link).await;
+    let callback = browser.decide(&zoho, "refuse").await;
+    let page = browser.open(&world, &callback).await;
+    assert_eq!((page.status, title(&page)), (403, "Not connected"));
+    assert_eq!((world.writes(), world.faults.count("zoho", "authorization_code")), (0, 0));
+    assert_eq!(title(&browser.consent(&world, &link).await), "Connected");
+}
+
+#[tokio::test]
+async fn scopes_that_zoho_withholds_are_said_and_those_granted_recorded() {
+    let world = World::new().await;
+    world.zoho.settings(|settings| settings.withheld_scopes = vec!["ZohoBooks.settings.ALL".to_owned()]);
+    let link = world
+        .link_with("crm-prod --client acme --data-center eu --scope ZohoCRM.modules.ALL --scope ZohoBooks.settings.ALL")
+        .await;
+    let page = Browser::default().consent(&world, &link).await;
+    assert_eq!(title(&page), "Connected");
+    assert!(page.body.contains("Not granted: <code>ZohoBooks.settings.ALL</code>."), "{}", page.body);
+    assert_eq!(world.grant("crm-prod")["scopes"], json!(["ZohoCRM.modules.ALL"]));
+}
+
+#[tokio::test]
+async fn an_answer_without_a_refresh_token_changes_nothing() {
+    let world = World::new().await;
+    Browser::default().consent(&world, &world.link("crm-prod").await).await;
+    let before = (world.grant("crm-prod"), world.document("crm-prod"));
+    let link = world.link_with("crm-prod").await;
+    world.zoho.settings(|settings| settings.exchange_yields_refresh_token = false);
+    let page = Browser::default().consent(&world, &link).await;
+    assert_eq!((page.status, title(&page)), (502, "Zoho gave no lasting access"));
+    assert_eq!((world.grant("crm-prod"), world.document("crm-prod")), before);
+    assert!(world.zoho.refresh_token_lives(before.0["refresh_token"].as_str().expect("a refresh token")));
+}
+
+#[tokio::test]
+async fn a_link_works_once_and_says_so() {
+    let world = World::new().await;
+    let (link, browser) = (world.link("crm-prod").await, Browser::default());
+    let zoho = browser.begin(&world, &link).await;
+    let callback = browser.decide(&zoho, "accept").await;
+    let cookies = browser.cookies.borrow().clone();
+    assert_eq!(title(&browser.open(&world, &callback).await), "Connected");
+    assert!(browser.cookies.borrow().is_empty(), "the cookie is done with");
+    let before = world.grant("crm-prod");
+    world.faults.forget_calls();
+
+    let page = browser.open(&world, &link).await;
+    assert_eq!((page.status, title(&page)), (409, "Already connected"));
+    // A reload, with the cookie that an older tab may still have sent.
+    browser.cookies.replace(cookies);
+    let page = browser.open(&world, &callback).await;
+    assert_eq!((page.status, title(&page)), (409, "Already connected"));
+    assert_eq!((world.grant("crm-prod"), world.zoho_calls(), world.writes()), (before, 0, 0));
+}
+
+#[tokio::test]
+async fn a_link_is_void_when_the_connection_was_changed_or_removed_and_when_its_time_is_over() {
+    let world = World::new().await;
+    let (link, browser) = (world.link("crm-prod").await, Browser::default());
+    world.link_with("crm-prod --scope ZohoCRM.users.READ").await;
+    let page = browser.open(&world, &link).await;
+    assert_eq!((page.status, title(&page)), (409, "This link is out of date"));
+
+    let link = world.link_with("crm-prod --valid-for 30m").await;
+    let callback = browser.decide(&browser.begin(&world, &link).await, "accept").await;
+    world.advance_minutes(11);
+    let page = browser.open(&world, &callback).await;
+    assert_eq!((page.status, title(&page)), (410, "This link has expired"));
+    world.advance_minutes(19);
+    let page = browser.open(&world, &link).await;
+    assert_eq!((page.status, title(&page)), (410, "This link has expired"));
+
+    let link = world.link_with("crm-prod").await;
+    world.aws.delete_secret(&grant_name("crm-prod"));
+    let page = browser.open(&world, &link).await;
+    assert_eq!((page.status, title(&page)), (410, "This connection is gone"));
+}
+
+#[tokio::test]
+async fn two_links_can_be_open_side_by_side_in_one_browser() {
+    let world = World::new().await;
+    let browser = Browser::default();
+    let (crm, books) = (world.link("crm").await, world.link("books").await);
+    let (crm, books) = (browser.begin(&world, &crm).await, browser.begin(&world, &books).await);
+    for zoho in [crm, books] {
+        let callback = browser.decide(&zoho, "accept").await;
+        assert_eq!(title(&browser.open(&world, &callback).await), "Connected");
+    }
+}
+
+#[tokio::test]
+async fn every_answer_carries_the_headers_that_keep_a_page_to_itself() {
+    let world = World::new().await;
+    let browser = Browser::default();
+    let link = world.link("crm-prod").await;
+    for (url, status) in [
+        (link.as_str(), 303),
+        (&format!("{BASE}/callback"), 400),
+        (&format!("{BASE}/"), 404),
+        (&format!("{BASE}/healthz"), 204),
+    ] {
+        let response = browser.open(&world, url).await;
+        assert_eq!(response.status, status, "{url}");
+        assert!(header(&response, "content-security-policy").starts_with("default-src 'none'; style-src 'sha256-"));
+        assert!(header(&response, "content-security-policy").ends_with("frame-ancestors 'none'"));
+        for (name, value) in [
+            ("cache-control", "no-store"),
+            ("referrer-policy", "no-referrer"),
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+        ] {
+            assert_eq!(header(&response, name), value, "{url}");
+        }
+        assert!(!response.body.contains("<script"), "{url}");
+    }
+}
