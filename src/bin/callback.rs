@@ -22,7 +22,7 @@ async fn main() -> ExitCode {
         }
     };
     let http = http::client(Roots::BuiltIn);
-    let loader = aws_config::defaults(aws_config::BehaviorVersion::latest());
+    let loader = aws::loader(std::env::var_os("AWS_ACCESS_KEY_ID").is_some());
     let (secrets, leases) = aws::connect(loader, &http, &settings.prefix, publishing, Timestamp::now).await;
     let consent = Consent {
         prefix: settings.prefix,

@@ -25,7 +25,7 @@ async fn main() -> ExitCode {
         }
     };
     let http = http::client(Roots::BuiltIn);
-    let loader = aws_config::defaults(aws_config::BehaviorVersion::latest());
+    let loader = aws::loader(std::env::var_os("AWS_ACCESS_KEY_ID").is_some());
     let (grants, leases) = aws::connect(loader, &http, &settings.prefix, publishing, Timestamp::now).await;
     let issuer = zoho::Zoho::new(http, zoho::TIMEOUT, Timestamp::now);
     let refresher = Refresher { settings, grants, issuer, leases, now: Timestamp::now };

@@ -20,7 +20,7 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let loader = aws_config::defaults(aws_config::BehaviorVersion::latest());
+    let loader = aws::loader(std::env::var_os("AWS_ACCESS_KEY_ID").is_some());
     let http = http::client(Roots::Platform);
     let (secrets, leases) = aws::connect(loader, &http, &settings.prefix, publishing, Timestamp::now).await;
     let zoho = zoho::Zoho::new(http, zoho::TIMEOUT, Timestamp::now);

@@ -1,1 +1,230 @@
-//! x
+//! A consent that something goes wrong in: afterwards either the old grant is whole, or the new one is.
+
+use serde_json::json;
+use testkit::wire::{Fault, Rule};
+use testkit::zoho::answers;
+
+use crate::world::{Browser, World, grant_name, title};
+
+/// A connected account whose administrator is about to come back from Zoho with a new consent.
+async fn returning() -> (World, Browser, String, String) {
+    let world = World::new().await;
+    Browser::default().consent(&world, &world.link("crm-prod").await).await;
+    world.advance_minutes(30);
+    let (link, browser) = (world.link_with("crm-prod").await, Browser::default());
+    let zoho = browser.begin(&world, &link).await;
+    let callback = browser.decide(&zoho, "accept").await;
+    world.faults.forget_calls();
+    (world, browser, link, callback)
+}
+
+/// The stored grant can mint.
+fn whole(world: &World, when: &str) {
+    let stored = world.refresh_token("crm-prod").expect("a refresh token");
+    assert!(world.zoho.refresh_token_lives(&stored), "{when}: the stored refresh token is dead");
+}
+
+#[tokio::test]
+async fn a_consent_cut_off_at_any_call_leaves_a_whole_grant_and_a_way_to_go_on() {
+    let (world, browser, _, callback) = returning().await;
+    assert_eq!(title(&browser.open(&world, &callback).await), "Connected");
+    let calls = world.faults.calls();
+    // Grant, client, exchange, grant stored, lease read, lease published, old refresh token revoked; the key is known already.
+    assert_eq!(calls.len(), 7, "{calls:#?}");
+    for (at, call) in calls.iter().enumerate() {
+        for handled in [false, true] {
+            let when = format!("cut at call {at} ({call}), handled: {handled}");
+            let (world, browser, link, callback) = returning().await;
+            world.faults.cut_at(at, handled);
+            tokio::select! {
+                biased;
+                response = browser.open(&world, &callback) => panic!("{when}: answered {}", response.status),
+                () = world.faults.until_cut() => {}
+            }
+            world.faults.clear();
+            whole(&world, &when);
+            let again = browser.open(&world, &callback).await;
+            assert!(
+                ["Connected", "Already connected", "That took too long"].contains(&title(&again)),
+                "{when}: {}",
+                title(&again)
+            );
+            let anew = browser.open(&world, &link).await;
+            if anew.status == 303 {
+                assert_eq!(title(&browser.consent(&world, &link).await), "Connected", "{when}");
+            } else {
+                assert_eq!(title(&anew), "Already connected", "{when}");
+            }
+            whole(&world, &when);
+            let document = world.document("crm-prod").expect("a document");
+            assert!(
+                world.zoho.access_token_lives(document["access_token"].as_str().expect("a token")) || at < 6,
+                "{when}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_two_callbacks_of_one_link_one_wins_and_no_refresh_token_is_left_behind() {
+    let world = World::new().await;
+    let link = world.link("crm-prod").await;
+    let (one, other) = (Browser::default(), Browser::default());
+    let mut callbacks = Vec::new();
+    for browser in [&one, &other] {
+        let zoho = browser.begin(&world, &link).await;
+        callbacks.push(browser.decide(&zoho, "accept").await);
+    }
+    let (first, second) = tokio::join!(one.open(&world, &callbacks[0]), other.open(&world, &callbacks[1]));
+    let mut titles = [title(&first), title(&second)];
+    titles.sort_unstable();
+    assert_eq!(titles, ["Already connected", "Connected"]);
+    assert_eq!(world.zoho.refresh_tokens(), [world.refresh_token("crm-prod").expect("a refresh token")]);
+}
+
+#[tokio::test]
+async fn of_one_callback_sent_twice_at_once_one_wins() {
+    let world = World::new().await;
+    let (link, browser) = (world.link("crm-prod").await, Browser::default());
+    let zoho = browser.begin(&world, &link).await;
+    let callback = browser.decide(&zoho, "accept").await;
+    let request = browser.request(&callback);
+    let (first, second) = tokio::join!(world.respond(&request), world.respond(&request));
+    let connected = [&first, &second].iter().filter(|page| title(page) == "Connected").count();
+    assert_eq!(connected, 1, "{} and {}", title(&first), title(&second));
+    assert!([&first, &second].iter().any(|page| [400, 409].contains(&page.status)));
+    assert_eq!(world.zoho.refresh_tokens(), [world.refresh_token("crm-prod").expect("a refresh token")]);
+}
+
+#[tokio::test]
+async fn a_store_that_refuses_for_good_gets_the_new_refresh_token_revoked_and_keeps_the_old() {
+    let (world, browser, link, callback) = returning().await;
+    let old = world.grant("crm-prod");
+    world.faults.add(
+        Rule::on("secretsmanager", "PutSecretValue").times(1),
+        Fault::Respond(testkit::aws::error("AccessDeniedException", "not you")),
+    );
+    let page = browser.open(&world, &callback).await;
+    assert_eq!((page.status, title(&page)), (502, "Out of order"));
+    assert!(page.body.contains("handed back to Zoho"), "{}", page.body);
+    assert_eq!(world.grant("crm-prod"), old);
+    assert_eq!(world.zoho.refresh_tokens(), [old["refresh_token"].as_str().expect("a refresh token")]);
+    assert_eq!(title(&browser.consent(&world, &link).await), "Connected", "the same link works once the store does");
+}
+
+#[tokio::test]
+async fn a_put_whose_answer_is_lost_is_stored_once() {
+    let (world, browser, _, callback) = returning().await;
+    world.faults.add(Rule::on("secretsmanager", "PutSecretValue").times(1), Fault::Drop { handled: true });
+    assert_eq!(title(&browser.open(&world, &callback).await), "Connected");
+    whole(&world, "after a lost answer");
+    assert_eq!(world.zoho.refresh_tokens().len(), 1);
+}
+
+#[tokio::test]
+async fn a_put_that_is_never_answered_is_looked_for_before_anything_is_revoked() {
+    // Stored all the same, and found.
+    let (world, browser, _, callback) = returning().await;
+    world.faults.add(Rule::on("secretsmanager", "PutSecretValue"), Fault::Drop { handled: true });
+    assert_eq!(title(&browser.open(&world, &callback).await), "Connected");
+    whole(&world, "stored without an answer");
+    // Not stored, as far as one can see: both refresh tokens stay alive, because it may still come to be.
+    let (world, browser, _, callback) = returning().await;
+    world.faults.add(Rule::on("secretsmanager", "PutSecretValue"), Fault::Drop { handled: false });
+    let page = browser.open(&world, &callback).await;
+    assert_eq!((page.status, title(&page)), (502, "Out of order"));
+    assert!(page.body.contains("it is not known whether"), "{}", page.body);
+    whole(&world, "not stored");
+    assert_eq!(world.zoho.refresh_tokens().len(), 2);
+}
+
+#[tokio::test]
+async fn the_consent_stands_when_the_first_lease_cannot_be_published() {
+    let world = World::new().await;
+    world
+        .faults
+        .add(Rule::on("ssm", "PutParameter"), Fault::Respond(testkit::aws::error("AccessDeniedException", "not you")));
+    let page = Browser::default().consent(&world, &world.link("crm-prod").await).await;
+    assert_eq!(title(&page), "Connected");
+    assert!(page.body.contains("will appear with the next scheduled run"), "{}", page.body);
+    whole(&world, "without a lease");
+}
+
+#[tokio::test]
+async fn a_parameter_that_is_not_ours_is_left_alone() {
+    let world = World::new().await;
+    world.aws.put_parameter("/token-keeper/tokens/crm-prod", "somebody else's");
+    let page = Browser::default().consent(&world, &world.link("crm-prod").await).await;
+    assert_eq!(title(&page), "Connected");
+    assert_eq!(world.aws.parameter("/token-keeper/tokens/crm-prod").expect("a parameter").value, "somebody else's");
+}
+
+#[tokio::test]
+async fn the_consent_stands_when_the_old_refresh_token_cannot_be_revoked() {
+    let (world, browser, _, callback) = returning().await;
+    world.faults.add(Rule::on("zoho", "revoke"), Fault::Respond(answers::server_error("general_error")));
+    assert_eq!(title(&browser.open(&world, &callback).await), "Connected");
+    whole(&world, "with the old one still alive");
+    assert_eq!(world.zoho.refresh_tokens().len(), 2);
+}
+
+#[tokio::test]
+async fn zoho_out_of_order_changes_nothing_and_is_told_from_a_wrong_client() {
+    for (fault, heading) in [
+        (Fault::Respond(answers::server_error("invalid_code")), "Zoho is out of order"),
+        (Fault::Respond(answers::html()), "Zoho is out of order"),
+        (Fault::Respond(answers::empty()), "Zoho is out of order"),
+        (Fault::Respond(answers::throttled_translated()), "Zoho is out of order"),
+        (Fault::Respond(answers::without_access_token()), "Zoho is out of order"),
+        (Fault::Drop { handled: false }, "Zoho is out of order"),
+        (Fault::Hang { handled: false }, "Zoho is out of order"),
+        (Fault::Respond(answers::refusal("invalid_client")), "Not set up completely"),
+        (Fault::Respond(answers::refusal("invalid_redirect_uri")), "Not set up completely"),
+        (Fault::Respond(answers::refusal("invalid_code")), "That took too long"),
+    ] {
+        let (world, browser, _, callback) = returning().await;
+        let before = (world.grant("crm-prod"), world.document("crm-prod"));
+        let described = format!("{fault:?}");
+        world.faults.add(Rule::on("zoho", "authorization_code"), fault);
+        let page = browser.open(&world, &callback).await;
+        assert_eq!(title(&page), heading, "{described}");
+        assert_eq!((world.grant("crm-prod"), world.document("crm-prod")), before, "{described}");
+        assert_eq!(world.faults.count("zoho", "authorization_code"), 1, "a code is never tried twice: {described}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_read_is_out_of_order_and_a_broken_grant_is_named() {
+    let world = World::new().await;
+    let link = world.link("crm-prod").await;
+    world.aws.put_secret("token-keeper/signing-key", "weak");
+    let page = Browser::default().open(&world, &link).await;
+    assert_eq!((page.status, title(&page)), (502, "Out of order"));
+    world.aws.put_secret("token-keeper/signing-key", crate::world::SIGNING_KEY);
+    world.faults.add(
+        Rule::on("secretsmanager", "BatchGetSecretValue").after(1).times(1),
+        Fault::Respond(testkit::aws::error("AccessDeniedException", "not you")),
+    );
+    let page = Browser::default().open(&world, &link).await;
+    assert_eq!((page.status, title(&page)), (502, "Out of order"), "the grant");
+    world.aws.put_secret("token-keeper/clients/acme", "{");
+    let page = Browser::default().open(&world, &link).await;
+    assert_eq!((page.status, title(&page)), (502, "Not set up completely"));
+    assert!(page.body.contains("secret token-keeper/clients/acme: not JSON"), "{}", page.body);
+    world.aws.deny_secret(&grant_name("crm-prod"));
+    let page = Browser::default().open(&world, &link).await;
+    assert_eq!((page.status, title(&page)), (502, "Not set up completely"));
+    assert_eq!(world.grant("crm-prod")["scopes"], json!(["ZohoCRM.modules.ALL"]));
+}
+
+#[tokio::test]
+async fn a_rotated_signing_key_is_taken_up_and_voids_older_links() {
+    let world = World::new().await;
+    let old = world.link("crm-prod").await;
+    assert_eq!(Browser::default().open(&world, &old).await.status, 303);
+    world.aws.put_secret("token-keeper/signing-key", "another-51gn1ng-key-of-more-than-32-chars");
+    let new = world.link("crm-prod").await;
+    world.advance_minutes(6);
+    assert_eq!(title(&Browser::default().open(&world, &old).await), "This link is not valid");
+    assert_eq!(Browser::default().open(&world, &new).await.status, 303);
+}

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::world::{BASE, Browser, CLIENT_ID, World, grant_name};
+use crate::world::{BASE, Browser, World, grant_name};
 
 #[tokio::test]
 async fn a_client_is_stored_and_gets_more_secrets_without_losing_any() {

@@ -1,1 +1,237 @@
-//! x
+//! Rules that hold whatever is sent: signatures, PKCE, and where no secret may appear.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use testkit::wire::{Fault, Rule};
+use testkit::zoho::answers;
+use token_keeper::consent::link::{State, Ticket, code_challenge};
+use token_keeper::lambda::callback::{NotHttp, Request};
+use token_keeper::secret::{CodeVerifier, SigningKey};
+use token_keeper::telemetry;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::world::{BASE, Browser, EU_SECRET, SIGNING_KEY, World, header, title};
+
+fn start() -> Timestamp {
+    "2026-11-21T00:00:00Z".parse().expect("a time")
+}
+
+fn key() -> SigningKey {
+    SigningKey::new(SIGNING_KEY)
+}
+
+fn ticket() -> Ticket {
+    Ticket {
+        connection: "crm-prod".parse().expect("a name"),
+        version: "1d0b14e4-8fed-4b01-8164-bb7b2b9b3e3a".to_owned(),
+        data_center: "eu".to_owned(),
+        allow_move: false,
+        expires_at: start() + SignedDuration::from_hours(1),
+    }
+}
+
+fn state() -> State {
+    State { ticket: ticket(), nonce: "nonce".to_owned(), browser: "hash".to_owned() }
+}
+
+#[test]
+fn the_code_challenge_is_the_one_of_rfc_7636_appendix_b() {
+    let verifier = CodeVerifier::new("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
+    assert_eq!(code_challenge(&verifier), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
+}
+
+#[test]
+fn a_verifier_has_the_form_that_rfc_7636_asks_for_and_is_another_one_for_each_round_trip() {
+    let verifier = key().code_verifier(&state());
+    assert_eq!(verifier.expose().len(), 43);
+    assert!(verifier.expose().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)));
+    let other = key().code_verifier(&State { nonce: "another".to_owned(), ..state() });
+    assert_ne!(verifier.expose(), other.expose());
+}
+
+#[test]
+fn a_signed_text_comes_back_until_its_end_and_only_for_its_purpose() {
+    let (key, end) = (key(), ticket().expires_at);
+    let second = SignedDuration::from_secs(1);
+    let sealed = key.seal_ticket(&ticket());
+    assert_eq!(key.open_ticket(&sealed, end - second), Ok(ticket()));
+    assert!(key.open_ticket(&sealed, end).is_err());
+    assert!(key.open_state(&sealed, start()).is_err());
+    let sealed = key.seal_state(&state());
+    assert_eq!(key.open_state(&sealed, end - second), Ok(state()));
+    assert!(key.open_state(&sealed, end).is_err());
+    assert!(key.open_ticket(&sealed, start()).is_err());
+}
+
+#[test]
+fn no_change_of_one_character_is_accepted() {
+    let sealed = key().seal_state(&state());
+    let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/ ";
+    for (at, right) in sealed.char_indices() {
+        for wrong in alphabet.chars().filter(|&wrong| wrong != right) {
+            let changed = format!("{}{wrong}{}", &sealed[..at], &sealed[at + 1..]);
+            assert!(key().open_state(&changed, start()).is_err(), "{wrong:?} at {at}");
+        }
+        assert!(key().open_state(&sealed[..at], start()).is_err(), "cut off at {at}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_parsers_panic_or_is_accepted(text in ".{0,300}", tail in "[A-Za-z0-9_-]{43}") {
+        for text in [text.clone(), format!("{text}.{tail}"), format!("{}.{tail}", key().seal_ticket(&ticket()))] {
+            prop_assert!(key().open_ticket(&text, start()).is_err());
+            prop_assert!(key().open_state(&text, start()).is_err());
+        }
+    }
+
+    #[test]
+    fn whatever_is_signed_comes_back_as_it_was(
+        connection in "[a-z0-9][a-z0-9_.-]{0,63}", version in ".{1,64}", nonce in ".{0,40}", allow_move: bool
+    ) {
+        let ticket = Ticket { connection: connection.parse().expect("a name"), version, allow_move, ..ticket() };
+        prop_assert_eq!(key().open_ticket(&key().seal_ticket(&ticket), start()), Ok(ticket.clone()));
+        let state = State { ticket, nonce, ..state() };
+        prop_assert_eq!(key().open_state(&key().seal_state(&state), start()), Ok(state));
+    }
+
+    #[test]
+    fn no_event_makes_the_function_panic(path in ".{0,60}", query in ".{0,200}", cookie in ".{0,80}", method in ".{0,8}") {
+        let event = json!({"version": "2.0", "rawPath": path, "rawQueryString": query, "cookies": [cookie],
+            "requestContext": {"domainName": "consent.example", "http": {"method": method}}});
+        let request = Request::of_event(&event).expect("an HTTP event");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let status = runtime.block_on(async {
+            let world = World::new().await;
+            world.respond(&request).await.status
+        });
+        prop_assert!([204, 400, 404, 405].contains(&status));
+    }
+}
+
+#[tokio::test]
+async fn every_event_file_of_the_callback_is_answered() {
+    let world = World::new().await;
+    for (file, status) in [("callback-http-api.json", 400), ("callback-function-url.json", 400)] {
+        let text = std::fs::read_to_string(format!("{}/events/{file}", env!("CARGO_MANIFEST_DIR"))).expect("an event");
+        let request = Request::of_event(&serde_json::from_str(&text).expect("JSON")).expect("an HTTP event");
+        assert!(request.domain.is_some());
+        let answer = token_keeper::lambda::callback::respond(&request, &world.consent, None).await.into_event();
+        assert_eq!(answer["statusCode"], status, "{file}");
+        assert_eq!(answer["headers"]["cache-control"], "no-store", "{file}");
+        assert!(answer["body"].as_str().is_some_and(|body| body.contains("This link is not valid")), "{file}");
+    }
+    for event in [json!({}), json!("x"), json!({"rawPath": "/callback"}), json!({"connections": ["crm-prod"]})] {
+        assert_eq!(Request::of_event(&event).err(), Some(NotHttp), "{event}");
+    }
+}
+
+#[tokio::test]
+async fn the_base_url_may_have_a_path_and_is_the_requests_own_domain_if_none_is_set() {
+    let world = World::new().await;
+    let link = world.link("crm-prod").await;
+    let mut request = Browser::default().request(&link);
+    request.domain = Some("abc.lambda-url.eu-central-1.on.aws".to_owned());
+    let response = token_keeper::lambda::callback::respond(&request, &world.consent, None).await;
+    assert!(
+        header(&response, "location")
+            .contains("redirect_uri=https%3A%2F%2Fabc.lambda-url.eu-central-1.on.aws%2Fcallback&")
+    );
+    request.path = "/prod/connect".to_owned();
+    let base = Some("https://api.example/prod");
+    let response = token_keeper::lambda::callback::respond(&request, &world.consent, base).await;
+    assert!(header(&response, "location").contains("redirect_uri=https%3A%2F%2Fapi.example%2Fprod%2Fcallback&"));
+    request.domain = None;
+    let response = token_keeper::lambda::callback::respond(&request, &world.consent, None).await;
+    assert_eq!(title(&response), "Not found", "a function that does not know its own address redirects nobody");
+    // On a loopback address without HTTPS, browsers refuse the prefix and the attribute.
+    let local = token_keeper::lambda::callback::respond(
+        &Browser::default().request(&link),
+        &world.consent,
+        Some("http://localhost:8765"),
+    )
+    .await;
+    assert!(
+        local.cookies[0].starts_with("token-keeper-") && local.cookies[0].ends_with("SameSite=Lax"),
+        "{:?}",
+        local.cookies
+    );
+}
+
+/// A log's writer that keeps what is written.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("the log").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_secret_reaches_a_log_a_page_or_a_command_at_any_level() {
+    for terminal in [false, true] {
+        let log = Kept::default();
+        let writer = log.clone();
+        let guard = telemetry::subscriber(Some("TRACE"), terminal, move || writer.clone()).set_default();
+        let world = World::new().await;
+        let mut said = String::new();
+        let mut secrets = vec![EU_SECRET.to_owned(), SIGNING_KEY.to_owned()];
+        let shown = world.type_in("client add shop --client-id 1000.SHOP", "the-shops-5ec2e7").await.expect("stored");
+        said.push_str(&shown);
+        secrets.push("the-shops-5ec2e7".to_owned());
+        for fault in [
+            None,
+            Some((Rule::on("zoho", "authorization_code"), Fault::Respond(answers::refusal("invalid_client")))),
+            Some((
+                Rule::on("zoho", "authorization_code"),
+                Fault::Respond(answers::status(200, &json!({"error": EU_SECRET}))),
+            )),
+            Some((Rule::on("zoho", "authorization_code"), Fault::Drop { handled: true })),
+            Some((Rule::on("zoho", "revoke"), Fault::Respond(answers::server_error(EU_SECRET)))),
+            Some((
+                Rule::on("secretsmanager", "PutSecretValue"),
+                Fault::Respond(testkit::aws::error("ValidationException", EU_SECRET)),
+            )),
+            Some((
+                Rule::on("ssm", "PutParameter"),
+                Fault::Respond(testkit::aws::error("ValidationException", EU_SECRET)),
+            )),
+        ] {
+            let browser = Browser::default();
+            let link = world.link("crm-prod").await;
+            let zoho = browser.begin(&world, &link).await;
+            let callback = browser.decide(&zoho, "accept").await;
+            secrets.extend(browser.cookies.borrow().values().cloned());
+            let code = callback.split('&').find_map(|pair| pair.strip_prefix("code=")).expect("a code");
+            secrets.push(code.to_owned());
+            if let Some((rule, fault)) = fault {
+                world.faults.add(rule, fault);
+            }
+            let page = browser.open(&world, &callback).await;
+            said.push_str(&page.body);
+            world.faults.clear();
+            secrets.extend(world.zoho.refresh_tokens());
+            let document = world.document("crm-prod").unwrap_or(Value::Null);
+            secrets.extend(document["access_token"].as_str().map(str::to_owned));
+        }
+        drop(guard);
+        said.push_str(&String::from_utf8(log.0.lock().expect("the log").clone()).expect("text"));
+        for word in ["consent begun", "connected", "the code was not exchanged", "the new grant could not be stored"] {
+            assert!(said.contains(word), "{word} is not in {said}");
+        }
+        for secret in &secrets {
+            assert!(!said.contains(secret.as_str()), "a secret in: {said}");
+        }
+        assert!(!said.contains(BASE), "an address with a ticket or a state");
+    }
+}
