@@ -1,7 +1,10 @@
-//! A tour of one run, without any account: both stand-ins, the real handler, and what a user would want to see. `make demo` shows it.
+//! A tour of one run and one consent, without any account: both stand-ins, the real handlers and commands, and what a user would want to
+//! see. `make demo` shows it.
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
 
+use clap::Parser as _;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use testkit::aws::Aws;
@@ -9,8 +12,12 @@ use testkit::clock::Clock;
 use testkit::wire::Faults;
 use testkit::zoho::Zoho;
 use token_keeper::aws::{ParameterStore, SecretsManager};
+use token_keeper::cli::{Cli, Operator};
 use token_keeper::config::Config;
 use token_keeper::connection::read_grants;
+use token_keeper::consent::{Consent, KeyRing};
+use token_keeper::http::{self, Roots};
+use token_keeper::lambda::callback::{Request, respond};
 use token_keeper::lambda::refresher::handle;
 use token_keeper::ports::{Grants as _, Issuer as _};
 use token_keeper::refresh::Refresher;
@@ -22,12 +29,15 @@ async fn main() {
 }
 
 const CLIENT_ID: &str = "1000.DEMO";
+const CALLBACK: &str = "https://consent.example";
 
 type Now = Box<dyn Fn() -> Timestamp>;
+type Random = Box<dyn Fn() -> [u8; 32]>;
 
 /// The installation that the tour walks through.
 struct Demo {
     clock: Clock,
+    environment: Vec<(String, String)>,
     faults: Faults,
     zoho: Zoho,
     aws: Aws,
@@ -80,13 +90,16 @@ pub(crate) async fn tour() -> String {
         }
     }
 
+    heading(&mut text, "The operator follows the remedy for desk: token-keeper connect desk");
+    demo.reconnect(&mut text).await;
+
     heading(&mut text, "The same with real AWS and Zoho");
     text.push_str(
-        "1. Store a grant: the secret token-keeper/connections/crm-prod with client_id, client_secret, refresh_token and\n   \
-            data_center.\n\
-         2. Deploy the function with `cargo lambda deploy` and put it on a schedule of 15 minutes.\n\
+        "1. Deploy both functions with `cargo lambda deploy`, and put the refresher on a schedule of 15 minutes.\n\
+         2. Make a link with `token-keeper connect`, or store a refresh token that you have.\n\
          3. Read the parameter /token-keeper/tokens/crm-prod from any language.\n\
-         The commands, to copy and paste, are in README.md under \"On AWS\".\n",
+         The commands, to copy and paste, are in README.md under \"On AWS\". To click through a consent yourself, on this machine:\n\
+         make demo-consent\n",
     );
     text
 }
@@ -97,30 +110,71 @@ impl Demo {
         let faults = Faults::new();
         let zoho = Zoho::start(&["eu"], clock.clone(), faults.clone());
         let aws = Aws::start(clock.clone(), faults.clone());
-        let environment = [
+        let environment = vec![
             ("TOKEN_KEEPER_DATA_CENTERS".to_owned(), zoho.data_centers()),
             ("TOKEN_KEEPER_SSM_RATE".to_owned(), "1000".to_owned()),
         ];
-        let Config { settings, publishing, .. } = Config::read(environment).expect("a right environment");
-        let now = || -> Now {
-            let clock = clock.clone();
-            Box::new(move || clock.now())
+        let Config { settings, publishing, .. } = Config::read(environment.clone()).expect("a right environment");
+        let http = http::client(Roots::BuiltIn);
+        let (grants, leases) = aws::connect(loader(&aws), &http, &settings.prefix, publishing, now(&clock)).await;
+        let issuer = zoho::Zoho::new(http, zoho::TIMEOUT, now(&clock));
+        let refresher = Refresher { settings, grants, issuer, leases, now: now(&clock) };
+        Self { clock, environment, faults, zoho, aws, refresher }
+    }
+
+    /// The operator makes a link, the administrator agrees, and the connection lives again.
+    async fn reconnect(&self, text: &mut String) {
+        self.aws.put_secret("token-keeper/signing-key", "the stack makes this of random characters");
+        let link = RefCell::new(String::new());
+        let shown = RefCell::new(String::new());
+        let show = |line: &str| {
+            let (start, ticket) = line.split_once("ticket=").unwrap_or((line, ""));
+            if !ticket.is_empty() {
+                link.replace(line.trim().to_owned());
+            }
+            let masked = if ticket.is_empty() { String::new() } else { format!("ticket={}...", &ticket[..12]) };
+            writeln!(shown.borrow_mut(), "{start}{masked}").expect("text");
         };
-        let http = token_keeper::http::client(token_keeper::http::Roots::BuiltIn);
-        let loader = aws_config::defaults(aws_config::BehaviorVersion::latest())
-            .empty_test_environment()
-            .test_credentials()
-            .region("eu-central-1")
-            .endpoint_url(aws.url());
-        let (grants, leases) = aws::connect(loader, &http, &settings.prefix, publishing, now()).await;
-        let issuer = zoho::Zoho::new(http, zoho::TIMEOUT, now());
-        let refresher = Refresher { settings, grants, issuer, leases, now: now() };
-        Self { clock, faults, zoho, aws, refresher }
+        let cli = ["token-keeper", "connect", "desk", "--callback-url", CALLBACK];
+        let cli = Cli::try_parse_from(cli).expect("a right command");
+        self.operator().await.run(cli, &|_| Ok(String::new()), &show).await.expect("a link");
+        text.push_str(&shown.into_inner());
+
+        let consent = self.consent().await;
+        let begun = respond(&request(&link.into_inner(), Vec::new()), &consent, Some(CALLBACK)).await;
+        let location = begun.headers.iter().find(|(name, _)| *name == "location").map_or("", |(_, to)| to);
+        let decided =
+            http::client(Roots::BuiltIn).post(location.replace("/auth?", "/decide?")).form(&[("decision", "accept")]);
+        let decided = decided.send().await.expect("Zoho's consent page");
+        let back = decided.headers()["location"].to_str().expect("an address").to_owned();
+        let cookie = begun.cookies[0].split(';').next().unwrap_or_default().to_owned();
+        let page = respond(&request(&back, vec![cookie]), &consent, Some(CALLBACK)).await;
+        let title = page.body.split_once("<h1>").and_then(|(_, rest)| Some(rest.split_once("</h1>")?.0));
+        writeln!(text, "\nThe administrator opens the link, agrees at Zoho, and sees: {}", title.unwrap_or("?"))
+            .expect("text");
+        let document = self.document("desk");
+        let status = document.as_ref().and_then(|document| document["status"].as_str()).unwrap_or("-");
+        writeln!(text, "\n  {:<10} {status:<17} {}", "desk", self.life(document.as_ref())).expect("text");
+        text.push_str("\nThe link is spent, and the callback could not be used by anybody without it.\n");
+    }
+
+    async fn operator(&self) -> Operator<SecretsManager, zoho::Zoho<Now>, ParameterStore<Now>, Random, Now> {
+        let Config { settings, publishing, callback_url } = Config::read(self.environment.clone()).expect("as before");
+        let (http, now) = (http::client(Roots::BuiltIn), || now(&self.clock));
+        let (secrets, leases) = aws::connect(loader(&self.aws), &http, &settings.prefix, publishing, now()).await;
+        let zoho = zoho::Zoho::new(http, zoho::TIMEOUT, now());
+        Operator { settings, callback_url, secrets, zoho, leases, random: Box::new(|| [7; 32]), now: now() }
+    }
+
+    async fn consent(&self) -> Consent<SecretsManager, zoho::Zoho<Now>, ParameterStore<Now>, Random, Now> {
+        let Operator { settings, secrets, zoho, leases, random, now, .. } = self.operator().await;
+        let (prefix, data_centers) = (settings.prefix, settings.data_centers);
+        Consent { prefix, data_centers, secrets, zoho, leases, random, now, key: KeyRing::default() }
     }
 
     /// Makes the connections and lets 40 minutes of their lives pass.
     async fn arrange(&self) -> Cast {
-        self.zoho.register(CLIENT_ID, &[], &[("eu", "demo")]);
+        self.zoho.register(CLIENT_ID, &[&format!("{CALLBACK}/callback")], &[("eu", "demo")]);
         let client = json!({"client_id": CLIENT_ID, "client_secret": "demo"});
         self.aws.put_secret("token-keeper/clients/acme", &client.to_string());
         let mut cast = Cast::new();
@@ -224,6 +278,25 @@ impl Demo {
         });
         counted.join(", ")
     }
+}
+
+fn loader(aws: &Aws) -> aws_config::ConfigLoader {
+    aws_config::defaults(aws_config::BehaviorVersion::latest())
+        .empty_test_environment()
+        .test_credentials()
+        .region("eu-central-1")
+        .endpoint_url(aws.url())
+}
+
+fn now(clock: &Clock) -> Now {
+    let clock = clock.clone();
+    Box::new(move || clock.now())
+}
+
+/// What a browser sends when it opens an address of the callback function.
+fn request(url: &str, cookies: Vec<String>) -> Request {
+    let (path, query) = url.trim_start_matches(CALLBACK).split_once('?').expect("a query");
+    Request { method: "GET".to_owned(), path: path.to_owned(), query: query.to_owned(), cookies, domain: None }
 }
 
 fn heading(text: &mut String, heading: &str) {

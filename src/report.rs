@@ -79,15 +79,12 @@ impl Outcome {
     }
 
     /// What a person can do about it, if there is anything.
-    pub fn remedy(&self) -> Option<String> {
+    pub fn remedy(&self, connection: &str) -> Option<String> {
         match self {
             Self::Fresh | Self::Refreshed { .. } => None,
-            Self::AwaitingConsent => Some("put a `refresh_token` into the connection's secret".to_owned()),
-            Self::ConsentRequired { .. } => Some(
-                "have the account's administrator authorise the client again, and put the new `refresh_token` into the \
-                 connection's secret; the next run takes it up"
-                    .to_owned(),
-            ),
+            Self::AwaitingConsent | Self::ConsentRequired { .. } => Some(format!(
+                "make a link with `token-keeper connect {connection}` and send it to an administrator of the account"
+            )),
             Self::Throttled { .. } => {
                 Some("nothing but waiting helps; see that nothing else mints tokens with this client".to_owned())
             }
@@ -174,7 +171,7 @@ impl Report {
             outcome: entry.outcome.word(),
             expires_at: entry.expires_at,
             error: entry.outcome.error(),
-            remedy: entry.outcome.remedy(),
+            remedy: entry.outcome.remedy(&entry.connection),
         };
         // Where the list has to end early, it is the good news that goes.
         let (good, bad): (Vec<_>, Vec<_>) = entries

@@ -72,7 +72,8 @@ where
     pub(super) async fn connect(self, arguments: Arguments, show: Show<'_>) -> Result<(), Failure> {
         let life = arguments.valid_for;
         let base = self.base_url(&arguments)?;
-        let key = if arguments.local {
+        let listener = if arguments.local { Some(super::local::listen(&base).await?) } else { None };
+        let key = if listener.is_some() {
             SigningKey::new(encode(&(self.random)()))
         } else {
             read_signing_key(&self.secrets, &self.settings.prefix).await.map_err(|why| {
@@ -105,14 +106,12 @@ where
         let parameter = self.settings.prefix.lease(ticket.connection.as_str());
         show("3. After the consent the refresh token is in the secret and the first access token in the parameter");
         show(&format!("     {parameter}"));
-        if !arguments.local {
-            return Ok(());
-        }
+        let Some(listener) = listener else { return Ok(()) };
         show("\nWaiting for the consent. Stop with Ctrl-C; nothing is changed until then.");
         let Self { settings, secrets, zoho, leases, random, now, .. } = self;
         let (prefix, data_centers, key) = (settings.prefix, settings.data_centers, KeyRing::of(key));
         let consent = Consent { prefix, data_centers, secrets, zoho, leases, random, now, key };
-        super::local::until_connected(&consent, &base, life, show).await?;
+        super::local::until_connected(listener, &consent, &base, life, show).await?;
         show(&format!("Connected. The access token is in the parameter {parameter}."));
         Ok(())
     }

@@ -24,8 +24,22 @@ const LAST_PAGE: Duration = Duration::from_secs(2);
 
 type Asked = (Request, oneshot::Sender<Response>);
 
+/// The loopback port of `base`, taken.
+pub(super) async fn listen(base: &str) -> Result<TcpListener, Failure> {
+    let port = base.strip_prefix("http://").and_then(|host| host.rsplit_once(':')?.1.parse().ok());
+    let port: u16 = port.ok_or_else(|| {
+        let remedy = "use http://localhost and a port, such as http://localhost:8765";
+        Failure::new(format!("--local cannot answer at {base}"), remedy)
+    })?;
+    TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await.map_err(|error| {
+        let remedy = format!("free the port, or use another: --callback-url http://localhost:{}", port.wrapping_add(1));
+        Failure::new(format!("port {port} of this machine cannot be used: {error}"), remedy)
+    })
+}
+
 /// Answers at `base` until an account is connected or the link has expired.
 pub(super) async fn until_connected<S, Z, L, Random, Now>(
+    listener: TcpListener,
     consent: &Consent<S, Z, L, Random, Now>,
     base: &str,
     life: SignedDuration,
@@ -38,17 +52,6 @@ where
     Random: Fn() -> [u8; 32],
     Now: Fn() -> Timestamp,
 {
-    let port = base.strip_prefix("http://").and_then(|host| host.rsplit_once(':')?.1.parse().ok());
-    let port: u16 = port.ok_or_else(|| {
-        Failure::new(
-            format!("--local cannot answer at {base}"),
-            "use http://localhost and a port, such as http://localhost:8765",
-        )
-    })?;
-    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await.map_err(|error| {
-        let remedy = format!("free the port, or use another: --callback-url http://localhost:{}", port.wrapping_add(1));
-        Failure::new(format!("port {port} of this machine cannot be used: {error}"), remedy)
-    })?;
     let (ask, mut asked) = mpsc::channel::<Asked>(16);
     let mut connections = JoinSet::new();
     let mut over = std::pin::pin!(sleep(life.unsigned_abs()));

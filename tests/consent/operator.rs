@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::world::{BASE, Browser, World, grant_name};
+use crate::world::{BASE, Browser, CLIENT_ID, EU_SECRET, World, grant_name};
 
 #[tokio::test]
 async fn a_client_is_stored_and_gets_more_secrets_without_losing_any() {
@@ -134,4 +134,60 @@ async fn links_need_a_key_that_is_there_and_strong() {
     world.aws.delete_secret("token-keeper/signing-key");
     let seen = world.type_in(connect, "").await.expect_err("no key");
     assert!(seen.contains("aws secretsmanager create-secret --name token-keeper/signing-key"), "{seen}");
+}
+
+#[tokio::test]
+async fn a_local_connect_does_the_whole_round_trip_over_http() {
+    let world = World::new().await;
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+    let base = format!("http://localhost:{port}");
+    world.zoho.register(CLIENT_ID, &[&format!("{base}/callback")], &[("eu", EU_SECRET)]);
+    world.aws.delete_secret("token-keeper/signing-key");
+    let link = tokio::sync::watch::Sender::new(String::new());
+    let show = |line: &str| {
+        if line.contains("/connect?ticket=") {
+            link.send_replace(line.trim().to_owned());
+        }
+    };
+    let arguments = format!("connect crm --client acme --data-center eu --scope A.b --callback-url {base} --local");
+    let command = world.run(&arguments, "", &show);
+    let browser = async {
+        let mut shown = link.subscribe();
+        let link = shown.wait_for(|link| !link.is_empty()).await.expect("a link").clone();
+        let http = token_keeper::http::client(token_keeper::http::Roots::BuiltIn);
+        let begun = loop {
+            // The command prints the link before it listens.
+            match http.get(&link).send().await {
+                Ok(begun) => break begun,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        assert_eq!(begun.status(), 303);
+        let cookie =
+            begun.headers()["set-cookie"].to_str().expect("text").split(';').next().expect("a pair").to_owned();
+        let zoho = begun.headers()["location"].to_str().expect("text").to_owned();
+        let callback = Browser::default().decide(&zoho, "accept").await;
+        let stranger = http.get(&callback).send().await.expect("a page");
+        assert_eq!(stranger.status(), 403);
+        let page = http.get(&callback).header("cookie", cookie).send().await.expect("a page");
+        assert_eq!(page.status(), 200);
+        page.text().await.expect("text")
+    };
+    let (done, page) = tokio::join!(command, browser);
+    done.expect("connected");
+    assert!(page.contains("<h1>Connected</h1>"), "{page}");
+    assert!(world.document("crm").is_some() && world.refresh_token("crm").is_some());
+}
+
+#[tokio::test]
+async fn a_local_connect_needs_a_free_port_of_this_machine() {
+    let world = World::new().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    let connect = "connect crm --client acme --data-center eu --scope A.b --local --callback-url";
+    let seen = world.type_in(&format!("{connect} http://localhost:{port}"), "").await.expect_err("taken");
+    assert!(seen.contains(&format!("port {port} of this machine cannot be used")), "{seen}");
+    let seen = world.type_in(&format!("{connect} BASE"), "").await.expect_err("not here");
+    assert!(seen.contains("--local cannot answer at https://consent.example"), "{seen}");
+    assert_eq!(world.writes(), 0, "nothing is stored for a consent that cannot be taken");
 }

@@ -16,6 +16,7 @@ use token_keeper::aws::{ParameterStore, SecretsManager};
 use token_keeper::cli::{Cli, Operator};
 use token_keeper::config::Config;
 use token_keeper::consent::{Consent, KeyRing};
+use token_keeper::http::{self, Roots};
 use token_keeper::lambda::callback::{Request, Response, respond};
 
 /// Where the callback function is reached.
@@ -59,7 +60,7 @@ impl World {
             ("TOKEN_KEEPER_SSM_RATE".to_owned(), "10000".to_owned()),
         ];
         let Config { settings, publishing, .. } = Config::read(environment.clone()).expect("a right environment");
-        let http = token_keeper::http::client(token_keeper::http::Roots::BuiltIn);
+        let http = http::client(Roots::BuiltIn);
         let (secrets, leases) =
             token_keeper::aws::connect(loader(&aws), &http, &settings.prefix, publishing, now(&clock)).await;
         let consent = Consent {
@@ -77,25 +78,30 @@ impl World {
 
     /// Types a command; what it shows, or what it complains of.
     pub(crate) async fn type_in(&self, command: &str, answer: &str) -> Result<String, String> {
+        let shown = RefCell::new(String::new());
+        let show = |line: &str| {
+            shown.borrow_mut().push_str(line);
+            shown.borrow_mut().push('\n');
+        };
+        self.run(command, answer, &show).await?;
+        Ok(shown.into_inner())
+    }
+
+    /// Types a command, and `answer` where it asks for a secret.
+    pub(crate) async fn run(&self, command: &str, answer: &str, show: &dyn Fn(&str)) -> Result<(), String> {
         let arguments = command.split_whitespace().map(|word| word.replace("BASE", BASE));
         let cli = Cli::try_parse_from(["token-keeper".to_owned()].into_iter().chain(arguments));
         let cli = cli.map_err(|error| error.to_string())?;
         let Config { settings, publishing, callback_url } =
             Config::read(self.environment.clone()).expect("a right environment");
-        let http = token_keeper::http::client(token_keeper::http::Roots::BuiltIn);
+        let http = http::client(Roots::BuiltIn);
         let (secrets, leases) =
             token_keeper::aws::connect(loader(&self.aws), &http, &settings.prefix, publishing, now(&self.clock)).await;
         let zoho = token_keeper::zoho::Zoho::new(http, ZOHO_TIMEOUT, now(&self.clock));
         self.seed.set(self.seed.get() + 1);
         let (random, now) = (random(self.seed.get()), now(&self.clock));
         let operator = Operator { settings, callback_url, secrets, zoho, leases, random, now };
-        let shown = RefCell::new(String::new());
-        let show = |line: &str| {
-            shown.borrow_mut().push_str(line);
-            shown.borrow_mut().push('\n');
-        };
-        let done = operator.run(cli, &|_| Ok(answer.to_owned()), &show).await;
-        done.map(|()| shown.into_inner()).map_err(|failure| failure.to_string())
+        operator.run(cli, &|_| Ok(answer.to_owned()), show).await.map_err(|failure| failure.to_string())
     }
 
     /// The operator's link for a connection of client acme in eu.
@@ -212,8 +218,7 @@ impl Browser {
     /// The user decides at Zoho; where Zoho sends the browser then.
     pub(crate) async fn decide(&self, zoho: &str, decision: &str) -> String {
         let decide = zoho.replace("/oauth/v2/auth?", "/oauth/v2/decide?");
-        let post =
-            token_keeper::http::client(token_keeper::http::Roots::BuiltIn).post(decide).form(&[("decision", decision)]);
+        let post = http::client(Roots::BuiltIn).post(decide).form(&[("decision", decision)]);
         let answer = post.send().await.expect("an answer of the consent page");
         let location = answer.headers().get("location").map(|to| to.to_str().expect("text").to_owned());
         let status = answer.status();

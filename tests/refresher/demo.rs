@@ -17,6 +17,8 @@ async fn the_demo_tells_the_whole_story_and_the_readme_shows_its_document() {
         "  inventory  misconfigured     none                   misconfigured     one request to Zoho",
         "  people     -                 none                   awaiting_consent  Zoho not asked",
         "Calls made: 1 BatchGetSecretValue, 1 GetParametersByPath, 0 token requests to Zoho, 0 PutParameter.",
+        "The administrator opens the link, agrees at Zoho, and sees: Connected",
+        "  desk       active            [==========] 60 min",
     ] {
         assert!(text.contains(line), "{line}\nis not in\n{text}");
     }
