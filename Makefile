@@ -1,5 +1,6 @@
-# `make test` is everything: it needs Rust (rustup's toolchain with clippy and rustfmt) and Python 3.10 or newer with venv.
-# What else it needs goes into .tools/ once. Every server that is started listens on loopback, and ends with its test.
+# `make test` is everything: it needs Rust (rustup's toolchain with clippy and rustfmt), Python 3.10 or newer with venv, and Chromium,
+# which root on Debian gets by itself. What else it needs goes into .tools/ once. Every server that is started listens on loopback,
+# and ends with its test.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -12,12 +13,14 @@ heading = @printf '\n== %s\n' $(1)
 
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: test tools format lint docs rust-tests conformance end-to-end
+.PHONY: test tools format lint docs rust-tests conformance end-to-end browser
 
-test: tools format lint docs rust-tests conformance end-to-end
+test: tools format lint docs rust-tests conformance end-to-end browser
 	$(call heading,'all passed')
 
+# Chromium is the system's: no browser is downloaded into .tools/.
 tools: .tools/installed
+	@$(VENV)/bin/python tests/end_to_end/chromium.py
 
 .tools/installed: $(REQUIREMENTS)
 	$(call heading,'tools: what the tests run goes into .tools/')
@@ -60,6 +63,11 @@ end-to-end: tools
 	@cargo test --quiet --workspace --locked --no-run
 	@$(VENV)/bin/python tests/end_to_end/run.py
 
+browser: tools
+	$(call heading,'consent in a browser')
+	@cargo test --quiet --workspace --locked --no-run
+	@$(VENV)/bin/python tests/end_to_end/consent.py
+
 # What the refresher costs beside a function that does nothing: size, start, CPU, memory, calls. It needs Linux, Rust and Python. The
 # functions are built as they are deployed; what drives and measures them is built as the tests are, which saves minutes.
 .PHONY: bench
@@ -71,3 +79,8 @@ bench:
 .PHONY: demo
 demo:
 	@cargo run --locked --example demo
+
+# A consent to click through in a browser on this machine, with stand-ins for Zoho and AWS. It needs Rust alone.
+.PHONY: demo-consent
+demo-consent:
+	@cargo run --locked --example demo_consent

@@ -4,12 +4,15 @@
 //! changes: each link works once. Nothing is asked of Zoho before every check has passed, and the refresh token is stored before
 //! anything else is done with the answer.
 
+mod key;
 pub mod link;
+mod stop;
 
-use std::sync::{Mutex, PoisonError};
-
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tracing::{error, info, warn};
+
+pub use key::{KeyRing, read_signing_key};
+pub use stop::Stop;
 
 use self::link::{LinkError, STATE_LIFE, State, code_challenge, encode, hash, well_formed};
 use crate::connection::{
@@ -18,9 +21,6 @@ use crate::connection::{
 use crate::lease::{Lease, Status, Token, whole_second};
 use crate::ports::{Authorizer, Exchanged, Grants, Leases, Proof, Refusal, SecretWriter, StoreError};
 use crate::secret::{AuthorizationCode, RefreshToken, SigningKey, Text};
-
-/// How long a signing key is kept before it is read again, so that a rotated one is taken up.
-const KEY_LIFE: SignedDuration = SignedDuration::from_mins(5);
 
 /// The consent of one installation: what it knows and the world it works in.
 pub struct Consent<S, Z, L, Random, Now> {
@@ -40,17 +40,6 @@ pub struct Consent<S, Z, L, Random, Now> {
     pub now: Now,
     /// The signing key.
     pub key: KeyRing,
-}
-
-/// The signing key, read when the first link comes and again after a while.
-#[derive(Default)]
-pub struct KeyRing(Mutex<Option<(SigningKey, Option<Timestamp>)>>);
-
-impl KeyRing {
-    /// A key of this process alone.
-    pub fn of(key: SigningKey) -> Self {
-        Self(Mutex::new(Some((key, None))))
-    }
 }
 
 /// A consent begun: where the browser goes, and what it brings back.
@@ -95,105 +84,6 @@ pub struct Connected {
     pub published: bool,
     /// The cookie that is done with.
     pub cookie: String,
-}
-
-/// Why a consent goes no further. Each is a page; what the operator has to know is in the log.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// The link is damaged or none of ours.
-    NotOurs,
-    /// Its time is over.
-    Expired(ConnectionName),
-    /// It was opened in another browser, or too long ago.
-    OtherBrowser(ConnectionName),
-    /// The user said no.
-    Declined(ConnectionName),
-    /// Zoho sent the browser back with an error.
-    SentBack(ConnectionName),
-    /// This very link has done its work.
-    AlreadyConnected(ConnectionName),
-    /// The connection was changed after the link was made.
-    Superseded(ConnectionName),
-    /// The connection's secret is gone.
-    Gone(ConnectionName),
-    /// The redirect names an accounts server that is not in the table.
-    UnknownDataCenter(ConnectionName),
-    /// The account lives in another data centre than the one connected before.
-    Moved {
-        /// The connection.
-        connection: ConnectionName,
-        /// The data centre before.
-        from: String,
-        /// The account's.
-        to: String,
-    },
-    /// The operator has to mend a secret first.
-    Misconfigured {
-        /// The connection.
-        connection: ConnectionName,
-        /// What is wrong, with no value in it.
-        why: String,
-    },
-    /// Zoho does not take the code: too old, or spent.
-    CodeRefused(ConnectionName),
-    /// Zoho's answer had no refresh token.
-    NoRefreshToken(ConnectionName),
-    /// Zoho gave no usable answer.
-    ZohoOutOfOrder(ConnectionName),
-    /// AWS gave no usable answer, and nothing was changed.
-    StoreOutOfOrder,
-    /// The new grant could not be stored.
-    NotStored {
-        /// The connection.
-        connection: ConnectionName,
-        /// Whether the new refresh token was revoked; if not, the grant may have been stored after all.
-        revoked: bool,
-    },
-}
-
-impl Stop {
-    /// A stable word for the log.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::NotOurs => "not_ours",
-            Self::Expired(_) => "expired",
-            Self::OtherBrowser(_) => "other_browser",
-            Self::Declined(_) => "declined",
-            Self::SentBack(_) => "sent_back_with_an_error",
-            Self::AlreadyConnected(_) => "already_connected",
-            Self::Superseded(_) => "superseded",
-            Self::Gone(_) => "gone",
-            Self::UnknownDataCenter(_) => "unknown_data_center",
-            Self::Moved { .. } => "moved",
-            Self::Misconfigured { .. } => "misconfigured",
-            Self::CodeRefused(_) => "code_refused",
-            Self::NoRefreshToken(_) => "no_refresh_token",
-            Self::ZohoOutOfOrder(_) => "zoho_out_of_order",
-            Self::StoreOutOfOrder => "store_out_of_order",
-            Self::NotStored { .. } => "not_stored",
-        }
-    }
-
-    /// The connection, once a signature has vouched for its name.
-    pub fn connection(&self) -> Option<&ConnectionName> {
-        match self {
-            Self::NotOurs | Self::StoreOutOfOrder => None,
-            Self::Expired(connection)
-            | Self::OtherBrowser(connection)
-            | Self::Declined(connection)
-            | Self::SentBack(connection)
-            | Self::AlreadyConnected(connection)
-            | Self::Superseded(connection)
-            | Self::Gone(connection)
-            | Self::UnknownDataCenter(connection)
-            | Self::CodeRefused(connection)
-            | Self::NoRefreshToken(connection)
-            | Self::ZohoOutOfOrder(connection)
-            | Self::Moved { connection, .. }
-            | Self::Misconfigured { connection, .. }
-            | Self::NotStored { connection, .. } => Some(connection),
-        }
-    }
 }
 
 impl<S, Z, L, Random, Now> Consent<S, Z, L, Random, Now>
@@ -326,19 +216,10 @@ where
     /// The key, for a text that could be a signed one.
     async fn signing_key(&self, text: &str) -> Result<SigningKey, Stop> {
         well_formed(text).ok_or(Stop::NotOurs)?;
-        let now = (self.now)();
-        let kept = self.key.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match kept {
-            Some((key, None)) => return Ok(key),
-            Some((key, Some(read))) if now.duration_since(read) < KEY_LIFE => return Ok(key),
-            _ => {}
-        }
-        let key = read_signing_key(&self.secrets, &self.prefix).await.map_err(|why| {
+        self.key.get(&self.secrets, &self.prefix, (self.now)()).await.map_err(|why| {
             error!(error = why, "no link can be checked");
             Stop::StoreOutOfOrder
-        })?;
-        *self.key.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((key.clone(), Some(now)));
-        Ok(key)
+        })
     }
 
     /// The connection's secret, if it is still the version that the link was made for.
@@ -439,21 +320,6 @@ impl CurrentGrant {
 struct Before {
     text: Text,
     data_center: DataCenter,
-}
-
-/// Reads the installation's signing key.
-///
-/// # Errors
-/// What is wrong with it and how to mend it, in a sentence.
-pub async fn read_signing_key(secrets: &impl Grants, prefix: &Prefix) -> Result<SigningKey, String> {
-    let name = prefix.signing_key();
-    let read = secrets.read(std::slice::from_ref(&name)).await;
-    let mut read = read.map_err(|error| format!("{error}; {}", error.remedy()))?;
-    let content = read.pop().map_or(Err(Flaw::NotFound), |secret| secret.content);
-    let key = content
-        .map(|version| SigningKey::new(version.text.expose()))
-        .and_then(|key| if key.is_strong() { Ok(key) } else { Err(Flaw::WeakKey) });
-    key.map_err(|flaw| format!("secret {name}: {flaw}; {}", flaw.remedy()))
 }
 
 fn cookie_name(nonce: &str) -> String {

@@ -1,7 +1,6 @@
 //! A whole installation behind stand-ins: connections that are due, and a count of what the refresher asks for.
 
 use std::fmt;
-use std::path::Path;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -18,10 +17,6 @@ pub(crate) const ZOHO_LATENCY: Duration = Duration::from_millis(150);
 pub(crate) const CONCURRENCY: u32 = 16;
 /// What the leases have left at the start: less than the margin, as in ordinary running.
 const LEFT: SignedDuration = SignedDuration::from_mins(30);
-/// All certificates that a system trusts, in one file, as Amazon Linux and Debian keep it. Named to the function, so that it does not also
-/// read a folder with each of them once more.
-const BUNDLES: [&str; 2] = ["/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs/ca-certificates.crt"];
-
 /// Stand-ins for AWS and Zoho, each on a thread of its own.
 pub(crate) struct Installation {
     faults: Faults,
@@ -63,8 +58,7 @@ impl Installation {
 
     /// The refresher's environment. Parameter Store's rate is lifted: its ceiling would be measured, not the program.
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
-        let bundle = BUNDLES.iter().find(|file| Path::new(file).is_file());
-        let mut environment = vec![
+        vec![
             ("AWS_REGION", "eu-central-1".to_owned()),
             ("AWS_ACCESS_KEY_ID", "benchmark".to_owned()),
             ("AWS_SECRET_ACCESS_KEY", "benchmark".to_owned()),
@@ -72,9 +66,7 @@ impl Installation {
             ("TOKEN_KEEPER_DATA_CENTERS", self.zoho.data_centers()),
             ("TOKEN_KEEPER_CONCURRENCY", CONCURRENCY.to_string()),
             ("TOKEN_KEEPER_SSM_RATE", "100000".to_owned()),
-        ];
-        environment.extend(bundle.map(|file| ("SSL_CERT_FILE", (*file).to_owned())));
-        environment
+        ]
     }
 
     /// The calls since the last count.

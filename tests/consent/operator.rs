@@ -1,5 +1,6 @@
 //! `client add` and `connect`, as typed.
 
+use clap::Parser as _;
 use serde_json::json;
 
 use crate::world::{BASE, Browser, CLIENT_ID, EU_SECRET, World, grant_name};
@@ -190,4 +191,18 @@ async fn a_local_connect_needs_a_free_port_of_this_machine() {
     let seen = world.type_in(&format!("{connect} BASE"), "").await.expect_err("not here");
     assert!(seen.contains("--local cannot answer at https://consent.example"), "{seen}");
     assert_eq!(world.writes(), 0, "nothing is stored for a consent that cannot be taken");
+}
+
+#[test]
+fn every_command_that_the_readme_shows_is_one() {
+    let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).replace(" \\\n", " ");
+    let commands: Vec<_> = readme.lines().filter(|line| line.starts_with("token-keeper ")).collect();
+    assert!(commands.len() >= 4, "{commands:?}");
+    for command in commands {
+        // What the shell puts in is an address.
+        let command = command.split_once("\"$(").map_or(command.to_owned(), |(start, _)| format!("{start} {BASE}"));
+        if let Err(error) = token_keeper::cli::Cli::try_parse_from(command.split_whitespace()) {
+            panic!("{command}: {error}");
+        }
+    }
 }

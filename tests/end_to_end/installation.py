@@ -1,4 +1,4 @@
-"""One installation on loopback: moto for AWS, the stand-ins for Zoho, cargo-lambda's Runtime API, the compiled function, an operator."""
+"""One installation on loopback: moto for AWS, the stand-ins for Zoho, cargo-lambda's Runtime API, a compiled function, an operator."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 import boto3
+import certificate
 from processes import ROOT, Program, build_directory, environment, free_port, start_moto
 
 PREFIX = "token-keeper"
 REGION = "eu-central-1"
 ANSWERED_WITHIN_S = 60.0
 
-REFRESHER = str(build_directory() / "refresher")
-STAND_INS = str(build_directory() / "stand-ins")
+
+def compiled(program: str) -> str:
+    return str(build_directory() / program)
 
 
 @dataclass
@@ -36,8 +38,9 @@ class Invocation:
 class Zoho:
     """The stand-ins program, of which only Zoho is used here."""
 
-    def __init__(self, programs: ExitStack) -> None:
-        self._program = programs.enter_context(Program([STAND_INS, "--connections", "12"], environment()))
+    def __init__(self, programs: ExitStack, redirect_uri: str) -> None:
+        command = [compiled("stand-ins"), "--connections", "12", "--redirect-uri", redirect_uri]
+        self._program = programs.enter_context(Program(command, environment()))
         self._lines_read = 0
         about = json.loads(self._next_line())
         self.data_centers: str = about["data_centers"]
@@ -64,30 +67,39 @@ class Zoho:
         with urllib.request.urlopen(f"{self.accounts[data_center]}/oauth/v2/token/revoke", form) as answer:
             assert answer.status == 200
 
-    def times_asked(self) -> int:
-        """How many requests for an access token came so far."""
+    def times_asked(self, operation: str = "refresh_token") -> int:
+        """How many such requests came so far: if nothing is said, those for an access token."""
         self._program.write_line()
         counts: dict[str, int] = json.loads(self._next_line())
-        return counts.get("zoho refresh_token", 0)
+        return counts.get(f"zoho {operation}", 0)
+
+    def knows(self, token: str) -> bool:
+        """Whether this refresh or access token lives."""
+        self._program.write_line(token)
+        lives: bool = json.loads(self._next_line())
+        return lives
 
 
 class Function:
-    """The compiled refresher, started as Lambda starts it."""
+    """A compiled function, started as Lambda starts it."""
 
-    def __init__(self, programs: ExitStack, variables: dict[str, str]) -> None:
-        self._port = free_port()
+    def __init__(self, programs: ExitStack, name: str, port: int, tls: list[str], variables: dict[str, str]) -> None:
+        self._name = name
+        # With HTTPS on this port, cargo-lambda has everything else on the next one.
+        self._port = port + 1 if tls else port
         # `--only-lambda-apis`: the function is compiled already. Otherwise this is the `cargo lambda watch` of the README.
         watch = ["cargo", "lambda", "watch", "--only-lambda-apis"]
-        watch += ["--invoke-address", "127.0.0.1", "--invoke-port", str(self._port)]
+        watch += ["--invoke-address", "127.0.0.1", "--invoke-port", str(port), *tls]
         api = programs.enter_context(Program(watch, environment()))
         api.wait_for_port(self._port)
+        api.wait_for_port(port)
         self._programs = programs
         self._variables = {
             **variables,
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
-            "AWS_LAMBDA_FUNCTION_NAME": "refresher",
+            "AWS_LAMBDA_FUNCTION_NAME": name,
             "AWS_LAMBDA_FUNCTION_VERSION": "1",
-            "AWS_LAMBDA_RUNTIME_API": f"http://127.0.0.1:{self._port}/.rt/refresher",
+            "AWS_LAMBDA_RUNTIME_API": f"http://127.0.0.1:{self._port}/.rt/{name}",
         }
         self._instances: list[Program] = []
         self.answers = ""
@@ -97,7 +109,7 @@ class Function:
         """A new instance, with other settings; the one before ends."""
         for instance in self._instances:
             instance.stop()
-        program = Program([REFRESHER], environment(**{**self._variables, **variables}))
+        program = Program([compiled(self._name)], environment(**{**self._variables, **variables}))
         self._instances.append(self._programs.enter_context(program))
 
     def invoke_file(self, name: str) -> Invocation:
@@ -107,7 +119,7 @@ class Function:
         return self._invoke("--data-ascii", json.dumps(event))
 
     def _invoke(self, *data: str) -> Invocation:
-        command = ["cargo", "lambda", "invoke", "refresher", *data]
+        command = ["cargo", "lambda", "invoke", self._name, *data]
         command += ["--invoke-address", "127.0.0.1", "--invoke-port", str(self._port)]
         ran = subprocess.run(
             command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=ANSWERED_WITHIN_S
@@ -123,7 +135,7 @@ class Function:
 
 
 class Installation:
-    def __init__(self, programs: ExitStack) -> None:
+    def __init__(self, programs: ExitStack, function: str = "refresher") -> None:
         moto, url = start_moto()
         programs.enter_context(moto)
         self._account = {
@@ -140,15 +152,25 @@ class Installation:
         )
         self.secrets = session.client("secretsmanager", endpoint_url=url)
         self.parameters = session.client("ssm", endpoint_url=url)
-        self.zoho = Zoho(programs)
+        port = free_port()
+        tls = certificate.cargo_lambda_options(programs) if function == "callback" else []
+        # Not 127.0.0.1, where Zoho is: to a browser the two are different sites, as they are in reality.
+        self.url = f"https://localhost:{port}/lambda-url/{function}"
+        self.zoho = Zoho(programs, f"{self.url}/callback")
         self.variables = {**self._account, "TOKEN_KEEPER_DATA_CENTERS": self.zoho.data_centers}
-        self.function = Function(programs, self.variables)
+        self.function = Function(
+            programs, function, port, tls, {**self.variables, "TOKEN_KEEPER_CALLBACK_URL": self.url}
+        )
 
     def create_secret(self, name: str, value: dict[str, Any]) -> None:
         self.secrets.create_secret(Name=f"{PREFIX}/{name}", SecretString=json.dumps(value))
 
     def replace_secret(self, name: str, value: dict[str, Any]) -> None:
         self.secrets.put_secret_value(SecretId=f"{PREFIX}/{name}", SecretString=json.dumps(value))
+
+    def secret(self, name: str) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(self.secrets.get_secret_value(SecretId=f"{PREFIX}/{name}")["SecretString"])
+        return value
 
     def secret_version(self, name: str) -> str:
         version: str = self.secrets.get_secret_value(SecretId=f"{PREFIX}/{name}")["VersionId"]
@@ -183,10 +205,11 @@ class Installation:
                 values += [version["Value"] for version in page["Parameters"]]
         return values
 
-    def aws_cli(self, *arguments: str) -> str:
-        """What the AWS command line prints."""
+    def read_with_the_cli(self, name: str) -> str:
+        """A parameter's value as the AWS command line prints it."""
+        query = ["--with-decryption", "--query", "Parameter.Value", "--output", "text"]
         ran = subprocess.run(
-            ["aws", *arguments],
+            ["aws", "ssm", "get-parameter", "--name", f"/{PREFIX}/{name}", *query],
             cwd=ROOT,
             env=environment(AWS_DEFAULT_REGION=REGION, **self._account),
             capture_output=True,

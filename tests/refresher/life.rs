@@ -79,7 +79,11 @@ async fn a_dead_grant_gets_one_request_and_a_new_one_is_taken_up_by_itself() {
         let report = world.run().await;
         assert_eq!(report["consent_required"], json!(["crm-prod"]));
         assert_eq!(line(&report, "crm-prod")["error"], "invalid_code");
-        assert!(line(&report, "crm-prod")["remedy"].as_str().is_some_and(|remedy| remedy.contains("refresh_token")));
+        assert!(
+            line(&report, "crm-prod")["remedy"]
+                .as_str()
+                .is_some_and(|remedy| remedy.contains("token-keeper connect crm-prod"))
+        );
         world.advance_minutes(15);
     }
     let asked_for_dead = world.faults.calls().into_iter().filter(|call| call.subject == dead).count();

@@ -1,8 +1,8 @@
 //! Serves the stand-ins on loopback ports, for programs that are not written in Rust.
 //!
-//! `stand-ins [--connections N] [--zoho-latency-ms MS]` prints one JSON line when it is ready: where the stand-ins listen and what is
-//! seeded in them. Each line on standard input is answered with one more: how often each operation was called so far. It ends
-//! when standard input does.
+//! `stand-ins [--connections N] [--redirect-uri URL] [--zoho-latency-ms MS]` prints one JSON line when it is ready: where the stand-ins
+//! listen and what is seeded in them. Each line on standard input is answered with one more: an empty one with how often each
+//! operation was called so far, any other with whether it is a refresh or access token that lives. It ends when standard input does.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -16,11 +16,12 @@ use testkit::seed::{self, Seeded};
 use testkit::wire::Faults;
 use testkit::zoho::Zoho;
 
-const USAGE: &str = "usage: stand-ins [--connections N] [--zoho-latency-ms MS]";
+const USAGE: &str = "usage: stand-ins [--connections N] [--redirect-uri URL] [--zoho-latency-ms MS]";
 
 #[derive(Debug, Default)]
 struct Options {
     connections: usize,
+    redirect_uri: Option<String>,
     zoho_latency: Duration,
 }
 
@@ -45,6 +46,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
         let value = arguments.next()?;
         match flag.as_str() {
             "--connections" => options.connections = value.parse().ok()?,
+            "--redirect-uri" => options.redirect_uri = Some(value),
             "--zoho-latency-ms" => options.zoho_latency = Duration::from_millis(value.parse().ok()?),
             _ => return None,
         }
@@ -58,6 +60,9 @@ fn serve(options: &Options) -> io::Result<()> {
     let aws = Aws::start(Clock::system(), faults.clone());
     let zoho = Zoho::start(&["us", "eu"], Clock::system(), faults.clone());
     let seeded = seed::connections(&aws, &zoho, options.connections);
+    if let Some(redirect_uri) = &options.redirect_uri {
+        zoho.register(seed::CLIENT_ID, &[redirect_uri], &["us", "eu"].map(|name| (name, seed::CLIENT_SECRET)));
+    }
     say(&json!({
         "aws": aws.url(),
         "data_centers": zoho.data_centers(),
@@ -66,8 +71,12 @@ fn serve(options: &Options) -> io::Result<()> {
         "connections": seeded.iter().map(connection).collect::<Vec<_>>(),
     }))?;
     for line in io::stdin().lines() {
-        line?;
-        say(&counts(&faults))?;
+        let token = line?;
+        say(&if token.is_empty() {
+            counts(&faults)
+        } else {
+            json!(zoho.refresh_token_lives(&token) || zoho.access_token_lives(&token))
+        })?;
     }
     Ok(())
 }

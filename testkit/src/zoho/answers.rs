@@ -60,8 +60,9 @@ pub(super) fn throttle(code: u16, translated: bool) -> Response<Bytes> {
 
 pub(super) fn page(status: u16, title: &str, body: &str) -> Response<Bytes> {
     let page = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title></head>\
-         <body><h1>{title}</h1>{body}</body></html>\n"
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <title>{title} - Zoho's stand-in</title></head><body><main><h1>{title}</h1>{body}</main></body></html>\n"
     );
     respond(status, ("content-type", "text/html;charset=UTF-8"), page)
 }

@@ -64,12 +64,13 @@ pub(super) fn ask(state: &State, data_center: &str, query: &str) -> Response<Byt
         Ok(asked) => asked,
         Err(why) => return error_page(why),
     };
-    let scopes = asked.scopes.iter().map(|scope| escape(scope)).collect::<Vec<_>>().join("<li>");
+    let scopes: String = asked.scopes.iter().map(|scope| format!("<li><code>{}</code></li>", escape(scope))).collect();
     let body = format!(
-        "<p>The application {} asks for access to:</p><ul><li>{scopes}</ul>\
-         <form method=\"post\" action=\"{DECIDE}?{}\">\
-         <button name=\"decision\" value=\"accept\">Accept</button> \
-         <button name=\"decision\" value=\"refuse\">Refuse</button></form>",
+        "<p id=\"question\">The application <code>{}</code> asks for access to your account in the data centre \
+         <code>{data_center}</code>:</p><ul>{scopes}</ul>\
+         <form method=\"post\" action=\"{DECIDE}?{}\" aria-describedby=\"question\">\
+         <button type=\"submit\" name=\"decision\" value=\"accept\">Accept</button> \
+         <button type=\"submit\" name=\"decision\" value=\"refuse\">Refuse</button></form>",
         escape(&asked.client_id),
         escape(query),
     );

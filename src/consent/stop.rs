@@ -1,0 +1,102 @@
+//! Why a consent goes no further.
+
+use crate::connection::ConnectionName;
+
+/// Why a consent goes no further. Each is a page; what the operator has to know is in the log.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The link is damaged or none of ours.
+    NotOurs,
+    /// Its time is over.
+    Expired(ConnectionName),
+    /// It was opened in another browser, or too long ago.
+    OtherBrowser(ConnectionName),
+    /// The user said no.
+    Declined(ConnectionName),
+    /// Zoho sent the browser back with an error.
+    SentBack(ConnectionName),
+    /// This very link has done its work.
+    AlreadyConnected(ConnectionName),
+    /// The connection was changed after the link was made.
+    Superseded(ConnectionName),
+    /// The connection's secret is gone.
+    Gone(ConnectionName),
+    /// The redirect names an accounts server that is not in the table.
+    UnknownDataCenter(ConnectionName),
+    /// The account lives in another data centre than the one connected before.
+    Moved {
+        /// The connection.
+        connection: ConnectionName,
+        /// The data centre before.
+        from: String,
+        /// The account's.
+        to: String,
+    },
+    /// The operator has to mend a secret first.
+    Misconfigured {
+        /// The connection.
+        connection: ConnectionName,
+        /// What is wrong, with no value in it.
+        why: String,
+    },
+    /// Zoho does not take the code: too old, or spent.
+    CodeRefused(ConnectionName),
+    /// Zoho's answer had no refresh token.
+    NoRefreshToken(ConnectionName),
+    /// Zoho gave no usable answer.
+    ZohoOutOfOrder(ConnectionName),
+    /// AWS gave no usable answer, and nothing was changed.
+    StoreOutOfOrder,
+    /// The new grant could not be stored.
+    NotStored {
+        /// The connection.
+        connection: ConnectionName,
+        /// Whether the new refresh token was revoked; if not, the grant may have been stored after all.
+        revoked: bool,
+    },
+}
+
+impl Stop {
+    /// A stable word for the log.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotOurs => "not_ours",
+            Self::Expired(_) => "expired",
+            Self::OtherBrowser(_) => "other_browser",
+            Self::Declined(_) => "declined",
+            Self::SentBack(_) => "sent_back_with_an_error",
+            Self::AlreadyConnected(_) => "already_connected",
+            Self::Superseded(_) => "superseded",
+            Self::Gone(_) => "gone",
+            Self::UnknownDataCenter(_) => "unknown_data_center",
+            Self::Moved { .. } => "moved",
+            Self::Misconfigured { .. } => "misconfigured",
+            Self::CodeRefused(_) => "code_refused",
+            Self::NoRefreshToken(_) => "no_refresh_token",
+            Self::ZohoOutOfOrder(_) => "zoho_out_of_order",
+            Self::StoreOutOfOrder => "store_out_of_order",
+            Self::NotStored { .. } => "not_stored",
+        }
+    }
+
+    /// The connection, once a signature has vouched for its name.
+    pub fn connection(&self) -> Option<&ConnectionName> {
+        match self {
+            Self::NotOurs | Self::StoreOutOfOrder => None,
+            Self::Expired(connection)
+            | Self::OtherBrowser(connection)
+            | Self::Declined(connection)
+            | Self::SentBack(connection)
+            | Self::AlreadyConnected(connection)
+            | Self::Superseded(connection)
+            | Self::Gone(connection)
+            | Self::UnknownDataCenter(connection)
+            | Self::CodeRefused(connection)
+            | Self::NoRefreshToken(connection)
+            | Self::ZohoOutOfOrder(connection)
+            | Self::Moved { connection, .. }
+            | Self::Misconfigured { connection, .. }
+            | Self::NotStored { connection, .. } => Some(connection),
+        }
+    }
+}
