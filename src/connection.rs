@@ -176,3 +176,26 @@ impl Broken {
         Self { subject: format!("parameter {name}"), flaw }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_consent_keeps_fields_of_others_and_forgets_the_api_domain_of_another_data_center() {
+        let table = DataCenters::default();
+        let before = r#"{"client_id":"c","client_secret":"s","data_center":"eu","api_domain":"https://www.zohoapis.eu","note":[1]}"#;
+        let secret = GrantSecret::parse("crm".parse().expect("a name"), "v", before, &table).expect("a grant");
+        let grant = secret.resolve(&Clients::new(), |_| String::new()).expect("a grant");
+        let grant = Grant { refresh_token: Some(RefreshToken::new("r")), api_domain: None, ..grant };
+        let check = |data_center: &str, api_domain: Option<&str>| {
+            let data_center = table.get(data_center).expect("a data centre").clone();
+            let text = granted(&Text::new(before), &Grant { data_center, ..grant.clone() }, Timestamp::UNIX_EPOCH);
+            let fields: Value = serde_json::from_str(text.expose()).expect("JSON");
+            assert_eq!((fields["note"].clone(), fields["client_secret"].clone()), (json!([1]), json!("s")));
+            assert_eq!(fields["api_domain"].as_str(), api_domain);
+        };
+        check("eu", Some("https://www.zohoapis.eu"));
+        check("us", None);
+    }
+}

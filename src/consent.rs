@@ -149,7 +149,7 @@ where
         let state = key.open_state(&callback.state, (self.now)()).map_err(stopped)?;
         let connection = state.ticket.connection.clone();
         let cookie = cookie_name(&state.nonce);
-        if !cookies.iter().any(|sent| sent.name == cookie && hash(&sent.value) == state.browser) {
+        if !cookies.iter().any(|sent| hash(&sent.value) == state.browser) {
             return Err(Stop::OtherBrowser(connection));
         }
         let code = callback.answer.map_err(|error| match error.as_str() {
