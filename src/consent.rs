@@ -82,8 +82,6 @@ pub struct Connected {
     pub withheld: Vec<String>,
     /// Whether the first lease is published already. If not, the next run does it.
     pub published: bool,
-    /// The cookie that is done with.
-    pub cookie: String,
 }
 
 impl<S, Z, L, Random, Now> Consent<S, Z, L, Random, Now>
@@ -113,7 +111,10 @@ where
             return Err(misconfigured(connection, &Broken::secret(&secret, Flaw::Missing("scopes".to_owned()))));
         }
         let nonce = encode(&(self.random)()[..16]);
-        let cookie = Cookie { name: cookie_name(&nonce), value: encode(&(self.random)()) };
+        // Another one for each round trip, so that two links can be open side by side. It stays until it ends by itself: a reload of
+        // the last page is told the truth.
+        let name = format!("token-keeper-{}", &nonce[..8]);
+        let cookie = Cookie { name, value: encode(&(self.random)()) };
         ticket.expires_at = whole_second((self.now)()) + STATE_LIFE;
         let state = State { ticket, nonce, browser: hash(&cookie.value) };
         let challenge = code_challenge(&key.code_verifier(&state));
@@ -148,7 +149,6 @@ where
         let key = self.signing_key(&callback.state).await?;
         let state = key.open_state(&callback.state, (self.now)()).map_err(stopped)?;
         let connection = state.ticket.connection.clone();
-        let cookie = cookie_name(&state.nonce);
         if !cookies.iter().any(|sent| hash(&sent.value) == state.browser) {
             return Err(Stop::OtherBrowser(connection));
         }
@@ -210,7 +210,7 @@ where
         }
         let withheld: Vec<_> = asked.into_iter().filter(|scope| !grant.scopes.contains(scope)).collect();
         info!(connection = connection.as_str(), data_center = home.name, published, ?withheld, "connected");
-        Ok(Connected { connection, data_center: home.name, withheld, published, cookie })
+        Ok(Connected { connection, data_center: home.name, withheld, published })
     }
 
     /// The key, for a text that could be a signed one.
@@ -320,10 +320,6 @@ impl CurrentGrant {
 struct Before {
     text: Text,
     data_center: DataCenter,
-}
-
-fn cookie_name(nonce: &str) -> String {
-    format!("token-keeper-{}", nonce.get(..8).unwrap_or(nonce))
 }
 
 fn stopped(error: LinkError) -> Stop {

@@ -190,9 +190,6 @@ where
         return response;
     }
     let (cookie_prefix, secure) = if base.starts_with("https:") { (HOST_PREFIX, "; Secure") } else { ("", "") };
-    let set_cookie = |name: &str, value: &str, seconds: i64| {
-        format!("{cookie_prefix}{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")
-    };
     let redirect_uri = format!("{base}/callback");
     let outcome = match path {
         "/healthz" => Ok(Response::empty(204)),
@@ -200,18 +197,18 @@ where
             Ok(ticket) => consent.begin(&ticket, &redirect_uri).await.map(|Begun { location, cookie }| {
                 let mut response = Response::empty(303);
                 response.headers.push(("location", location));
-                response.cookies.push(set_cookie(&cookie.name, &cookie.value, STATE_LIFE.as_secs()));
+                let (Cookie { name, value }, seconds) = (cookie, STATE_LIFE.as_secs());
+                response.cookies.push(format!(
+                    "{cookie_prefix}{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
+                ));
                 response
             }),
             Err(stop) => Err(stop),
         },
         _ => match request.callback() {
             Ok(callback) => {
-                consent.complete(callback, &request.cookies(cookie_prefix), &redirect_uri).await.map(|connected| {
-                    let mut response = Response::page(pages::connected(&connected));
-                    response.cookies.push(set_cookie(&connected.cookie, "", 0));
-                    response
-                })
+                let connected = consent.complete(callback, &request.cookies(cookie_prefix), &redirect_uri).await;
+                connected.map(|connected| Response::page(pages::connected(&connected)))
             }
             Err(stop) => Err(stop),
         },

@@ -197,13 +197,8 @@ impl Browser {
     pub(crate) async fn open(&self, world: &World, url: &str) -> Response {
         let response = world.respond(&self.request(url)).await;
         for cookie in &response.cookies {
-            let (pair, attributes) = cookie.split_once(';').expect("attributes");
-            let (name, value) = pair.split_once('=').expect("a pair");
-            if attributes.contains("Max-Age=0;") {
-                self.cookies.borrow_mut().remove(name);
-            } else {
-                self.cookies.borrow_mut().insert(name.to_owned(), value.to_owned());
-            }
+            let (name, value) = cookie.split(';').next().and_then(|pair| pair.split_once('=')).expect("a pair");
+            self.cookies.borrow_mut().insert(name.to_owned(), value.to_owned());
         }
         response
     }

@@ -64,14 +64,15 @@ pub(super) fn ask(state: &State, data_center: &str, query: &str) -> Response<Byt
         Ok(asked) => asked,
         Err(why) => return error_page(why),
     };
-    let scopes: String = asked.scopes.iter().map(|scope| format!("<li><code>{}</code></li>", escape(scope))).collect();
+    let scopes: Vec<_> = asked.scopes.iter().map(|scope| format!("<li><code>{}</code></li>", escape(scope))).collect();
     let body = format!(
         "<p id=\"question\">The application <code>{}</code> asks for access to your account in the data centre \
-         <code>{data_center}</code>:</p><ul>{scopes}</ul>\
+         <code>{data_center}</code>:</p><ul>{}</ul>\
          <form method=\"post\" action=\"{DECIDE}?{}\" aria-describedby=\"question\">\
          <button type=\"submit\" name=\"decision\" value=\"accept\">Accept</button> \
          <button type=\"submit\" name=\"decision\" value=\"refuse\">Refuse</button></form>",
         escape(&asked.client_id),
+        scopes.concat(),
         escape(query),
     );
     answers::page(200, "Consent", &body)
