@@ -12,7 +12,7 @@ use testkit::clock::Clock;
 use testkit::wire::Faults;
 use testkit::zoho::Zoho;
 use token_keeper::aws::{ParameterStore, SecretsManager};
-use token_keeper::cli::{Cli, Operator};
+use token_keeper::cli::{Cli, Console, Look, Operator};
 use token_keeper::config::Config;
 use token_keeper::connection::read_grants;
 use token_keeper::consent::{Consent, KeyRing};
@@ -125,23 +125,14 @@ impl Demo {
     /// The operator makes a link, the administrator agrees, and the connection lives again.
     async fn reconnect(&self, text: &mut String) {
         self.aws.put_secret("token-keeper/signing-key", "the stack makes this of random characters");
-        let link = RefCell::new(String::new());
-        let shown = RefCell::new(String::new());
-        let show = |line: &str| {
-            let (start, ticket) = line.split_once("ticket=").unwrap_or((line, ""));
-            if !ticket.is_empty() {
-                link.replace(line.trim().to_owned());
-            }
-            let masked = if ticket.is_empty() { String::new() } else { format!("ticket={}...", &ticket[..12]) };
-            writeln!(shown.borrow_mut(), "{start}{masked}").expect("text");
-        };
+        let operator = Terminal::default();
         let cli = ["token-keeper", "connect", "desk", "--callback-url", CALLBACK];
         let cli = Cli::try_parse_from(cli).expect("a right command");
-        self.operator().await.run(cli, &|_| Ok(String::new()), &show).await.expect("a link");
-        text.push_str(&shown.into_inner());
+        self.operator().await.run(cli, &operator).await.expect("a link");
+        text.push_str(&operator.shown.into_inner());
 
         let consent = self.consent().await;
-        let begun = respond(&request(&link.into_inner(), Vec::new()), &consent, Some(CALLBACK)).await;
+        let begun = respond(&request(&operator.link.into_inner(), Vec::new()), &consent, Some(CALLBACK)).await;
         let location = begun.headers.iter().find(|(name, _)| *name == "location").map_or("", |(_, to)| to);
         let decided =
             http::client(Roots::BuiltIn).post(location.replace("/auth?", "/decide?")).form(&[("decision", "accept")]);
@@ -277,6 +268,41 @@ impl Demo {
             format!("{} {name}", self.faults.count(service, operation))
         });
         counted.join(", ")
+    }
+}
+
+/// Where the operator's command shows its answer. Tickets are cut, as they would be in any text that others read.
+#[derive(Default)]
+struct Terminal {
+    shown: RefCell<String>,
+    link: RefCell<String>,
+}
+
+impl Console for Terminal {
+    fn show(&self, text: &str) {
+        let mut shown = self.shown.borrow_mut();
+        match text.split_once("ticket=") {
+            Some((start, ticket)) => {
+                self.link.replace(text.trim().to_owned());
+                writeln!(shown, "{start}ticket={}...", &ticket[..12])
+            }
+            None => writeln!(shown, "{text}"),
+        }
+        .expect("text");
+    }
+
+    fn ask_secret(&self, _: &str) -> std::io::Result<String> {
+        Ok(String::new())
+    }
+
+    fn confirm(&self, _: &str) -> std::io::Result<bool> {
+        Ok(false)
+    }
+
+    fn progress(&self, _: usize, _: usize) {}
+
+    fn look(&self) -> Look {
+        Look { width: None, color: false }
     }
 }
 

@@ -7,7 +7,7 @@ use testkit::aws::Aws;
 use testkit::clock::Clock;
 use testkit::wire::Faults;
 use testkit::zoho::Zoho;
-use token_keeper::cli::{Cli, Failure, Operator};
+use token_keeper::cli::{Cli, Console, Failure, Look, Operator};
 use token_keeper::config::Config;
 use token_keeper::http::{self, Roots};
 use token_keeper::{aws, zoho};
@@ -30,7 +30,7 @@ async fn main() -> Result<(), Failure> {
     ] {
         println!("\n$ token-keeper {command}");
         let cli = Cli::try_parse_from(["token-keeper"].into_iter().chain(command.split(' '))).expect("a right command");
-        operator(&stand_in, &store).await.run(cli, &|_| Ok("demo".to_owned()), &|line| println!("{line}")).await?;
+        operator(&stand_in, &store).await.run(cli, &Terminal).await?;
     }
     let document = store.parameter("/token-keeper/tokens/crm-prod").expect("the first lease").value;
     let field = |name: &str| document.split(&format!("\"{name}\":\"")).nth(1).and_then(|rest| rest.split('"').next());
@@ -40,6 +40,29 @@ async fn main() -> Result<(), Failure> {
         field("expires_at").unwrap_or("?")
     );
     Ok(())
+}
+
+/// This terminal, with the answers typed already.
+struct Terminal;
+
+impl Console for Terminal {
+    fn show(&self, text: &str) {
+        println!("{text}");
+    }
+
+    fn ask_secret(&self, _: &str) -> std::io::Result<String> {
+        Ok("demo".to_owned())
+    }
+
+    fn confirm(&self, _: &str) -> std::io::Result<bool> {
+        Ok(false)
+    }
+
+    fn progress(&self, _: usize, _: usize) {}
+
+    fn look(&self) -> Look {
+        Look { width: None, color: false }
+    }
 }
 
 async fn operator(

@@ -12,7 +12,7 @@ use std::time::Duration;
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, ConfigLoader};
+use aws_config::{BehaviorVersion, ConfigLoader, Region};
 use aws_sdk_ssm::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use jiff::Timestamp;
 
@@ -38,6 +38,11 @@ pub fn loader(keys_in_environment: bool) -> ConfigLoader {
     } else {
         loader
     }
+}
+
+/// The same in another Region.
+pub fn in_region(loader: ConfigLoader, region: &str) -> ConfigLoader {
+    loader.region(Region::new(region.to_owned()))
 }
 
 /// Connects both stores, over the process's HTTP client.

@@ -5,14 +5,20 @@
 
 pub mod client;
 pub mod connect;
+pub mod grant;
+pub mod list;
 pub mod local;
+pub mod refresh;
+pub mod revoke;
+pub mod token;
 
 use std::fmt::Display;
+use std::io;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use jiff::Timestamp;
 
-use crate::ports::{Authorizer, Grants, Leases, SecretWriter, StoreError};
+use crate::ports::{Authorizer, Grants, Issuer, LeaseRemover, Leases, SecretRemover, SecretWriter, StoreError};
 use crate::refresh::Settings;
 use crate::secret::Text;
 
@@ -28,6 +34,24 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// First part of every secret's and parameter's name, instead of `TOKEN_KEEPER_PREFIX`
+    #[arg(long, global = true, value_name = "PREFIX", help_heading = "Global options")]
+    pub prefix: Option<String>,
+    /// AWS profile
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    pub profile: Option<String>,
+    /// AWS Region
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    pub region: Option<String>,
+    /// AWS endpoint, for an emulator
+    #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
+    pub endpoint_url: Option<String>,
+    /// Print JSON, for programs
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub json: bool,
+    /// Log what is done, to standard error
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub verbose: bool,
 }
 
 /// What to do.
@@ -38,6 +62,25 @@ pub enum Command {
     Client(ClientCommand),
     /// Make a link with which an administrator connects a Zoho account
     Connect(connect::Arguments),
+    /// Make a link for each connection that needs a new consent
+    Reconnect(connect::AgainArguments),
+    /// Connect an account with a self client's code, without a browser
+    Grant(grant::Arguments),
+    /// Show every connection, how long its token lives, and what to do
+    #[command(alias = "status")]
+    List,
+    /// Print a live access token and nothing else
+    Token(token::Arguments),
+    /// Do a run of the refresher from here
+    Refresh(refresh::Arguments),
+    /// End a connection: its refresh token at Zoho, its grant and its lease
+    Revoke(revoke::Arguments),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  token-keeper completions bash > /etc/bash_completion.d/token-keeper")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
 }
 
 /// What to do with a client.
@@ -45,6 +88,10 @@ pub enum Command {
 pub enum ClientCommand {
     /// Store a client, or one more secret of it
     Add(client::Arguments),
+    /// Show every client and who uses it
+    List,
+    /// Remove a client that no connection uses
+    Remove(client::RemoveArguments),
 }
 
 /// An installation as the operator reaches it.
@@ -65,10 +112,34 @@ pub struct Operator<S, Z, L, Random, Now> {
     pub now: Now,
 }
 
-/// Asks for a secret by this prompt.
-pub type Ask<'a> = &'a dyn Fn(&str) -> std::io::Result<String>;
-/// Shows lines of a result.
-pub type Show<'a> = &'a dyn Fn(&str);
+/// The terminal, or what stands in its place.
+pub trait Console {
+    /// Shows lines of a result.
+    fn show(&self, text: &str);
+    /// Asks for a secret, which is not shown while it is typed.
+    ///
+    /// # Errors
+    /// If nothing can be read.
+    fn ask_secret(&self, prompt: &str) -> io::Result<String>;
+    /// Asks a question that is answered with yes or no. Where nobody can answer, the answer is no.
+    ///
+    /// # Errors
+    /// If nothing can be read.
+    fn confirm(&self, question: &str) -> io::Result<bool>;
+    /// Shows how far a long work has come.
+    fn progress(&self, done: usize, all: usize);
+    /// How tables are to look.
+    fn look(&self) -> Look;
+}
+
+/// How tables are to look.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// Columns of the terminal; as wide as needed if it is none.
+    pub width: Option<u16>,
+    /// Whether to use colours.
+    pub color: bool,
+}
 
 /// A command that did not do it, and what to do about that.
 #[derive(Debug, thiserror::Error)]
@@ -92,9 +163,9 @@ impl From<StoreError> for Failure {
 
 impl<S, Z, L, Random, Now> Operator<S, Z, L, Random, Now>
 where
-    S: Grants + SecretWriter,
-    Z: Authorizer,
-    L: Leases,
+    S: Grants + SecretWriter + SecretRemover,
+    Z: Authorizer + Issuer,
+    L: Leases + LeaseRemover,
     Random: Fn() -> [u8; 32],
     Now: Fn() -> Timestamp,
 {
@@ -102,10 +173,25 @@ where
     ///
     /// # Errors
     /// What was not done, with its remedy.
-    pub async fn run(self, cli: Cli, ask: Ask<'_>, show: Show<'_>) -> Result<(), Failure> {
+    pub async fn run(self, cli: Cli, console: &dyn Console) -> Result<(), Failure> {
+        let json = cli.json;
         match cli.command {
-            Command::Client(ClientCommand::Add(arguments)) => self.add_client(&arguments, ask, show).await,
-            Command::Connect(arguments) => self.connect(arguments, show).await,
+            Command::Client(ClientCommand::Add(arguments)) => self.add_client(&arguments, console).await,
+            Command::Client(ClientCommand::List) => self.list_clients(json, console).await,
+            Command::Client(ClientCommand::Remove(arguments)) => self.remove_client(&arguments, console).await,
+            Command::Connect(arguments) => self.connect(arguments, json, console).await,
+            Command::Reconnect(arguments) => self.reconnect(&arguments, json, console).await,
+            Command::Grant(arguments) => self.grant(arguments, console).await,
+            Command::List => self.list(json, console).await,
+            Command::Token(arguments) => self.token(&arguments, console).await,
+            Command::Refresh(arguments) => self.refresh(arguments, json, console).await,
+            Command::Revoke(arguments) => self.revoke(&arguments, console).await,
+            Command::Completions { shell } => {
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "token-keeper", &mut script);
+                console.show(String::from_utf8_lossy(&script).trim_end());
+                Ok(())
+            }
         }
     }
 

@@ -98,14 +98,15 @@ where
     /// Why the link is not taken.
     pub async fn begin(&self, ticket: &str, redirect_uri: &str) -> Result<Begun, Stop> {
         let key = self.signing_key(ticket).await?;
-        let mut ticket = key.open_ticket(ticket, (self.now)()).map_err(stopped)?;
-        let secret = self.grant_secret(&key, &ticket.connection, &ticket.version).await?;
+        let mut ticket = key.open_ticket(ticket, (self.now)()).map_err(|error| stopped(error, Stop::Expired))?;
         let connection = &ticket.connection;
+        let next = key.next_version(connection, &ticket.version);
+        let secret = self.current_grant(connection, &ticket.version, &next).await?;
         let data_center = self.data_centers.get(&ticket.data_center).ok_or_else(|| Stop::Misconfigured {
             connection: connection.clone(),
             why: format!("the data centre {} is not in the callback's table", ticket.data_center),
         })?;
-        let grant = self.resolve(connection, secret.at(data_center.clone())).await?;
+        let grant = self.resolve(connection, secret.parsed.at(data_center.clone())).await?;
         if grant.scopes.is_empty() {
             let secret = self.prefix.grant(connection.as_str());
             return Err(misconfigured(connection, &Broken::secret(&secret, Flaw::Missing("scopes".to_owned()))));
@@ -147,7 +148,7 @@ where
         redirect_uri: &str,
     ) -> Result<Connected, Stop> {
         let key = self.signing_key(&callback.state).await?;
-        let state = key.open_state(&callback.state, (self.now)()).map_err(stopped)?;
+        let state = key.open_state(&callback.state, (self.now)()).map_err(|error| stopped(error, Stop::TooLate))?;
         let connection = state.ticket.connection.clone();
         if !cookies.iter().any(|sent| hash(&sent.value) == state.browser) {
             return Err(Stop::OtherBrowser(connection));
@@ -156,25 +157,41 @@ where
             "access_denied" => Stop::Declined(connection.clone()),
             _ => Stop::SentBack(connection.clone()),
         })?;
-        let secret = self.grant_secret(&key, &connection, &state.ticket.version).await?;
-        let before = Before { text: secret.text.clone(), data_center: secret.parsed.data_center().clone() };
-        let replaced = secret.parsed.refresh_token().cloned();
+        let next = key.next_version(&connection, &state.ticket.version);
+        let secret = self.current_grant(&connection, &state.ticket.version, &next).await?;
         let home = match &callback.accounts_server {
             Some(server) => self.data_centers.by_accounts_server(server),
             None => self.data_centers.get(&state.ticket.data_center),
         };
         let home = home.ok_or_else(|| Stop::UnknownDataCenter(connection.clone()))?.clone();
-        if replaced.is_some() && home.name != before.data_center.name && !state.ticket.allow_move {
-            return Err(Stop::Moved { connection, from: before.data_center.name, to: home.name });
+        let from = &secret.parsed.data_center().name;
+        if secret.parsed.refresh_token().is_some() && home.name != *from && !state.ticket.allow_move {
+            return Err(Stop::Moved { connection, from: from.clone(), to: home.name });
         }
-        let grant = self.resolve(&connection, secret.at(home.clone())).await?;
         let proof = Proof { code, redirect: Some((redirect_uri.to_owned(), key.code_verifier(&state))) };
-        let Exchanged { minted, refresh_token } = match self.zoho.exchange(&grant.client, &home, &proof).await {
+        self.redeem(secret, home, &proof, next).await
+    }
+
+    /// Spends a code, stores the grant as version `next`, publishes the first lease and revokes the refresh token that was replaced.
+    ///
+    /// # Errors
+    /// As [`complete`](Self::complete).
+    pub(crate) async fn redeem(
+        &self,
+        secret: CurrentGrant,
+        home: DataCenter,
+        proof: &Proof,
+        next: String,
+    ) -> Result<Connected, Stop> {
+        let CurrentGrant { connection, version, text, parsed } = secret;
+        let replaced = parsed.refresh_token().map(|replaced| (replaced.clone(), parsed.data_center().clone()));
+        let grant = self.resolve(&connection, parsed.at(home.clone())).await?;
+        let Exchanged { minted, refresh_token } = match self.zoho.exchange(&grant.client, &home, proof).await {
             Ok(exchanged) => exchanged,
             Err(refusal) => {
                 // The same redirect may have come twice, and the other one was first.
                 if let Refusal::ConsentRequired { .. } = refusal {
-                    self.grant_secret(&key, &connection, &state.ticket.version).await?;
+                    self.current_grant(&connection, &version, &next).await?;
                 }
                 return Err(refused(&connection, &home, &refusal));
             }
@@ -185,22 +202,17 @@ where
             Some(scope) => scope.split([' ', ',']).filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
             None => asked.clone(),
         };
-        let grant = Grant {
-            version: key.next_version(&connection, &state.ticket.version),
-            scopes,
-            refresh_token: Some(refresh_token.clone()),
-            api_domain: minted.api_domain,
-            ..grant
-        };
-        let text = granted(&before.text, &grant, whole_second((self.now)()));
+        let api_domain = minted.api_domain;
+        let grant = Grant { version: next, scopes, refresh_token: Some(refresh_token.clone()), api_domain, ..grant };
+        let text = granted(&text, &grant, whole_second((self.now)()));
         self.store(&grant, &refresh_token, &text).await?;
         // From here on the consent stands, whatever happens.
         let mut lease = Lease::of(&grant, Status::Active, None);
         let (access_token, issued_at, expires_at) = (minted.access_token, minted.issued_at, minted.expires_at);
         lease.token = Some(Token { access_token, issued_at, expires_at });
         let published = self.publish(&connection, &lease).await;
-        if let Some(replaced) = replaced.filter(|replaced| replaced.expose() != refresh_token.expose())
-            && let Err(refusal) = self.zoho.revoke(&replaced, &before.data_center).await
+        if let Some((replaced, at)) = replaced.filter(|(replaced, _)| replaced.expose() != refresh_token.expose())
+            && let Err(refusal) = self.zoho.revoke(&replaced, &at).await
         {
             warn!(
                 connection = connection.as_str(),
@@ -222,12 +234,12 @@ where
         })
     }
 
-    /// The connection's secret, if it is still the version that the link was made for.
-    async fn grant_secret(
+    /// The connection's secret, if it is still of this `version`. If it is the `next` already, this consent was made.
+    pub(crate) async fn current_grant(
         &self,
-        key: &SigningKey,
         connection: &ConnectionName,
         version: &str,
+        next: &str,
     ) -> Result<CurrentGrant, Stop> {
         let name = self.prefix.grant(connection.as_str());
         let mut secrets = self.secrets.read(std::slice::from_ref(&name)).await.map_err(|error| unread(&error))?;
@@ -237,14 +249,15 @@ where
             Err(Flaw::NotFound | Flaw::Deleted) => return Err(Stop::Gone(connection.clone())),
             Err(flaw) => return Err(misconfigured(connection, &Broken::secret(&name, flaw))),
         };
+        if current.id == next {
+            return Err(Stop::AlreadyConnected(connection.clone()));
+        }
         if current.id != version {
-            let ours = current.id == key.next_version(connection, version);
-            let stop = if ours { Stop::AlreadyConnected } else { Stop::Superseded };
-            return Err(stop(connection.clone()));
+            return Err(Stop::Superseded(connection.clone()));
         }
         let parsed = GrantSecret::parse(connection.clone(), &current.id, current.text.expose(), &self.data_centers)
             .map_err(|flaw| misconfigured(connection, &Broken::secret(&name, flaw)))?;
-        Ok(CurrentGrant { text: current.text, parsed })
+        Ok(CurrentGrant { connection: connection.clone(), version: current.id, text: current.text, parsed })
     }
 
     async fn resolve(&self, connection: &ConnectionName, secret: GrantSecret) -> Result<Grant, Stop> {
@@ -305,27 +318,17 @@ where
 }
 
 /// A connection's secret as it is now.
-struct CurrentGrant {
+pub(crate) struct CurrentGrant {
+    connection: ConnectionName,
+    version: String,
     text: Text,
     parsed: GrantSecret,
 }
 
-impl CurrentGrant {
-    fn at(self, data_center: DataCenter) -> GrantSecret {
-        self.parsed.at(data_center)
-    }
-}
-
-/// What a consent replaces.
-struct Before {
-    text: Text,
-    data_center: DataCenter,
-}
-
-fn stopped(error: LinkError) -> Stop {
+fn stopped(error: LinkError, expired: fn(ConnectionName) -> Stop) -> Stop {
     match error {
         LinkError::NotOurs => Stop::NotOurs,
-        LinkError::Expired(connection) => Stop::Expired(connection),
+        LinkError::Expired(connection) => expired(connection),
     }
 }
 
@@ -336,7 +339,8 @@ fn unread(error: &StoreError) -> Stop {
 
 fn misconfigured(connection: &ConnectionName, broken: &Broken) -> Stop {
     error!(connection = connection.as_str(), error = %broken, remedy = broken.flaw.remedy(), "no consent is possible");
-    Stop::Misconfigured { connection: connection.clone(), why: broken.to_string() }
+    // The page is for people of another house: it names what is wrong, and no secret's name.
+    Stop::Misconfigured { connection: connection.clone(), why: broken.flaw.to_string() }
 }
 
 fn refused(connection: &ConnectionName, home: &DataCenter, refusal: &Refusal) -> Stop {

@@ -28,6 +28,23 @@ pub trait SecretWriter {
     async fn replace(&self, name: &str, text: &Text, version: &str) -> Result<(), StoreError>;
 }
 
+/// Secrets, to remove: for the operator alone.
+#[expect(async_fn_in_trait, reason = "see Grants")]
+pub trait SecretRemover {
+    /// Marks a secret for deletion. Until the end of `RECOVERY_DAYS` it can be restored.
+    async fn remove(&self, name: &str) -> Result<(), StoreError>;
+}
+
+/// How long a removed secret can be restored, in days (`RecoveryWindowInDays`).
+pub const RECOVERY_DAYS: i64 = 30;
+
+/// Leases, to remove: for the operator alone.
+#[expect(async_fn_in_trait, reason = "see Grants")]
+pub trait LeaseRemover {
+    /// Removes what is published of a connection, document and bare token. What is not there counts as removed.
+    async fn remove(&self, connection: &ConnectionName) -> Result<(), StoreError>;
+}
+
 /// Leases by connection. One that cannot be read stands with the reason; one that does not exist is absent.
 pub type Published = BTreeMap<String, Result<Lease, Broken>>;
 

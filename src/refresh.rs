@@ -97,6 +97,34 @@ pub struct Refresher<G, I, L, Now> {
     pub now: Now,
 }
 
+/// A connection as a run finds it.
+#[derive(Debug)]
+pub struct Seen {
+    /// Its name.
+    pub name: String,
+    /// Its grant, or why there is none.
+    pub grant: Result<Grant, Broken>,
+    /// Its lease, if it has one that can be read.
+    pub lease: Result<Option<Lease>, Broken>,
+    /// What is to be done.
+    pub decision: Decision,
+}
+
+impl Decision {
+    /// What becomes of a connection that is not worked on; `None` for one that is due.
+    pub fn outcome(&self) -> Option<Outcome> {
+        match self {
+            Self::Due => None,
+            Self::Fresh { .. } => Some(Outcome::Fresh),
+            Self::AwaitingConsent => Some(Outcome::AwaitingConsent),
+            Self::ConsentRequired(trouble) => Some(Outcome::ConsentRequired { error: trouble.error.clone() }),
+            Self::Misconfigured(trouble) => Some(misconfigured(trouble.error.clone())),
+            Self::CoolingDown { until } => Some(Outcome::Throttled { until: *until }),
+            Self::Broken(flaw) => Some(broken(flaw)),
+        }
+    }
+}
+
 /// A connection that is to get a new token.
 struct Due {
     name: String,
@@ -105,45 +133,53 @@ struct Due {
 }
 
 impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L, Now> {
-    /// One run. It may be repeated, doubled or broken off at any call.
+    /// One run. It may be repeated, doubled or broken off at any call. `progress` is told how many of those due are done, and how
+    /// many there are.
     ///
     /// # Errors
     /// If grants or leases could not be listed. The failure of a connection is an outcome in the report.
-    pub async fn run(&self, request: &Request, end: Option<Instant>) -> Result<Report, RunError> {
+    pub async fn run(
+        &self,
+        request: &Request,
+        end: Option<Instant>,
+        progress: impl Fn(usize, usize),
+    ) -> Result<Report, RunError> {
         let started = (self.now)();
+        let force = matches!(request, Request::Named { force: true, .. });
+        let seen = self.look(request, force, end).await?;
+        let mut entries = Vec::with_capacity(seen.len());
+        let mut due = Vec::new();
+        for Seen { name, grant, lease, decision } in seen {
+            let expires_at = lease.as_ref().ok().and_then(|lease| token_end(lease.as_ref()));
+            match (decision.outcome(), grant, lease) {
+                (Some(outcome), ..) => entries.push(Entry { connection: name, outcome, expires_at }),
+                (None, Ok(grant), Ok(last)) => due.push(Due { name, grant, last }),
+                (None, ..) => {}
+            }
+        }
+        entries.extend(self.renew_all(due, end, progress).await);
+        entries.sort_by(|a, b| a.connection.cmp(&b.connection));
+        let ended = (self.now)();
+        Ok(Report::of(&entries, ended, ended.duration_since(started)))
+    }
+
+    /// What a run would find, and decide for each connection. Reads the stores, asks nobody else and changes nothing.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn look(&self, request: &Request, force: bool, end: Option<Instant>) -> Result<Vec<Seen>, RunError> {
         let listing = async { tokio::try_join!(self.list_grants(request), self.list_leases(request)) };
         let (grants, mut leases) = match end {
             Some(end) => timeout_at(end - REPORT_RESERVE, listing).await.map_err(|_| RunError::OutOfTime)??,
             None => listing.await?,
         };
-        let now = (self.now)();
-        let policy =
-            Policy { margin: self.settings.margin, force: matches!(request, Request::Named { force: true, .. }) };
-        let mut entries = Vec::with_capacity(grants.len());
-        let mut due = Vec::new();
-        for (name, grant) in grants {
+        let (now, policy) = ((self.now)(), Policy { margin: self.settings.margin, force });
+        let see = |(name, grant): (String, Result<Grant, Broken>)| {
             let lease = leases.remove(&name).transpose();
-            let expires_at = lease.as_ref().ok().and_then(|lease| Some(lease.as_ref()?.token.as_ref()?.expires_at));
-            let outcome = match decide(&grant, &lease, now, policy) {
-                Decision::Due => {
-                    if let (Ok(grant), Ok(last)) = (grant, lease) {
-                        due.push(Due { name, grant, last });
-                    }
-                    continue;
-                }
-                Decision::Fresh { .. } => Outcome::Fresh,
-                Decision::AwaitingConsent => Outcome::AwaitingConsent,
-                Decision::ConsentRequired(trouble) => Outcome::ConsentRequired { error: trouble.error },
-                Decision::Misconfigured(trouble) => misconfigured(trouble.error),
-                Decision::CoolingDown { until } => Outcome::Throttled { until },
-                Decision::Broken(flaw) => broken(&flaw),
-            };
-            entries.push(Entry { connection: name, outcome, expires_at });
-        }
-        entries.extend(self.renew_all(due, end).await);
-        entries.sort_by(|a, b| a.connection.cmp(&b.connection));
-        let ended = (self.now)();
-        Ok(Report::of(&entries, ended, ended.duration_since(started)))
+            let decision = decide(&grant, &lease, now, policy);
+            Seen { name, grant, lease, decision }
+        };
+        Ok(grants.into_iter().map(see).collect())
     }
 
     async fn list_grants(&self, request: &Request) -> Result<connection::Grants, RunError> {
@@ -171,7 +207,7 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
     }
 
     /// Works through what is due, the shortest life first, several at a time, until all is done or the time is up.
-    async fn renew_all(&self, mut due: Vec<Due>, end: Option<Instant>) -> Vec<Entry> {
+    async fn renew_all(&self, mut due: Vec<Due>, end: Option<Instant>, progress: impl Fn(usize, usize)) -> Vec<Entry> {
         due.sort_by_key(|due| (due.last.as_ref().map(Lease::expires_at), due.name.clone()));
         let mut open: BTreeMap<String, Option<Timestamp>> =
             due.iter().map(|due| (due.name.clone(), token_end(due.last.as_ref()))).collect();
@@ -190,7 +226,11 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
                 tokio::select! {
                     biased;
                     entry = renewals.next() => match entry {
-                        Some(entry) => { open.remove(&entry.connection); done.push(entry); }
+                        Some(entry) => {
+                            open.remove(&entry.connection);
+                            done.push(entry);
+                            progress(done.len(), done.len() + open.len());
+                        }
                         None => break,
                     },
                     () = &mut cut => break,

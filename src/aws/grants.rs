@@ -7,7 +7,7 @@ use aws_sdk_secretsmanager::types::{ApiErrorType, Filter, FilterNameStringType, 
 
 use super::failed;
 use crate::connection::{Flaw, Prefix, SecretVersion, StoredSecret};
-use crate::ports::{Grants, SecretWriter, StoreError};
+use crate::ports::{Grants, RECOVERY_DAYS, SecretRemover, SecretWriter, StoreError};
 use crate::secret::Text;
 
 /// The most secrets in one call.
@@ -63,6 +63,13 @@ impl SecretWriter for SecretsManager {
         let call = self.client.put_secret_value().secret_id(name).secret_string(text.expose());
         let call = call.client_request_token(version);
         call.send().await.map(|_| ()).map_err(|error| failed("secretsmanager:PutSecretValue", &error))
+    }
+}
+
+impl SecretRemover for SecretsManager {
+    async fn remove(&self, name: &str) -> Result<(), StoreError> {
+        let call = self.client.delete_secret().secret_id(name).recovery_window_in_days(RECOVERY_DAYS);
+        call.send().await.map(|_| ()).map_err(|error| failed("secretsmanager:DeleteSecret", &error))
     }
 }
 

@@ -13,7 +13,7 @@ use super::failed;
 use super::http::for_sdk;
 use crate::connection::{Broken, ConnectionName, Flaw, Prefix};
 use crate::lease::{Lease, whole_second};
-use crate::ports::{Leases, Published, StoreError};
+use crate::ports::{LeaseRemover, Leases, Published, StoreError};
 use crate::secret::Text;
 
 /// The most names in one call.
@@ -188,6 +188,15 @@ impl<Now: Fn() -> Timestamp> Leases for ParameterStore<Now> {
 
     async fn mark(&self, connection: &ConnectionName, lease: &Lease) -> Result<(), StoreError> {
         self.put(self.prefix.lease(connection.as_str()), lease.document().expose()).await
+    }
+}
+
+impl<Now: Fn() -> Timestamp> LeaseRemover for ParameterStore<Now> {
+    async fn remove(&self, connection: &ConnectionName) -> Result<(), StoreError> {
+        let connection = connection.as_str();
+        let names = vec![self.prefix.lease(connection), self.prefix.plain_token(connection)];
+        let call = self.client.delete_parameters().set_names(Some(names));
+        call.send().await.map(|_| ()).map_err(|error| failed("ssm:DeleteParameters", &error))
     }
 }
 

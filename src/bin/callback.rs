@@ -40,7 +40,8 @@ async fn main() -> ExitCode {
     };
     let function = service_fn(async |event: LambdaEvent<Value>| {
         let request = Request::of_event(&event.payload)?;
-        Ok::<_, NotHttp>(respond(&request, &consent, callback_url.as_deref()).await.into_event())
+        // Boxed, because a future this deep in the layers of a caller is more than the compiler follows by default.
+        Ok::<_, NotHttp>(Box::pin(respond(&request, &consent, callback_url.as_deref())).await.into_event())
     });
     match lambda_runtime::run(function).await {
         Ok(()) => ExitCode::SUCCESS,

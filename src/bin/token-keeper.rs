@@ -1,26 +1,40 @@
 //! The operator's command line: wiring only.
 
-use std::io::{IsTerminal as _, Read as _};
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
-use token_keeper::cli::{Cli, Operator};
+use token_keeper::cli::{Cli, Console, Look, Operator};
 use token_keeper::config::Config;
 use token_keeper::http::{self, Roots};
-use token_keeper::{aws, zoho};
+use token_keeper::{aws, telemetry, zoho};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    let Config { settings, publishing, callback_url } = match Config::read(std::env::vars()) {
+    telemetry::subscriber(Some(if cli.verbose { "DEBUG" } else { "WARN" }), true, io::stderr).init();
+    let prefix = cli.prefix.clone().map(|prefix| ("TOKEN_KEEPER_PREFIX".to_owned(), prefix));
+    let Config { settings, publishing, callback_url } = match Config::read(std::env::vars().chain(prefix)) {
         Ok(config) => config,
         Err(problems) => {
             eprintln!("{problems}");
             return ExitCode::from(2);
         }
     };
-    let loader = aws::loader(std::env::var_os("AWS_ACCESS_KEY_ID").is_some());
+    let keys = std::env::var_os("AWS_ACCESS_KEY_ID").is_some() && cli.profile.is_none();
+    let mut loader = aws::loader(keys);
+    if let Some(profile) = &cli.profile {
+        loader = loader.profile_name(profile);
+    }
+    if let Some(region) = &cli.region {
+        loader = aws::in_region(loader, region);
+    }
+    if let Some(url) = &cli.endpoint_url {
+        loader = loader.endpoint_url(url);
+    }
     let http = http::client(Roots::Platform);
     let (secrets, leases) = aws::connect(loader, &http, &settings.prefix, publishing, Timestamp::now).await;
     let zoho = zoho::Zoho::new(http, zoho::TIMEOUT, Timestamp::now);
@@ -30,7 +44,10 @@ async fn main() -> ExitCode {
         bytes
     };
     let operator = Operator { settings, callback_url, secrets, zoho, leases, random, now: Timestamp::now };
-    match operator.run(cli, &ask, &|line| println!("{line}")).await {
+    let terminal = Terminal { bar: ProgressBar::hidden() };
+    let done = operator.run(cli, &terminal).await;
+    terminal.bar.finish_and_clear();
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{failure}");
@@ -39,12 +56,51 @@ async fn main() -> ExitCode {
     }
 }
 
-/// From the terminal without showing it, or else from standard input.
-fn ask(prompt: &str) -> std::io::Result<String> {
-    if std::io::stdin().is_terminal() {
-        return rpassword::prompt_password(prompt);
+struct Terminal {
+    bar: ProgressBar,
+}
+
+impl Console for Terminal {
+    fn show(&self, text: &str) {
+        self.bar.finish_and_clear();
+        // A reader that has seen enough, such as `head`, is no error.
+        let _gone = writeln!(io::stdout(), "{text}");
     }
-    let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text)?;
-    Ok(text)
+
+    fn ask_secret(&self, prompt: &str) -> io::Result<String> {
+        if io::stdin().is_terminal() {
+            return rpassword::prompt_password(prompt);
+        }
+        let mut text = String::new();
+        io::stdin().read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    fn confirm(&self, question: &str) -> io::Result<bool> {
+        if !io::stdin().is_terminal() {
+            return Ok(false);
+        }
+        eprint!("{question}");
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer)?;
+        Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+    }
+
+    fn progress(&self, done: usize, all: usize) {
+        if io::stderr().is_terminal() {
+            self.bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
+            self.bar.set_style(
+                ProgressStyle::with_template("{bar:30} {pos}/{len}").unwrap_or(ProgressStyle::default_bar()),
+            );
+            self.bar.set_length(all as u64);
+            self.bar.set_position(done as u64);
+        }
+    }
+
+    fn look(&self) -> Look {
+        let terminal = io::stdout().is_terminal();
+        let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        // The table asks the terminal itself.
+        Look { width: None, color }
+    }
 }

@@ -1,11 +1,15 @@
 //! `token-keeper client`: registered applications and their secrets.
 
-use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::{Ask, Failure, Operator, Show};
-use crate::connection::{Broken, ClientName, ClientSecrets, Flaw};
-use crate::ports::{Authorizer, Grants, Leases, SecretWriter};
+use super::list::table;
+use super::{Console, Failure, Operator};
+use crate::connection::{Broken, ClientName, ClientSecrets, Clients, Flaw, clients_of, read_clients};
+use crate::ports::{Authorizer, Grants, Issuer, LeaseRemover, Leases, RECOVERY_DAYS, SecretRemover, SecretWriter};
+use crate::refresh::Settings;
 use crate::secret::Text;
 
 /// Which client, and which of its secrets.
@@ -25,16 +29,24 @@ pub struct Arguments {
     pub data_center: Option<String>,
 }
 
+/// Which client.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  token-keeper client remove old-app")]
+pub struct RemoveArguments {
+    /// The client
+    pub name: ClientName,
+}
+
 impl<S, Z, L, Random, Now> Operator<S, Z, L, Random, Now>
 where
-    S: Grants + SecretWriter,
-    Z: Authorizer,
-    L: Leases,
+    S: Grants + SecretWriter + SecretRemover,
+    Z: Authorizer + Issuer,
+    L: Leases + LeaseRemover,
     Random: Fn() -> [u8; 32],
     Now: Fn() -> Timestamp,
 {
     /// Stores a client, or adds a secret to it. Its other secrets and fields stay.
-    pub(super) async fn add_client(&self, arguments: &Arguments, ask: Ask<'_>, show: Show<'_>) -> Result<(), Failure> {
+    pub(super) async fn add_client(&self, arguments: &Arguments, console: &dyn Console) -> Result<(), Failure> {
         let Arguments { name, client_id, data_center } = arguments;
         let table = &self.settings.data_centers;
         if let Some(unknown) = data_center.as_ref().filter(|name| table.get(name).is_none()) {
@@ -58,7 +70,8 @@ where
             Err(flaw) => return Err(broken(flaw)),
         };
         let whose = data_center.as_ref().map(|name| format!(" in data centre {name}")).unwrap_or_default();
-        let secret = ask(&format!("Client secret of {client_id}{whose}: "))
+        let secret = console
+            .ask_secret(&format!("Client secret of {client_id}{whose}: "))
             .map_err(|error| Failure::new(format!("no secret was read: {error}"), "type it, or pipe it in"))?;
         let secret = secret.trim();
         match data_center {
@@ -73,18 +86,93 @@ where
             )
         })?;
         self.write(&secret_name, exists, &text).await?;
-        let own = client.by_data_center.keys().map(String::as_str);
-        let secrets: Vec<_> = client.common.iter().map(|_| "one for all data centres").chain(own).collect();
         let done = if exists { "updated" } else { "stored" };
-        show(&format!(
+        console.show(&format!(
             "Client {name} is {done} in secret {secret_name}. It has these secrets: {}.",
-            secrets.join(", ")
+            secrets_of(&client)
         ));
         let data_center = data_center.as_deref().unwrap_or("eu");
-        show("Next: make a link with which an administrator connects an account, for example");
-        show(&format!(
+        console.show("Next: make a link with which an administrator connects an account, for example");
+        console.show(&format!(
             "  token-keeper connect crm-prod --client {name} --data-center {data_center} --scope ZohoCRM.modules.READ"
         ));
         Ok(())
     }
+    pub(super) async fn list_clients(&self, json: bool, console: &dyn Console) -> Result<(), Failure> {
+        let (clients, users) = self.clients().await?;
+        let users = |name: &ClientName| users.get(name).cloned().unwrap_or_default();
+        if json {
+            let clients = clients.iter().map(|(name, client)| {
+                let client = client.as_ref();
+                json!({
+                    "client": name.as_str(),
+                    "client_id": client.map(|client| client.id.clone()).ok(),
+                    "data_centers": client.map(|client| client.by_data_center.keys().collect::<Vec<_>>()).ok(),
+                    "common_secret": client.is_ok_and(|client| client.common.is_some()),
+                    "error": client.err().map(ToString::to_string),
+                    "connections": users(name),
+                })
+            });
+            console.show(&json!(clients.collect::<Vec<_>>()).to_string());
+            return Ok(());
+        }
+        if clients.is_empty() {
+            console.show("There are no clients. Next: token-keeper client add --help");
+            return Ok(());
+        }
+        let mut table = table(console.look(), &["client", "client id", "secrets", "used by"]);
+        for (name, client) in &clients {
+            let (id, secrets) = match client {
+                Ok(client) => (client.id.clone(), secrets_of(client)),
+                Err(broken) => ("?".to_owned(), broken.flaw.to_string()),
+            };
+            table.add_row([name.to_string(), id, secrets, users(name).join(", ")]);
+        }
+        console.show(&table.to_string());
+        Ok(())
+    }
+
+    pub(super) async fn remove_client(
+        &self,
+        arguments: &RemoveArguments,
+        console: &dyn Console,
+    ) -> Result<(), Failure> {
+        let name = &arguments.name;
+        let (clients, users) = self.clients().await?;
+        if !clients.contains_key(name) {
+            return Err(Failure::new(format!("there is no client {name}"), "see token-keeper client list"));
+        }
+        if let Some(users) = users.get(name) {
+            let what = format!("client {name} is used by {}", users.join(", "));
+            return Err(Failure::new(what, "revoke these first: token-keeper revoke --help; nothing was changed"));
+        }
+        let secret = self.settings.prefix.client(name.as_str());
+        self.secrets.remove(&secret).await?;
+        let until = (self.now)() + SignedDuration::from_hours(24 * RECOVERY_DAYS);
+        console.show(&format!(
+            "Secret {secret} is marked for deletion. Until {} it can be restored:",
+            until.strftime("%Y-%m-%d")
+        ));
+        console.show(&format!("  aws secretsmanager restore-secret --secret-id {secret}"));
+        Ok(())
+    }
+
+    /// Every client, and the connections that use each.
+    async fn clients(&self) -> Result<(Clients, BTreeMap<ClientName, Vec<String>>), Failure> {
+        let secrets = self.secrets.list().await?;
+        let Settings { prefix, data_centers, .. } = &self.settings;
+        let mut users = BTreeMap::<_, Vec<_>>::new();
+        for secret in secrets.iter().filter(|secret| secret.name.starts_with(&prefix.grant(""))) {
+            for client in clients_of(std::slice::from_ref(secret), prefix, data_centers) {
+                users.entry(client).or_default().push(secret.name[prefix.grant("").len()..].to_owned());
+            }
+        }
+        Ok((read_clients(&secrets, prefix), users))
+    }
+}
+
+fn secrets_of(client: &ClientSecrets) -> String {
+    let own = client.by_data_center.keys().map(String::as_str);
+    let secrets: Vec<_> = client.common.iter().map(|_| "one for all data centres").chain(own).collect();
+    secrets.join(", ")
 }

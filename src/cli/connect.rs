@@ -5,14 +5,16 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Failure, Operator, Show};
+use super::{Console, Failure, Operator};
 use crate::connection::{
     Broken, ClientName, ConnectionName, Flaw, Grant, GrantSecret, SecretVersion, read_clients, web_url,
 };
 use crate::consent::link::{MAX_TICKET_LIFE, Ticket, encode};
 use crate::consent::{Consent, KeyRing, read_signing_key};
+use crate::decision::Decision;
 use crate::lease::whole_second;
-use crate::ports::{Authorizer, Grants, Leases, SecretWriter};
+use crate::ports::{Authorizer, Grants, Issuer, LeaseRemover, Leases, SecretRemover, SecretWriter};
+use crate::refresh::Request;
 use crate::secret::{SigningKey, Text};
 
 /// Where `--local` listens unless told otherwise.
@@ -46,86 +48,159 @@ pub struct Arguments {
     /// Take an account of another data centre than the one connected before
     #[arg(long)]
     pub allow_move: bool,
-    /// Print one JSON object with `url` and `expires_at`
-    #[arg(long)]
-    pub json: bool,
     /// Answer the redirect on this machine and wait for it, without a callback function
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long)]
     pub local: bool,
 }
 
+/// For which connections, and how long the links work.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  token-keeper reconnect --valid-for 2d")]
+pub struct AgainArguments {
+    /// The callback function's public base URL
+    #[arg(long, value_name = "URL")]
+    pub callback_url: Option<String>,
+    /// How long the links work: 30m, 1h, 2d, at most 7d
+    #[arg(long, default_value = "1h", value_name = "TIME", value_parser = link_life)]
+    pub valid_for: SignedDuration,
+}
+
+/// What a connection is to be. What is `None` or empty stays as it is stored.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) connection: &'a ConnectionName,
+    pub(super) client: Option<&'a ClientName>,
+    pub(super) data_center: Option<&'a str>,
+    pub(super) scope: &'a [String],
+    pub(super) allow_move: bool,
+}
+
 /// A connection that is stored and ready for a consent.
-struct Ready {
-    grant: Grant,
+pub(super) struct Ready {
+    pub(super) grant: Grant,
     data_center: String,
     done: &'static str,
 }
 
+impl Ready {
+    fn ticket(self, allow_move: bool, expires_at: Timestamp) -> Ticket {
+        let Self { grant: Grant { connection, version, .. }, data_center, .. } = self;
+        Ticket { connection, version, data_center, allow_move, expires_at }
+    }
+}
+
 impl<S, Z, L, Random, Now> Operator<S, Z, L, Random, Now>
 where
-    S: Grants + SecretWriter,
-    Z: Authorizer,
-    L: Leases,
+    S: Grants + SecretWriter + SecretRemover,
+    Z: Authorizer + Issuer,
+    L: Leases + LeaseRemover,
     Random: Fn() -> [u8; 32],
     Now: Fn() -> Timestamp,
 {
-    pub(super) async fn connect(self, arguments: Arguments, show: Show<'_>) -> Result<(), Failure> {
-        let life = arguments.valid_for;
-        let base = self.base_url(&arguments)?;
-        let listener = if arguments.local { Some(super::local::listen(&base).await?) } else { None };
-        let key = if listener.is_some() {
-            SigningKey::new(encode(&(self.random)()))
-        } else {
-            read_signing_key(&self.secrets, &self.settings.prefix).await.map_err(|why| {
-                let name = self.settings.prefix.signing_key();
-                let remedy = format!(
-                    "the stack makes this key; without a stack, once: openssl rand -base64 48 | aws secretsmanager create-secret \
-                     --name {name} --secret-string file:///dev/stdin (or connect with --local, which needs none)"
-                );
-                Failure::new(why, remedy)
-            })?
-        };
-        let Ready { grant, data_center, done } = self.prepare(&arguments).await?;
-        let name = self.settings.prefix.grant(grant.connection.as_str());
+    pub(super) async fn connect(self, arguments: Arguments, json: bool, console: &dyn Console) -> Result<(), Failure> {
+        let Arguments { connection, client, data_center, scope, callback_url, valid_for: life, allow_move, local } =
+            arguments;
+        let base = self.base_url(callback_url.as_ref(), local)?;
+        let listener = if local { Some(super::local::listen(&base).await?) } else { None };
+        let key = if local { SigningKey::new(encode(&(self.random)())) } else { self.signing_key().await? };
+        let data_center = data_center.as_deref();
+        let wanted =
+            Wanted { connection: &connection, client: client.as_ref(), data_center, scope: &scope, allow_move };
+        let ready = self.prepare(&wanted).await?;
+        let name = self.settings.prefix.grant(connection.as_str());
+        let done = ready.done;
         let expires_at = whole_second((self.now)()) + life;
-        let connection = grant.connection.clone();
-        let allow_move = arguments.allow_move;
-        let ticket = Ticket { connection, version: grant.version, data_center, allow_move, expires_at };
-        let url = format!("{base}/connect?ticket={}", key.seal_ticket(&ticket));
-        if arguments.json {
-            show(&json!({"url": url, "expires_at": expires_at}).to_string());
-            return Ok(());
+        let url = format!("{base}/connect?ticket={}", key.seal_ticket(&ready.ticket(allow_move, expires_at)));
+        let parameter = self.settings.prefix.lease(connection.as_str());
+        if json {
+            console.show(&json!({"url": url, "expires_at": expires_at}).to_string());
+        } else {
+            console.show(&format!("The connection {connection} awaits consent (secret {name} {done}).\n"));
+            console.show("1. In Zoho's API console, this redirect URI must be registered with the client:");
+            console.show(&format!("     {base}/callback"));
+            let who = if local { "Open this link" } else { "Send this link to an administrator of the Zoho account" };
+            console.show(&format!("2. {who}. It works once, until {expires_at}:"));
+            console.show(&format!("     {url}"));
+            console.show(
+                "3. After the consent the refresh token is in the secret and the first access token in the parameter",
+            );
+            console.show(&format!("     {parameter}"));
         }
-        show(&format!("The connection {} awaits consent (secret {name} {done}).\n", ticket.connection));
-        show("1. In Zoho's API console, this redirect URI must be registered with the client:");
-        show(&format!("     {base}/callback"));
-        let who =
-            if arguments.local { "Open this link" } else { "Send this link to an administrator of the Zoho account" };
-        show(&format!("2. {who}. It works once, until {expires_at}:"));
-        show(&format!("     {url}"));
-        let parameter = self.settings.prefix.lease(ticket.connection.as_str());
-        show("3. After the consent the refresh token is in the secret and the first access token in the parameter");
-        show(&format!("     {parameter}"));
         let Some(listener) = listener else { return Ok(()) };
-        show("\nWaiting for the consent. Stop with Ctrl-C; nothing is changed until then.");
+        console.show("\nWaiting for the consent. Stop with Ctrl-C; nothing is changed until then.");
         let Self { settings, secrets, zoho, leases, random, now, .. } = self;
         let (prefix, data_centers, key) = (settings.prefix, settings.data_centers, KeyRing::of(key));
         let consent = Consent { prefix, data_centers, secrets, zoho, leases, random, now, key };
-        super::local::until_connected(listener, &consent, &base, life, show).await?;
-        show(&format!("Connected. The access token is in the parameter {parameter}."));
+        super::local::until_connected(listener, &consent, &base, life, console).await?;
+        console.show(&format!("Connected. The access token is in the parameter {parameter}."));
         Ok(())
     }
 
-    fn base_url(&self, arguments: &Arguments) -> Result<String, Failure> {
+    /// A link for each connection whose grant is dead or that nobody has consented to.
+    pub(super) async fn reconnect(
+        self,
+        arguments: &AgainArguments,
+        json: bool,
+        console: &dyn Console,
+    ) -> Result<(), Failure> {
+        let base = self.base_url(arguments.callback_url.as_ref(), false)?;
+        let key = self.signing_key().await?;
+        let expires_at = whole_second((self.now)()) + arguments.valid_for;
+        let refresher = self.refresher();
+        let seen = refresher.look(&Request::All, false, None).await?;
+        let waiting = seen.into_iter().filter_map(|seen| match (seen.decision, seen.grant) {
+            (Decision::ConsentRequired(_), Ok(grant)) => Some((grant, "its grant is dead")),
+            (Decision::AwaitingConsent, Ok(grant)) => Some((grant, "nobody has consented yet")),
+            _ => None,
+        });
+        let links: Vec<_> = waiting
+            .map(|(grant, why)| {
+                let data_center = grant.data_center.name.clone();
+                let ticket = Ready { grant, data_center, done: "" }.ticket(false, expires_at);
+                let url = format!("{base}/connect?ticket={}", key.seal_ticket(&ticket));
+                (ticket.connection, why, url)
+            })
+            .collect();
+        if json {
+            let links = links.iter().map(
+                |(connection, _, url)| json!({"connection": connection.as_str(), "url": url, "expires_at": expires_at}),
+            );
+            console.show(&json!(links.collect::<Vec<_>>()).to_string());
+            return Ok(());
+        }
+        if links.is_empty() {
+            console.show("Every connection has a grant that works, as far as is known. Nothing to do.");
+            return Ok(());
+        }
+        console
+            .show(&format!("Send each link to an administrator of its account. Each works once, until {expires_at}:"));
+        for (connection, why, url) in links {
+            console.show(&format!("\n{connection} ({why})\n  {url}"));
+        }
+        Ok(())
+    }
+
+    async fn signing_key(&self) -> Result<SigningKey, Failure> {
+        read_signing_key(&self.secrets, &self.settings.prefix).await.map_err(|why| {
+            let name = self.settings.prefix.signing_key();
+            let remedy = format!(
+                "the stack makes this key; without a stack, once: openssl rand -base64 48 | aws secretsmanager create-secret \
+                 --name {name} --secret-string file:///dev/stdin (or connect with --local, which needs none)"
+            );
+            Failure::new(why, remedy)
+        })
+    }
+
+    fn base_url(&self, given: Option<&String>, local: bool) -> Result<String, Failure> {
         let wrong = |url: &str| {
             Failure::new(
                 format!("{url} is no address for the callback"),
                 "give an https URL, or http://localhost and a port",
             )
         };
-        match arguments.callback_url.as_ref().or(self.callback_url.as_ref()) {
+        match given.or(self.callback_url.as_ref()) {
             Some(url) => web_url(url).ok_or_else(|| wrong(url)),
-            None if arguments.local => Ok(LOCAL_URL.to_owned()),
+            None if local => Ok(LOCAL_URL.to_owned()),
             None => Err(Failure::new(
                 "the callback function's address is not known",
                 "give --callback-url or TOKEN_KEEPER_CALLBACK_URL, or connect with --local",
@@ -134,8 +209,8 @@ where
     }
 
     /// Stores what is new, checks that a consent could succeed, and never touches a refresh token.
-    async fn prepare(&self, arguments: &Arguments) -> Result<Ready, Failure> {
-        let Arguments { connection, client, data_center, scope, .. } = arguments;
+    pub(super) async fn prepare(&self, wanted: &Wanted<'_>) -> Result<Ready, Failure> {
+        let Wanted { connection, client, data_center, scope, allow_move } = *wanted;
         let table = &self.settings.data_centers;
         let name = self.settings.prefix.grant(connection.as_str());
         let mut found = self.secrets.read(std::slice::from_ref(&name)).await?;
@@ -168,8 +243,8 @@ where
             return Err(needed("client"));
         }
         let stored = fields.get("data_center").and_then(Value::as_str).map(str::to_owned);
-        let start = data_center.clone().or_else(|| stored.clone()).ok_or_else(|| needed("data-center"))?;
-        if connected && stored.as_ref() != Some(&start) && !arguments.allow_move {
+        let start = data_center.map(str::to_owned).or_else(|| stored.clone()).ok_or_else(|| needed("data-center"))?;
+        if connected && stored.as_ref() != Some(&start) && !allow_move {
             let what = format!("{connection} belongs to the data centre {}, not {start}", stored.unwrap_or_default());
             return Err(Failure::new(what, "if the account has moved, add --allow-move; nothing was changed"));
         }

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, sleep, timeout};
 
-use super::{Failure, Show};
+use super::{Console, Failure};
 use crate::consent::Consent;
 use crate::lambda::callback::{Request, Response, respond};
 use crate::ports::{Authorizer, Grants, Leases, SecretWriter};
@@ -43,7 +43,7 @@ pub(super) async fn until_connected<S, Z, L, Random, Now>(
     consent: &Consent<S, Z, L, Random, Now>,
     base: &str,
     life: SignedDuration,
-    show: Show<'_>,
+    console: &dyn Console,
 ) -> Result<(), Failure>
 where
     S: Grants + SecretWriter,
@@ -64,7 +64,7 @@ where
             Some((request, answer)) = asked.recv() => {
                 let response = respond(&request, consent, Some(base)).await;
                 let (path, status) = (request.path.as_str(), response.status);
-                show(&format!("  {} {path}: {status}", request.method));
+                console.show(&format!("  {} {path}: {status}", request.method));
                 let connected = path.ends_with("/callback") && status == 200;
                 let _gone = answer.send(response);
                 if connected {

@@ -7,8 +7,10 @@ use crate::connection::ConnectionName;
 pub enum Stop {
     /// The link is damaged or none of ours.
     NotOurs,
-    /// Its time is over.
+    /// The operator's link is past its end.
     Expired(ConnectionName),
+    /// Zoho's redirect came too late.
+    TooLate(ConnectionName),
     /// It was opened in another browser, or too long ago.
     OtherBrowser(ConnectionName),
     /// The user said no.
@@ -62,6 +64,7 @@ impl Stop {
         match self {
             Self::NotOurs => "not_ours",
             Self::Expired(_) => "expired",
+            Self::TooLate(_) => "too_late",
             Self::OtherBrowser(_) => "other_browser",
             Self::Declined(_) => "declined",
             Self::SentBack(_) => "sent_back_with_an_error",
@@ -84,6 +87,7 @@ impl Stop {
         match self {
             Self::NotOurs | Self::StoreOutOfOrder => None,
             Self::Expired(connection)
+            | Self::TooLate(connection)
             | Self::OtherBrowser(connection)
             | Self::Declined(connection)
             | Self::SentBack(connection)

@@ -66,10 +66,9 @@ impl From<NotHttp> for lambda_runtime::Diagnostic {
 #[serde(rename_all = "camelCase")]
 struct Event {
     raw_path: String,
-    #[serde(default)]
-    raw_query_string: String,
-    #[serde(default)]
-    cookies: Vec<String>,
+    /// Null in cargo-lambda's events.
+    raw_query_string: Option<String>,
+    cookies: Option<Vec<String>>,
     request_context: Context,
 }
 
@@ -93,8 +92,8 @@ impl Request {
     pub fn of_event(event: &Value) -> Result<Self, NotHttp> {
         let event = Event::deserialize(event).map_err(|_| NotHttp)?;
         let Context { domain_name: domain, http } = event.request_context;
-        let (path, query, cookies) = (event.raw_path, event.raw_query_string, event.cookies);
-        Ok(Self { method: http.method, path, query, cookies, domain })
+        let (query, cookies) = (event.raw_query_string.unwrap_or_default(), event.cookies.unwrap_or_default());
+        Ok(Self { method: http.method, path: event.raw_path, query, cookies, domain })
     }
 
     fn cookies(&self, prefix: &str) -> Vec<Cookie> {

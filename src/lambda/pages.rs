@@ -16,12 +16,12 @@ const STYLE: &str = "\
 :root{color-scheme:light dark}\
 body{margin:0;font:1.0625rem/1.55 system-ui,sans-serif;background:#f4f5f7;color:#1d2129}\
 main{max-width:34rem;margin:8vh auto;padding:1.75rem 2rem 2rem;background:#fff;border-top:.3rem solid #5b6573;border-radius:.4rem;box-shadow:0 1px 4px #0003}\
-main.good{border-color:#1a7f4b}main.bad{border-color:#b3261e}\
+main.good{border-color:#1a7f4b}main.part{border-color:#b26a00}main.bad{border-color:#b3261e}\
 h1{font-size:1.5rem;line-height:1.25;margin:0 0 .75rem}h2{font-size:1.0625rem;margin:1.5rem 0 .25rem}\
-p{margin:.5rem 0}code{font-size:.95em;background:#8881;padding:.1em .3em;border-radius:.2em;overflow-wrap:anywhere}\
+p{margin:.5rem 0}code{font-size:.95em;background:#8881;padding:.1em .2em;border-radius:.2em;overflow-wrap:anywhere}\
 footer{margin-top:1.75rem;font-size:.875rem;color:#5b6573}\
-@media(max-width:40rem){main{margin:0;min-height:100vh;border-radius:0;box-shadow:none;box-sizing:border-box}}\
-@media(prefers-color-scheme:dark){body{background:#14161a;color:#e4e6ea}main{background:#1e2127}footer{color:#a0a7b1}}";
+@media(max-width:40rem){main{margin:0;min-height:100svh;border-radius:0;box-shadow:none;box-sizing:border-box}}\
+@media(prefers-color-scheme:dark){body{background:#14161a;color:#e4e6ea}main{background:#1e2127;box-shadow:0 0 0 1px #343943;border-color:#9aa4b2}main.good{border-color:#4cc38a}main.part{border-color:#f0b44c}main.bad{border-color:#f2746b}footer{color:#a0a7b1}}";
 
 /// Nothing may be loaded, run, framed or sent from a page; its one stylesheet is named by its hash.
 static POLICY: LazyLock<String> = LazyLock::new(|| {
@@ -53,9 +53,13 @@ pub(super) struct Page {
 fn page(status: u16, title: &str, what: &Markup, next: &Markup) -> Page {
     let mood = match status {
         200 => "good",
-        403 | 409 => "even",
+        403 | 409 | 410 => "even",
         _ => "bad",
     };
+    page_of_mood(mood, status, title, what, next)
+}
+
+fn page_of_mood(mood: &str, status: u16, title: &str, what: &Markup, next: &Markup) -> Page {
     let html = html! {
         (DOCTYPE)
         html lang="en" {
@@ -86,7 +90,7 @@ pub(super) fn not_found() -> Page {
 }
 
 pub(super) fn wrong_method() -> Page {
-    let what = html! { p { "This address can only be opened in a browser." } };
+    let what = html! { p { "This address only takes the opening of a link." } };
     let next = html! { p { "Open the link that you were sent." } };
     page(405, "Not possible", &what, &next)
 }
@@ -100,7 +104,7 @@ pub(super) fn connected(connected: &Connected) -> Page {
                 @for (at, scope) in withheld.iter().enumerate() { @if at > 0 { ", " } code { (scope) } } "." }
         }
         @if !published {
-            p { "The first token could not be published at once. It will appear with the next scheduled run." }
+            p { "The first token could not be published at once. The log says why; as a rule it appears with the next scheduled run." }
         }
     };
     let next = html! {
@@ -111,7 +115,8 @@ pub(super) fn connected(connected: &Connected) -> Page {
         }
         p { "You can withdraw the permission at any time, in your Zoho account under connected apps." }
     };
-    page(200, "Connected", &what, &next)
+    let mood = if withheld.is_empty() && *published { "good" } else { "part" };
+    page_of_mood(mood, 200, "Connected", &what, &next)
 }
 
 /// The page of a consent that went no further.
@@ -135,14 +140,14 @@ pub(super) fn stopped(stop: &Stop) -> Page {
         Stop::Expired(connection) => {
             let what =
                 html! { p { "The time to connect " (name(connection)) " with this link is over." } (unchanged()) };
-            page(
-                410,
-                "This link has expired",
-                &what,
-                &html! {
-                    p { "Open the link that you were sent once more. If it has expired too, ask for a new one." }
-                },
-            )
+            page(410, "This link has expired", &what, &ask())
+        }
+        Stop::TooLate(connection) => {
+            let what = html! {
+                p { "There are ten minutes to agree at Zoho, and those for " (name(connection)) " are over." }
+                (unchanged())
+            };
+            page(410, "That took too long", &what, &again())
         }
         Stop::OtherBrowser(connection) => {
             let what = html! {
@@ -176,7 +181,7 @@ pub(super) fn stopped(stop: &Stop) -> Page {
                 "Zoho reported an error",
                 &what,
                 &html! {
-                    p { "Open the link once more. If it stays, tell whoever sent it: the client's redirect URI and scopes in Zoho's API console need a look." }
+                    p { "Open the link once more. If it stays, tell whoever sent it: the client's redirect URI and scopes in Zoho's API console may be wrong." }
                 },
             )
         }
@@ -243,7 +248,7 @@ pub(super) fn stopped(stop: &Stop) -> Page {
                 p { "Zoho did not accept its own answer for " (name(connection)) ": it is good for one use within a minute or two." }
                 (unchanged())
             };
-            page(400, "That took too long", &what, &again())
+            page(400, "Zoho no longer takes its answer", &what, &again())
         }
         Stop::NoRefreshToken(connection) => {
             let what = html! {

@@ -59,7 +59,7 @@ pub async fn handle<G: Grants, I: Issuer, L: Leases, Now: Fn() -> jiff::Timestam
 ) -> Result<Value, HandlerError> {
     let run = async |request: &Request| {
         // Boxed, because a future this deep in the layers of a caller is more than the compiler follows by default.
-        let report = Box::pin(refresher.run(request, end)).await?;
+        let report = Box::pin(refresher.run(request, end, |_, _| {})).await?;
         tell(&report);
         Ok::<_, RunError>(report)
     };

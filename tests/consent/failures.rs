@@ -45,7 +45,7 @@ async fn a_consent_cut_off_at_any_call_leaves_a_whole_grant_and_a_way_to_go_on()
             whole(&world, &when);
             let again = browser.open(&world, &callback).await;
             assert!(
-                ["Connected", "Already connected", "That took too long"].contains(&title(&again)),
+                ["Connected", "Already connected", "Zoho no longer takes its answer"].contains(&title(&again)),
                 "{when}: {}",
                 title(&again)
             );
@@ -146,7 +146,7 @@ async fn the_consent_stands_when_the_first_lease_cannot_be_published() {
         .add(Rule::on("ssm", "PutParameter"), Fault::Respond(testkit::aws::error("AccessDeniedException", "not you")));
     let page = Browser::default().consent(&world, &world.link("crm-prod").await).await;
     assert_eq!(title(&page), "Connected");
-    assert!(page.body.contains("will appear with the next scheduled run"), "{}", page.body);
+    assert!(page.body.contains("appears with the next scheduled run"), "{}", page.body);
     whole(&world, "without a lease");
 }
 
@@ -180,7 +180,7 @@ async fn zoho_out_of_order_changes_nothing_and_is_told_from_a_wrong_client() {
         (Fault::Hang { handled: false }, "Zoho is out of order"),
         (Fault::Respond(answers::refusal("invalid_client")), "Not set up completely"),
         (Fault::Respond(answers::refusal("invalid_redirect_uri")), "Not set up completely"),
-        (Fault::Respond(answers::refusal("invalid_code")), "That took too long"),
+        (Fault::Respond(answers::refusal("invalid_code")), "Zoho no longer takes its answer"),
     ] {
         let (world, browser, _, callback) = returning().await;
         let before = (world.grant("crm-prod"), world.document("crm-prod"));
@@ -210,7 +210,7 @@ async fn a_store_that_cannot_be_read_is_out_of_order_and_a_broken_grant_is_named
     world.aws.put_secret("token-keeper/clients/acme", "{");
     let page = Browser::default().open(&world, &link).await;
     assert_eq!((page.status, title(&page)), (502, "Not set up completely"));
-    assert!(page.body.contains("secret token-keeper/clients/acme: not JSON"), "{}", page.body);
+    assert!(page.body.contains("<code>not JSON: it breaks off"), "{}", page.body);
     world.aws.deny_secret(&grant_name("crm-prod"));
     let page = Browser::default().open(&world, &link).await;
     assert_eq!((page.status, title(&page)), (502, "Not set up completely"));

@@ -2,6 +2,7 @@
 
 use clap::Parser as _;
 use serde_json::json;
+use token_keeper::cli::{Console, Look};
 
 use crate::world::{BASE, Browser, CLIENT_ID, EU_SECRET, World, grant_name};
 
@@ -137,6 +138,33 @@ async fn links_need_a_key_that_is_there_and_strong() {
     assert!(seen.contains("aws secretsmanager create-secret --name token-keeper/signing-key"), "{seen}");
 }
 
+/// A console from which somebody copies the link.
+struct Waiting {
+    link: tokio::sync::watch::Sender<String>,
+}
+
+impl Console for Waiting {
+    fn show(&self, text: &str) {
+        if text.contains("/connect?ticket=") {
+            self.link.send_replace(text.trim().to_owned());
+        }
+    }
+
+    fn ask_secret(&self, _: &str) -> std::io::Result<String> {
+        Ok(String::new())
+    }
+
+    fn confirm(&self, _: &str) -> std::io::Result<bool> {
+        Ok(false)
+    }
+
+    fn progress(&self, _: usize, _: usize) {}
+
+    fn look(&self) -> Look {
+        Look { width: None, color: false }
+    }
+}
+
 #[tokio::test]
 async fn a_local_connect_does_the_whole_round_trip_over_http() {
     let world = World::new().await;
@@ -145,13 +173,9 @@ async fn a_local_connect_does_the_whole_round_trip_over_http() {
     world.zoho.register(CLIENT_ID, &[&format!("{base}/callback")], &[("eu", EU_SECRET)]);
     world.aws.delete_secret("token-keeper/signing-key");
     let link = tokio::sync::watch::Sender::new(String::new());
-    let show = |line: &str| {
-        if line.contains("/connect?ticket=") {
-            link.send_replace(line.trim().to_owned());
-        }
-    };
+    let console = Waiting { link: link.clone() };
     let arguments = format!("connect crm --client acme --data-center eu --scope A.b --callback-url {base} --local");
-    let command = world.run(&arguments, "", &show);
+    let command = world.run(&arguments, &console);
     let browser = async {
         let mut shown = link.subscribe();
         let link = shown.wait_for(|link| !link.is_empty()).await.expect("a link").clone();

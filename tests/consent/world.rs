@@ -13,7 +13,7 @@ use testkit::clock::Clock;
 use testkit::wire::Faults;
 use testkit::zoho::Zoho;
 use token_keeper::aws::{ParameterStore, SecretsManager};
-use token_keeper::cli::{Cli, Operator};
+use token_keeper::cli::{Cli, Console, Look, Operator};
 use token_keeper::config::Config;
 use token_keeper::consent::{Consent, KeyRing};
 use token_keeper::http::{self, Roots};
@@ -78,17 +78,13 @@ impl World {
 
     /// Types a command; what it shows, or what it complains of.
     pub(crate) async fn type_in(&self, command: &str, answer: &str) -> Result<String, String> {
-        let shown = RefCell::new(String::new());
-        let show = |line: &str| {
-            shown.borrow_mut().push_str(line);
-            shown.borrow_mut().push('\n');
-        };
-        self.run(command, answer, &show).await?;
-        Ok(shown.into_inner())
+        let console = Typed { answer: answer.to_owned(), ..Typed::default() };
+        self.run(command, &console).await?;
+        Ok(console.shown.into_inner())
     }
 
-    /// Types a command, and `answer` where it asks for a secret.
-    pub(crate) async fn run(&self, command: &str, answer: &str, show: &dyn Fn(&str)) -> Result<(), String> {
+    /// Types a command at this console.
+    pub(crate) async fn run(&self, command: &str, console: &dyn Console) -> Result<(), String> {
         let arguments = command.split_whitespace().map(|word| word.replace("BASE", BASE));
         let cli = Cli::try_parse_from(["token-keeper".to_owned()].into_iter().chain(arguments));
         let cli = cli.map_err(|error| error.to_string())?;
@@ -101,7 +97,7 @@ impl World {
         self.seed.set(self.seed.get() + 1);
         let (random, now) = (random(self.seed.get()), now(&self.clock));
         let operator = Operator { settings, callback_url, secrets, zoho, leases, random, now };
-        operator.run(cli, &|_| Ok(answer.to_owned()), show).await.map_err(|failure| failure.to_string())
+        operator.run(cli, console).await.map_err(|failure| failure.to_string())
     }
 
     /// The operator's link for a connection of client acme in eu.
@@ -178,6 +174,36 @@ fn random(seed: u8) -> Random {
         bytes[0] = drawn.get();
         bytes
     })
+}
+
+/// A console of 80 columns at which somebody types `answer` when asked for a secret, and `yes` or not.
+#[derive(Default)]
+pub(crate) struct Typed {
+    pub(crate) answer: String,
+    pub(crate) yes: bool,
+    pub(crate) shown: RefCell<String>,
+}
+
+impl Console for Typed {
+    fn show(&self, text: &str) {
+        self.shown.borrow_mut().push_str(text);
+        self.shown.borrow_mut().push('\n');
+    }
+
+    fn ask_secret(&self, _: &str) -> std::io::Result<String> {
+        Ok(self.answer.clone())
+    }
+
+    fn confirm(&self, question: &str) -> std::io::Result<bool> {
+        self.show(question);
+        Ok(self.yes)
+    }
+
+    fn progress(&self, _: usize, _: usize) {}
+
+    fn look(&self) -> Look {
+        Look { width: Some(80), color: false }
+    }
 }
 
 /// A browser: it follows redirects to the callback and keeps its cookies.

@@ -42,7 +42,7 @@ impl Memory {
             concurrency,
         };
         let refresher = Refresher { settings, grants: self, issuer: self, leases: self, now: || now(Instant::now()) };
-        refresher.run(&Request::All, end_s.map(|end| Instant::now() + Duration::from_secs(end))).await
+        refresher.run(&Request::All, end_s.map(|end| Instant::now() + Duration::from_secs(end)), |_, _| {}).await
     }
 }
 
