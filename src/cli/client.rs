@@ -87,10 +87,8 @@ where
         })?;
         self.write(&secret_name, exists, &text).await?;
         let done = if exists { "updated" } else { "stored" };
-        console.show(&format!(
-            "Client {name} is {done} in secret {secret_name}. It has these secrets: {}.",
-            secrets_of(&client)
-        ));
+        console
+            .show(&format!("Client {name} is {done} in secret {secret_name}. Its secrets: {}.", secrets_of(&client)));
         let data_center = data_center.as_deref().unwrap_or("eu");
         console.show("Next: make a link with which an administrator connects an account, for example");
         console.show(&format!(
@@ -128,7 +126,7 @@ where
             };
             table.add_row([name.to_string(), id, secrets, users(name).join(", ")]);
         }
-        console.show(&table.to_string());
+        console.show(&table.trim_fmt());
         Ok(())
     }
 
@@ -173,6 +171,6 @@ where
 
 fn secrets_of(client: &ClientSecrets) -> String {
     let own = client.by_data_center.keys().map(String::as_str);
-    let secrets: Vec<_> = client.common.iter().map(|_| "one for all data centres").chain(own).collect();
+    let secrets: Vec<_> = client.common.iter().map(|_| "common").chain(own).collect();
     secrets.join(", ")
 }

@@ -1,6 +1,6 @@
 //! `token-keeper list`: every connection at a glance, from what the stores say.
 
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table, presets};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -35,7 +35,11 @@ where
         for seen in &seen {
             table.add_row(row(seen, now));
         }
-        console.show(&table.to_string());
+        // The scopes are what may break into several lines where the terminal is narrow.
+        table.column_iter_mut().take(5).for_each(|column| {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        });
+        console.show(&table.trim_fmt());
         let troubles = seen.iter().filter_map(|seen| {
             let outcome = seen.decision.outcome()?;
             let error = outcome.error().unwrap_or_else(|| "nobody has consented yet".to_owned());
@@ -93,9 +97,7 @@ fn status(seen: &Seen, now: Option<Timestamp>) -> (&'static str, String, Color) 
         Decision::AwaitingConsent => ("awaiting_consent", "awaits consent".to_owned(), Color::Yellow),
         Decision::ConsentRequired(_) => ("consent_required", "consent required".to_owned(), Color::Red),
         Decision::Misconfigured(_) => ("misconfigured", "misconfigured".to_owned(), Color::Red),
-        Decision::CoolingDown { until } => {
-            ("throttled", format!("throttled until {}", until.strftime("%H:%M")), Color::Yellow)
-        }
+        Decision::CoolingDown { .. } => ("throttled", "throttled".to_owned(), Color::Yellow),
         Decision::Broken(_) => ("broken", "broken".to_owned(), Color::Red),
     }
 }
@@ -120,8 +122,8 @@ fn row(seen: &Seen, now: Timestamp) -> Vec<Cell> {
     let (_, words, color) = status(seen, Some(now));
     let token = seen.lease.as_ref().ok().and_then(|lease| lease.as_ref()?.token.as_ref());
     let minutes = token.map_or(0, |token| token.expires_at.duration_since(now).as_mins().max(0));
-    let full = usize::try_from(minutes / 6).unwrap_or_default();
-    let life = if minutes == 0 { "none".to_owned() } else { format!("[{:<10}] {minutes:>2} min", "=".repeat(full)) };
+    let full = usize::try_from((minutes + 9) / 10).unwrap_or_default();
+    let life = if minutes == 0 { "none".to_owned() } else { format!("[{:-<6}] {minutes:>2} min", "=".repeat(full)) };
     let minted = token.map_or("never".to_owned(), |token| ago(now.duration_since(token.issued_at).as_mins()));
     vec![
         Cell::new(&seen.name),

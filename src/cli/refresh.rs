@@ -96,7 +96,7 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
             let why = if force && what == "mint" { "it is forced".to_owned() } else { why };
             table.add_row([name.as_str(), what, &why]);
         });
-        console.show(&table.to_string());
+        console.show(&table.trim_fmt());
         console.show("\nNothing was done.");
         Ok(())
     }

@@ -12,13 +12,16 @@ async fn a_client_is_stored_and_gets_more_secrets_without_losing_any() {
     let shown = world.type_in("client add shop --client-id 1000.SHOP", "common-secret\n").await.expect("stored");
     assert_eq!(
         shown,
-        "Client shop is stored in secret token-keeper/clients/shop. It has these secrets: one for all data centres.\n\
+        "Client shop is stored in secret token-keeper/clients/shop. Its secrets: common.\n\
          Next: make a link with which an administrator connects an account, for example\n  \
          token-keeper connect crm-prod --client shop --data-center eu --scope ZohoCRM.modules.READ\n"
     );
     let shown =
         world.type_in("client add shop --client-id 1000.SHOP --data-center us", "us-secret").await.expect("stored");
-    assert!(shown.starts_with("Client shop is updated in secret token-keeper/clients/shop. It has these secrets: one for all data centres, us.\n"), "{shown}");
+    assert!(
+        shown.starts_with("Client shop is updated in secret token-keeper/clients/shop. Its secrets: common, us.\n"),
+        "{shown}"
+    );
     let stored = world.aws.secret("token-keeper/clients/shop").expect("a client");
     let expected =
         json!({"client_id": "1000.SHOP", "client_secret": "common-secret", "client_secrets": {"us": "us-secret"}});

@@ -1,0 +1,316 @@
+//! What an operator types from day to day, and what is shown.
+
+use serde_json::{Value, json};
+use testkit::wire::{Fault, Rule};
+use testkit::zoho::answers;
+
+use crate::world::{Browser, CLIENT_ID, EU_SECRET, Typed, World, grant_name, title};
+
+/// One connection of each kind, half an hour after their consents.
+async fn office() -> World {
+    let world = World::new().await;
+    for connection in ["books", "crm-prod", "desk", "campaigns"] {
+        Browser::default().consent(&world, &world.link(connection).await).await;
+    }
+    world.link("people").await;
+    world.aws.put_secret(&grant_name("inventory"), "{");
+    world.zoho.kill(&world.refresh_token("desk").expect("a refresh token"));
+    world.advance_minutes(30);
+    world.faults.add(
+        Rule::on("zoho", "refresh_token").about(&world.refresh_token("campaigns").expect("a refresh token")),
+        Fault::Respond(answers::throttled()),
+    );
+    let _attention = world.type_in("refresh", "").await;
+    world.advance_minutes(5);
+    world.faults.forget_calls();
+    world
+}
+
+#[tokio::test]
+async fn list_shows_every_connection_and_what_to_do_and_asks_nobody_but_the_stores() {
+    let world = office().await;
+    let shown = world.type_in("list", "").await.expect("a list");
+    assert_eq!(
+        shown,
+        "\
+\x20connection  centre  status            token            minted      scopes
+ books       eu      fresh             [======] 55 min  5 min ago   ZohoCRM.mod
+                                                                    ules.ALL
+ campaigns   eu      throttled         [===---] 25 min  35 min ago  ZohoCRM.mod
+                                                                    ules.ALL
+ crm-prod    eu      fresh             [======] 55 min  5 min ago   ZohoCRM.mod
+                                                                    ules.ALL
+ desk        eu      consent required  [===---] 25 min  35 min ago  ZohoCRM.mod
+                                                                    ules.ALL
+ inventory   ?       broken            none             never
+ people      eu      awaits consent    none             never       ZohoCRM.mod
+                                                                    ules.ALL
+
+campaigns: too many requests; Zoho is asked again after 2026-11-21T00:41:00Z
+  -> nothing but waiting helps; see that nothing else mints tokens with this client
+
+desk: invalid_code
+  -> make a link with `token-keeper connect desk` and send it to an administrator of the account
+
+inventory: secret token-keeper/connections/inventory: not JSON: it breaks off or goes wrong at line 1, column 1
+  -> store one JSON object, each field once
+
+people: nobody has consented yet
+  -> make a link with `token-keeper connect people` and send it to an administrator of the account
+"
+    );
+    assert_eq!((world.zoho_calls(), world.writes()), (0, 0));
+}
+
+#[tokio::test]
+async fn list_is_json_for_programs() {
+    let world = office().await;
+    let shown: Value = serde_json::from_str(&world.type_in("list --json", "").await.expect("a list")).expect("JSON");
+    let statuses: Vec<_> =
+        shown.as_array().expect("an array").iter().map(|line| (&line["connection"], &line["status"])).collect();
+    assert_eq!(
+        json!(statuses),
+        json!([
+            ["books", "fresh"],
+            ["campaigns", "throttled"],
+            ["crm-prod", "fresh"],
+            ["desk", "consent_required"],
+            ["inventory", "broken"],
+            ["people", "awaiting_consent"]
+        ])
+    );
+    assert_eq!(shown[0]["expires_at"], "2026-11-21T01:30:00Z");
+    assert_eq!(shown[0]["scopes"], json!(["ZohoCRM.modules.ALL"]));
+    assert_eq!(
+        shown[3]["remedy"],
+        "make a link with `token-keeper connect desk` and send it to an administrator of the account"
+    );
+}
+
+#[tokio::test]
+async fn an_empty_installation_says_how_to_begin() {
+    let world = World::new().await;
+    let shown = world.type_in("status", "").await.expect("a list");
+    assert_eq!(
+        shown,
+        "There are no connections: no secret is named token-keeper/connections/…\nNext: token-keeper connect --help\n"
+    );
+    assert_eq!(world.type_in("list --json", "").await.expect("a list"), "[]\n");
+}
+
+#[tokio::test]
+async fn token_prints_the_live_token_and_nothing_else() {
+    let world = office().await;
+    let document = world.document("books").expect("a document");
+    let token = document["access_token"].as_str().expect("a token");
+    assert_eq!(world.type_in("token books", "").await, Ok(format!("{token}\n")));
+    assert_eq!(
+        world.type_in("token books --header", "").await,
+        Ok(format!("Authorization: Zoho-oauthtoken {token}\n"))
+    );
+    assert_eq!(world.faults.calls().len(), 2, "one read each");
+    for (connection, complaint) in [
+        (
+            "people",
+            "there is no parameter /token-keeper/tokens/people\n  -> see its state with token-keeper list, or mint with token-keeper refresh people",
+        ),
+        ("nobody", "there is no parameter /token-keeper/tokens/nobody"),
+    ] {
+        let seen = world.type_in(&format!("token {connection}"), "").await.expect_err(connection);
+        assert!(seen.starts_with(complaint), "{seen}");
+    }
+    world.advance_minutes(60);
+    let seen = world.type_in("token books", "").await.expect_err("expired");
+    assert!(seen.starts_with("the token in /token-keeper/tokens/books has expired (status active)\n  -> mint with token-keeper refresh books"), "{seen}");
+    let seen = world.type_in("token desk", "").await.expect_err("dead");
+    assert!(seen.contains("(status consent_required)\n  -> see what to do with token-keeper list"), "{seen}");
+}
+
+#[tokio::test]
+async fn refresh_does_a_run_and_fails_if_somebody_is_needed() {
+    let world = office().await;
+    let console = Typed::default();
+    let failed = world.run("refresh", &console).await.expect_err("somebody is needed");
+    assert_eq!(failed, "3 connections need attention\n  -> see above, or token-keeper list");
+    let shown = console.shown.into_inner();
+    assert!(
+        shown.contains(
+            "desk: consent required, token until 2026-11-21T01:00:00Z\n  invalid_code\n  -> make a link with"
+        ),
+        "{shown}"
+    );
+    assert!(shown.ends_with("6 connections: 0 refreshed, 2 fresh, 3 need attention (0 s).\n"), "{shown}");
+    let shown = world.type_in("refresh books crm-prod --force", "").await.expect("refreshed");
+    assert_eq!(
+        shown,
+        "books: refreshed, token until 2026-11-21T01:35:00Z\n\
+         crm-prod: refreshed, token until 2026-11-21T01:35:00Z\n\
+         2 connections: 2 refreshed, 0 fresh, 0 need attention (0 s).\n"
+    );
+    let report = world.type_in("refresh books --json", "").await.expect("fresh");
+    assert_eq!(serde_json::from_str::<Value>(&report).expect("a report")["fresh"], 1);
+    let refused = world.type_in("refresh --force", "").await.expect_err("nobody named");
+    assert!(refused.contains("required arguments were not provided"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_dry_run_says_what_and_why_and_does_nothing() {
+    let world = office().await;
+    world.advance_minutes(25);
+    let shown = world.type_in("refresh --dry-run", "").await.expect("a plan");
+    for (connection, plan) in
+        [("books", "mint"), ("campaigns", "mint"), ("desk", "leave"), ("inventory", "leave"), ("people", "leave")]
+    {
+        let line = shown.lines().find(|line| line.trim_start().starts_with(connection)).expect("a line");
+        assert_eq!(line.split_whitespace().nth(1), Some(plan), "{shown}");
+    }
+    assert!(shown.contains("its grant is dead (invalid_code)") && shown.ends_with("\nNothing was done.\n"), "{shown}");
+    let plans = world.type_in("refresh books --force --dry-run --json", "").await.expect("a plan");
+    assert_eq!(serde_json::from_str::<Value>(&plans).expect("JSON")[0]["would"], "mint");
+    assert_eq!((world.zoho_calls(), world.writes()), (0, 0));
+}
+
+#[tokio::test]
+async fn reconnect_makes_a_link_for_each_that_needs_one_and_each_works() {
+    let world = office().await;
+    let shown = world.type_in("reconnect --callback-url BASE", "").await.expect("links");
+    assert!(shown.starts_with("Send each link to an administrator of its account. Each works once, until 2026-11-21T01:35:00Z:\n\ndesk (its grant is dead)\n"), "{shown}");
+    let links: Value =
+        serde_json::from_str(&world.type_in("reconnect --callback-url BASE --json", "").await.expect("links"))
+            .expect("JSON");
+    let links: Vec<_> =
+        links.as_array().expect("an array").iter().map(|link| link["url"].as_str().expect("a URL")).collect();
+    assert_eq!(links.len(), 2, "desk and people");
+    for link in links {
+        assert_eq!(title(&Browser::default().consent(&world, link).await), "Connected");
+    }
+    let shown = world.type_in("reconnect --callback-url BASE", "").await.expect("nothing");
+    assert_eq!(shown, "Every connection has a grant that works, as far as is known. Nothing to do.\n");
+}
+
+#[tokio::test]
+async fn a_self_clients_code_becomes_a_connection() {
+    let world = World::new().await;
+    let grant = "grant crm --client acme --data-center eu --scope ZohoCRM.modules.ALL";
+    let code = world.zoho.code("eu", CLIENT_ID, &["ZohoCRM.modules.ALL"], None);
+    let shown = world.type_in(grant, &format!("{code}\n")).await.expect("connected");
+    assert_eq!(
+        shown,
+        "In Zoho's API console, open the self client, choose Generate Code, enter these scopes and take 10 minutes:\n  \
+         ZohoCRM.modules.ALL\n\
+         Connected. The access token is in the parameter /token-keeper/tokens/crm.\n"
+    );
+    assert!(world.zoho.refresh_token_lives(&world.refresh_token("crm").expect("a refresh token")));
+    assert_eq!(world.document("crm").expect("a document")["status"], "active");
+    let before = world.grant("crm");
+    for (code, complaint) in [
+        (code.as_str(), "Zoho does not accept the code\n  -> it lives for the minutes chosen in the console"),
+        ("1000.never", "Zoho does not accept the code"),
+        ("", "that is no code"),
+        ("1000.a b", "that is no code"),
+    ] {
+        let seen = world.type_in(grant, code).await.expect_err(complaint);
+        assert!(seen.starts_with(complaint), "{seen}");
+        assert!(code.is_empty() || !seen.contains(code), "{seen}");
+    }
+    assert_eq!(world.grant("crm"), before);
+}
+
+#[tokio::test]
+async fn revoke_asks_and_ends_a_connection_everywhere() {
+    let world = office().await;
+    let refresh_token = world.refresh_token("books").expect("a refresh token");
+    let console = Typed::default();
+    let seen = world.run("revoke books", &console).await.expect_err("no");
+    assert_eq!(seen, "nothing was done\n  -> say --yes where nobody can be asked");
+    assert!(world.zoho.refresh_token_lives(&refresh_token) && world.document("books").is_some());
+
+    let console = Typed { yes: true, ..Typed::default() };
+    world.run("revoke books", &console).await.expect("revoked");
+    assert_eq!(
+        console.shown.into_inner(),
+        "End the connection books? Its refresh token dies at Zoho, and programs lose the parameter /token-keeper/tokens/books. [y/N] \n\
+         Revoked at Zoho, together with every access token made from it. This cannot be undone.\n\
+         Secret token-keeper/connections/books is marked for deletion. Until 2026-12-21 it can be restored, without a live refresh token:\n  \
+         aws secretsmanager restore-secret --secret-id token-keeper/connections/books\n\
+         Parameter /token-keeper/tokens/books is removed.\n"
+    );
+    assert!(!world.zoho.refresh_token_lives(&refresh_token));
+    assert_eq!(world.document("books"), None);
+}
+
+#[tokio::test]
+async fn a_revocation_that_zoho_does_not_confirm_removes_nothing_and_one_broken_off_is_finished() {
+    let world = office().await;
+    world.faults.add(Rule::on("zoho", "revoke").times(1), Fault::Respond(answers::server_error("general_error")));
+    let seen = world.type_in("revoke books --yes", "").await.expect_err("not revoked");
+    assert_eq!(
+        seen,
+        "Zoho did not revoke the refresh token (HTTP 500); nothing was removed\n  -> try again in some minutes"
+    );
+    assert!(world.document("books").is_some() && world.refresh_token("books").is_some());
+    world.faults.add(
+        Rule::on("ssm", "DeleteParameters").times(1),
+        Fault::Respond(testkit::aws::error("AccessDeniedException", "not you")),
+    );
+    let seen = world.type_in("revoke books --yes", "").await.expect_err("lease not removed");
+    assert!(seen.starts_with("ssm:DeleteParameters failed: AccessDeniedException"), "{seen}");
+    let shown = world.type_in("revoke books --yes", "").await.expect("finished");
+    assert_eq!(shown, "Parameter /token-keeper/tokens/books is removed.\n");
+    let seen = world.type_in("revoke nobody --yes", "").await.expect_err("nobody");
+    assert!(seen.starts_with("secret token-keeper/connections/nobody: there is no secret of this name"), "{seen}");
+}
+
+#[tokio::test]
+async fn clients_are_listed_with_their_users_and_removed_only_without() {
+    let world = office().await;
+    world.type_in("client add old-app --client-id 1000.OLD", "hush").await.expect("stored");
+    let shown = world.type_in("client list", "").await.expect("a list");
+    let line = |name: &str| shown.lines().find(|line| line.trim_start().starts_with(name)).expect("a line").to_owned();
+    assert!(line("acme").contains(CLIENT_ID) && line("acme").contains("eu, us"), "{shown}");
+    assert!(line("old-app").contains("common"), "{shown}");
+    assert!(!shown.contains(EU_SECRET) && !shown.contains("hush"));
+    let clients: Value =
+        serde_json::from_str(&world.type_in("client list --json", "").await.expect("a list")).expect("JSON");
+    assert_eq!(clients[0]["connections"], json!(["books", "campaigns", "crm-prod", "desk", "people"]));
+
+    let seen = world.type_in("client remove acme", "").await.expect_err("in use");
+    assert!(
+        seen.starts_with("client acme is used by books, campaigns, crm-prod, desk, people\n  -> revoke these first"),
+        "{seen}"
+    );
+    let shown = world.type_in("client remove old-app", "").await.expect("removed");
+    assert!(
+        shown.starts_with("Secret token-keeper/clients/old-app is marked for deletion. Until 2026-12-21"),
+        "{shown}"
+    );
+    let seen = world.type_in("client remove old-app", "").await.expect_err("gone");
+    assert!(seen.starts_with("there is no client old-app"), "{seen}");
+}
+
+#[tokio::test]
+async fn completions_are_printed_for_each_shell() {
+    let world = World::new().await;
+    for shell in ["bash", "zsh", "fish"] {
+        let script = world.type_in(&format!("completions {shell}"), "").await.expect("a script");
+        assert!(script.contains("token-keeper") && script.contains("reconnect"), "{shell}");
+    }
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    use clap::CommandFactory as _;
+    fn check(command: &clap::Command) {
+        for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name} says what it does");
+            if command.has_subcommands() {
+                check(command);
+            } else if command.get_arguments().any(|argument| !argument.is_global_set()) {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("token-keeper "), "{name} has an example");
+            }
+        }
+    }
+    check(&token_keeper::cli::Cli::command());
+}
