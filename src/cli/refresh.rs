@@ -122,15 +122,19 @@ fn tell(report: &Report, json: bool, console: &dyn Console) -> Result<(), Failur
                 console.show(&format!("  -> {remedy}"));
             }
         }
-        let (all, refreshed, fresh) = (report.connections, report.refreshed, report.fresh);
+        let (all, refreshed, fresh) = (counted(report.connections, "connection"), report.refreshed, report.fresh);
         let seconds = report.duration_ms / 1000;
         console.show(&format!(
-            "{all} connections: {refreshed} refreshed, {fresh} fresh, {attention} need attention ({seconds} s)."
+            "{all}: {refreshed} refreshed, {fresh} fresh, {attention} in need of attention ({seconds} s)."
         ));
     }
     if attention == 0 {
         Ok(())
     } else {
-        Err(Failure::new(format!("{attention} connections need attention"), "see above, or token-keeper list"))
+        Err(Failure::new(counted(attention, "connection") + " in need of attention", "see above, or token-keeper list"))
     }
+}
+
+fn counted(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }

@@ -131,7 +131,7 @@ async fn refresh_does_a_run_and_fails_if_somebody_is_needed() {
     let world = office().await;
     let console = Typed::default();
     let failed = world.run("refresh", &console).await.expect_err("somebody is needed");
-    assert_eq!(failed, "3 connections need attention\n  -> see above, or token-keeper list");
+    assert_eq!(failed, "3 connections in need of attention\n  -> see above, or token-keeper list");
     let shown = console.shown.into_inner();
     assert!(
         shown.contains(
@@ -139,13 +139,13 @@ async fn refresh_does_a_run_and_fails_if_somebody_is_needed() {
         ),
         "{shown}"
     );
-    assert!(shown.ends_with("6 connections: 0 refreshed, 2 fresh, 3 need attention (0 s).\n"), "{shown}");
+    assert!(shown.ends_with("6 connections: 0 refreshed, 2 fresh, 3 in need of attention (0 s).\n"), "{shown}");
     let shown = world.type_in("refresh books crm-prod --force", "").await.expect("refreshed");
     assert_eq!(
         shown,
         "books: refreshed, token until 2026-11-21T01:35:00Z\n\
          crm-prod: refreshed, token until 2026-11-21T01:35:00Z\n\
-         2 connections: 2 refreshed, 0 fresh, 0 need attention (0 s).\n"
+         2 connections: 2 refreshed, 0 fresh, 0 in need of attention (0 s).\n"
     );
     let report = world.type_in("refresh books --json", "").await.expect("fresh");
     assert_eq!(serde_json::from_str::<Value>(&report).expect("a report")["fresh"], 1);

@@ -233,3 +233,41 @@ fn every_command_that_the_readme_shows_is_one() {
         }
     }
 }
+
+/// Every line of the README's section, with what differs from day to day replaced.
+#[tokio::test]
+async fn the_readmes_operate_section_is_what_one_sees() {
+    let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
+    let section = readme.split("\n## ").find(|section| section.starts_with("Operate\n")).expect("the section");
+    let world = World::new().await;
+    for (connection, scope) in
+        [("books", "ZohoBooks.invoices.READ"), ("crm-prod", "ZohoCRM.modules.ALL"), ("desk", "Desk.tickets.READ")]
+    {
+        let link = world.link_with(&format!("{connection} --client acme --data-center eu --scope {scope}")).await;
+        Browser::default().consent(&world, &link).await;
+    }
+    world.advance_minutes(30);
+    world.zoho.kill(&world.refresh_token("desk").expect("a refresh token"));
+    let _somebody_is_needed = world.type_in("refresh crm-prod desk --force", "").await;
+    let mut checked = 0;
+    for block in section.split("```console\n").skip(1) {
+        let block = block.split("```").next().unwrap_or_default();
+        for typed in block.split("$ token-keeper ").skip(1) {
+            let (command, expected) = typed.split_once('\n').expect("an answer");
+            let shown = world.type_in_at(None, command).await.expect(command);
+            assert_eq!(masked(&shown), masked(expected), "$ token-keeper {command}");
+            checked += 1;
+        }
+    }
+    assert_eq!(checked, 7);
+}
+
+/// Tickets and tokens as the README shows them.
+fn masked(text: &str) -> String {
+    let mask = |line: &str| {
+        let start = ["ticket=", "Zoho-oauthtoken "].into_iter().find_map(|mark| Some(line.find(mark)? + mark.len()));
+        let visible = if line.contains("Zoho-oauthtoken ") { "1000." } else { "" };
+        start.map_or(line.to_owned(), |start| format!("{}{visible}…", &line[..start]))
+    };
+    text.lines().map(mask).collect::<Vec<_>>().join("\n")
+}

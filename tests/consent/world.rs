@@ -78,7 +78,14 @@ impl World {
 
     /// Types a command; what it shows, or what it complains of.
     pub(crate) async fn type_in(&self, command: &str, answer: &str) -> Result<String, String> {
-        let console = Typed { answer: answer.to_owned(), ..Typed::default() };
+        let console = Typed { answer: answer.to_owned(), width: Some(80), ..Typed::default() };
+        self.run(command, &console).await?;
+        Ok(console.shown.into_inner())
+    }
+
+    /// Types a command on a terminal of so many columns.
+    pub(crate) async fn type_in_at(&self, width: Option<u16>, command: &str) -> Result<String, String> {
+        let console = Typed { width, ..Typed::default() };
         self.run(command, &console).await?;
         Ok(console.shown.into_inner())
     }
@@ -176,11 +183,12 @@ fn random(seed: u8) -> Random {
     })
 }
 
-/// A console of 80 columns at which somebody types `answer` when asked for a secret, and `yes` or not.
+/// A console at which somebody types `answer` when asked for a secret, and `yes` or not.
 #[derive(Default)]
 pub(crate) struct Typed {
     pub(crate) answer: String,
     pub(crate) yes: bool,
+    pub(crate) width: Option<u16>,
     pub(crate) shown: RefCell<String>,
 }
 
@@ -202,7 +210,7 @@ impl Console for Typed {
     fn progress(&self, _: usize, _: usize) {}
 
     fn look(&self) -> Look {
-        Look { width: Some(80), color: false }
+        Look { width: self.width, color: false }
     }
 }
 
