@@ -62,6 +62,7 @@ end-to-end: tools
 	$(call heading,'end to end')
 	@cargo test --quiet --workspace --locked --no-run
 	@$(VENV)/bin/python tests/end_to_end/run.py
+	@$(VENV)/bin/python tests/end_to_end/week.py
 
 browser: tools
 	$(call heading,'consent in a browser')

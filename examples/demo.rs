@@ -152,9 +152,10 @@ impl Demo {
     async fn operator(&self) -> Operator<SecretsManager, zoho::Zoho<Now>, ParameterStore<Now>, Random, Now> {
         let Config { settings, publishing, callback_url } = Config::read(self.environment.clone()).expect("as before");
         let (http, now) = (http::client(Roots::BuiltIn), || now(&self.clock));
-        let (secrets, leases) = aws::connect(loader(&self.aws), &http, &settings.prefix, publishing, now()).await;
+        let (secrets, leases) =
+            aws::connect(loader(&self.aws), &http, &settings.prefix, publishing.clone(), now()).await;
         let zoho = zoho::Zoho::new(http, zoho::TIMEOUT, now());
-        Operator { settings, callback_url, secrets, zoho, leases, random: Box::new(|| [7; 32]), now: now() }
+        Operator { settings, publishing, callback_url, secrets, zoho, leases, random: Box::new(|| [7; 32]), now: now() }
     }
 
     async fn consent(&self) -> Consent<SecretsManager, zoho::Zoho<Now>, ParameterStore<Now>, Random, Now> {
@@ -297,6 +298,10 @@ impl Console for Terminal {
 
     fn confirm(&self, _: &str) -> std::io::Result<bool> {
         Ok(false)
+    }
+
+    fn read_file(&self, _: Option<&std::path::Path>) -> std::io::Result<Vec<u8>> {
+        Ok(Vec::new())
     }
 
     fn progress(&self, _: usize, _: usize) {}

@@ -58,6 +58,10 @@ impl Console for Terminal {
         Ok(false)
     }
 
+    fn read_file(&self, _: Option<&std::path::Path>) -> std::io::Result<Vec<u8>> {
+        Ok(Vec::new())
+    }
+
     fn progress(&self, _: usize, _: usize) {}
 
     fn look(&self) -> Look {
@@ -89,7 +93,7 @@ async fn operator(
         bytes
     };
     let http = http::client(Roots::BuiltIn);
-    let (secrets, leases) = aws::connect(loader, &http, &settings.prefix, publishing, now).await;
+    let (secrets, leases) = aws::connect(loader, &http, &settings.prefix, publishing.clone(), now).await;
     let zoho = zoho::Zoho::new(http, zoho::TIMEOUT, now);
-    Operator { settings, callback_url, secrets, zoho, leases, random, now }
+    Operator { settings, publishing, callback_url, secrets, zoho, leases, random, now }
 }

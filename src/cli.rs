@@ -5,7 +5,9 @@
 
 pub mod client;
 pub mod connect;
+pub mod doctor;
 pub mod grant;
+pub mod import;
 pub mod list;
 pub mod local;
 pub mod refresh;
@@ -14,10 +16,12 @@ pub mod token;
 
 use std::fmt::Display;
 use std::io;
+use std::path::Path;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use jiff::Timestamp;
 
+use crate::aws::Publishing;
 use crate::ports::{Authorizer, Grants, Issuer, LeaseRemover, Leases, SecretRemover, SecretWriter, StoreError};
 use crate::refresh::Settings;
 use crate::secret::Text;
@@ -66,11 +70,15 @@ pub enum Command {
     Reconnect(connect::AgainArguments),
     /// Connect an account with a self client's code, without a browser
     Grant(grant::Arguments),
+    /// Take over refresh tokens that you have already
+    Import(import::Arguments),
     /// Show every connection, how long its token lives, and what to do
     #[command(alias = "status")]
     List,
     /// Print a live access token and nothing else
     Token(token::Arguments),
+    /// Check everything that can be checked without spending a token
+    Doctor(doctor::Arguments),
     /// Do a run of the refresher from here
     Refresh(refresh::Arguments),
     /// End a connection: its refresh token at Zoho, its grant and its lease
@@ -98,6 +106,8 @@ pub enum ClientCommand {
 pub struct Operator<S, Z, L, Random, Now> {
     /// The same as the functions'.
     pub settings: Settings,
+    /// How the refresher publishes.
+    pub publishing: Publishing,
     /// The callback function's public base URL, if the environment says it.
     pub callback_url: Option<String>,
     /// Secrets Manager.
@@ -126,6 +136,11 @@ pub trait Console {
     /// # Errors
     /// If nothing can be read.
     fn confirm(&self, question: &str) -> io::Result<bool>;
+    /// Reads a file to its end, or what is piped in.
+    ///
+    /// # Errors
+    /// If it cannot be read, or nothing is piped in.
+    fn read_file(&self, path: Option<&Path>) -> io::Result<Vec<u8>>;
     /// Shows how far a long work has come.
     fn progress(&self, done: usize, all: usize);
     /// How tables are to look.
@@ -182,8 +197,10 @@ where
             Command::Connect(arguments) => self.connect(arguments, json, console).await,
             Command::Reconnect(arguments) => self.reconnect(&arguments, json, console).await,
             Command::Grant(arguments) => self.grant(arguments, console).await,
+            Command::Import(arguments) => self.import(&arguments, console).await,
             Command::List => self.list(json, console).await,
             Command::Token(arguments) => self.token(&arguments, console).await,
+            Command::Doctor(arguments) => self.doctor(&arguments, json, console).await,
             Command::Refresh(arguments) => self.refresh(arguments, json, console).await,
             Command::Revoke(arguments) => self.revoke(&arguments, console).await,
             Command::Completions { shell } => {

@@ -200,6 +200,13 @@ impl StoreError {
                 "the parameter exists as another type: remove it".to_owned()
             }
             "no credentials" => "set up AWS credentials, for example with `aws configure` or AWS_PROFILE".to_owned(),
+            "no Region" => "set AWS_REGION, or give --region".to_owned(),
+            "ExpiredTokenException" | "UnrecognizedClientException" => {
+                "the credentials have ended or are no longer valid: log in again, or set up others".to_owned()
+            }
+            "InvalidSignatureException" => {
+                "set this machine's clock, which may be off by five minutes; if it is right, the secret access key is not".to_owned()
+            }
             NO_ANSWER => "check the Region, the network and AWS_ENDPOINT_URL; the next run tries again".to_owned(),
             _ => "the next run tries again; see the AWS health page if it stays".to_owned(),
         }

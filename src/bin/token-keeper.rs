@@ -1,6 +1,7 @@
 //! The operator's command line: wiring only.
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -12,18 +13,24 @@ use token_keeper::http::{self, Roots};
 use token_keeper::{aws, telemetry, zoho};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+/// Parameter Store calls per second: what an account has by default. A command is short and rare, and somebody waits for it.
+const RATE: u32 = 40;
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     telemetry::subscriber(Some(if cli.verbose { "DEBUG" } else { "WARN" }), true, io::stderr).init();
     let prefix = cli.prefix.clone().map(|prefix| ("TOKEN_KEEPER_PREFIX".to_owned(), prefix));
-    let Config { settings, publishing, callback_url } = match Config::read(std::env::vars().chain(prefix)) {
+    let Config { settings, mut publishing, callback_url } = match Config::read(std::env::vars().chain(prefix)) {
         Ok(config) => config,
         Err(problems) => {
             eprintln!("{problems}");
             return ExitCode::from(2);
         }
     };
+    if std::env::var_os("TOKEN_KEEPER_SSM_RATE").is_none() {
+        publishing.rate = RATE;
+    }
     let keys = std::env::var_os("AWS_ACCESS_KEY_ID").is_some() && cli.profile.is_none();
     let mut loader = aws::loader(keys);
     if let Some(profile) = &cli.profile {
@@ -36,14 +43,14 @@ async fn main() -> ExitCode {
         loader = loader.endpoint_url(url);
     }
     let http = http::client(Roots::Platform);
-    let (secrets, leases) = aws::connect(loader, &http, &settings.prefix, publishing, Timestamp::now).await;
+    let (secrets, leases) = aws::connect(loader, &http, &settings.prefix, publishing.clone(), Timestamp::now).await;
     let zoho = zoho::Zoho::new(http, zoho::TIMEOUT, Timestamp::now);
     let random = || {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).expect("random bytes of the operating system");
         bytes
     };
-    let operator = Operator { settings, callback_url, secrets, zoho, leases, random, now: Timestamp::now };
+    let operator = Operator { settings, publishing, callback_url, secrets, zoho, leases, random, now: Timestamp::now };
     let terminal = Terminal { bar: ProgressBar::hidden() };
     let done = operator.run(cli, &terminal).await;
     terminal.bar.finish_and_clear();
@@ -84,6 +91,19 @@ impl Console for Terminal {
         let mut answer = String::new();
         io::stdin().read_line(&mut answer)?;
         Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+    }
+
+    fn read_file(&self, path: Option<&Path>) -> io::Result<Vec<u8>> {
+        let Some(path) = path else {
+            // What is typed would be seen on the screen.
+            if io::stdin().is_terminal() {
+                return Err(io::Error::other("no file is named, and nothing is piped in"));
+            }
+            let mut bytes = Vec::new();
+            io::stdin().read_to_end(&mut bytes)?;
+            return Ok(bytes);
+        };
+        std::fs::read(path)
     }
 
     fn progress(&self, done: usize, all: usize) {

@@ -36,7 +36,7 @@ pub struct Arguments {
     pub watch: Option<SignedDuration>,
 }
 
-fn every(text: &str) -> Result<SignedDuration, String> {
+pub(super) fn every(text: &str) -> Result<SignedDuration, String> {
     match text.parse::<SignedDuration>() {
         Ok(every) if every >= SHORTEST_WATCH => Ok(every),
         _ => Err("use a time such as 15m, at least 1m".to_owned()),
@@ -135,6 +135,6 @@ fn tell(report: &Report, json: bool, console: &dyn Console) -> Result<(), Failur
     }
 }
 
-fn counted(number: usize, thing: &str) -> String {
+pub(super) fn counted(number: usize, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }

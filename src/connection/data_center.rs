@@ -81,6 +81,11 @@ impl DataCenters {
         self.0.values().find(|data_center| data_center.accounts_server == accounts_server)
     }
 
+    /// The data centre whose APIs live at exactly this base URL.
+    pub fn by_api_domain(&self, api_domain: &str) -> Option<&DataCenter> {
+        self.0.values().find(|data_center| data_center.api_domain.as_deref() == Some(api_domain))
+    }
+
     /// Every name, comma-separated, for a message.
     pub fn names(&self) -> String {
         self.0.keys().map(String::as_str).collect::<Vec<_>>().join(", ")

@@ -2,9 +2,11 @@
 //! send anything. Each test looks at what is stored afterwards.
 
 mod commands;
+mod doctor;
 mod failures;
 mod flow;
 mod hostile;
+mod import;
 mod operator;
 mod rules;
 mod world;

@@ -161,6 +161,10 @@ impl Console for Waiting {
         Ok(false)
     }
 
+    fn read_file(&self, _: Option<&std::path::Path>) -> std::io::Result<Vec<u8>> {
+        Ok(Vec::new())
+    }
+
     fn progress(&self, _: usize, _: usize) {}
 
     fn look(&self) -> Look {

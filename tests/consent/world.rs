@@ -76,6 +76,11 @@ impl World {
         Self { clock, faults, zoho, aws, consent, environment, seed: Cell::new(100) }
     }
 
+    /// Sets a variable of the operator's environment.
+    pub(crate) fn set(&mut self, variable: &str, value: &str) {
+        self.environment.push((variable.to_owned(), value.to_owned()));
+    }
+
     /// Types a command; what it shows, or what it complains of.
     pub(crate) async fn type_in(&self, command: &str, answer: &str) -> Result<String, String> {
         let console = Typed { answer: answer.to_owned(), width: Some(80), ..Typed::default() };
@@ -98,12 +103,18 @@ impl World {
         let Config { settings, publishing, callback_url } =
             Config::read(self.environment.clone()).expect("a right environment");
         let http = http::client(Roots::BuiltIn);
-        let (secrets, leases) =
-            token_keeper::aws::connect(loader(&self.aws), &http, &settings.prefix, publishing, now(&self.clock)).await;
+        let (secrets, leases) = token_keeper::aws::connect(
+            loader(&self.aws),
+            &http,
+            &settings.prefix,
+            publishing.clone(),
+            now(&self.clock),
+        )
+        .await;
         let zoho = token_keeper::zoho::Zoho::new(http, ZOHO_TIMEOUT, now(&self.clock));
         self.seed.set(self.seed.get() + 1);
         let (random, now) = (random(self.seed.get()), now(&self.clock));
-        let operator = Operator { settings, callback_url, secrets, zoho, leases, random, now };
+        let operator = Operator { settings, publishing, callback_url, secrets, zoho, leases, random, now };
         operator.run(cli, console).await.map_err(|failure| failure.to_string())
     }
 
@@ -188,6 +199,8 @@ fn random(seed: u8) -> Random {
 pub(crate) struct Typed {
     pub(crate) answer: String,
     pub(crate) yes: bool,
+    /// What is read, whatever the file's name.
+    pub(crate) file: Vec<u8>,
     pub(crate) width: Option<u16>,
     pub(crate) shown: RefCell<String>,
 }
@@ -205,6 +218,10 @@ impl Console for Typed {
     fn confirm(&self, question: &str) -> std::io::Result<bool> {
         self.show(question);
         Ok(self.yes)
+    }
+
+    fn read_file(&self, _: Option<&std::path::Path>) -> std::io::Result<Vec<u8>> {
+        Ok(self.file.clone())
     }
 
     fn progress(&self, _: usize, _: usize) {}

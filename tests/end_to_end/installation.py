@@ -135,7 +135,7 @@ class Function:
 
 
 class Installation:
-    def __init__(self, programs: ExitStack, function: str = "refresher") -> None:
+    def __init__(self, programs: ExitStack, function: str = "refresher", callback: Optional[str] = None) -> None:
         moto, url = start_moto()
         programs.enter_context(moto)
         self._account = {
@@ -156,7 +156,7 @@ class Installation:
         tls = certificate.cargo_lambda_options(programs) if function == "callback" else []
         # Not 127.0.0.1, where Zoho is: to a browser the two are different sites, as they are in reality.
         self.url = f"https://localhost:{port}/lambda-url/{function}"
-        self.zoho = Zoho(programs, f"{self.url}/callback")
+        self.zoho = Zoho(programs, f"{callback or self.url}/callback")
         self.variables = {**self._account, "TOKEN_KEEPER_DATA_CENTERS": self.zoho.data_centers}
         self.function = Function(
             programs, function, port, tls, {**self.variables, "TOKEN_KEEPER_CALLBACK_URL": self.url}

@@ -95,6 +95,10 @@ class Program:
             self._process.kill()
             self._process.wait()
 
+    def ended(self) -> int:
+        """Waits for its own end; the exit code."""
+        return self._process.wait(READY_WITHIN_S)
+
     def stdout(self) -> str:
         return self._whole(self._out.fileno())
 

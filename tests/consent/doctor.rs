@@ -1,0 +1,340 @@
+//! `doctor`: what it says of an installation in which all is well, and of each way in which it can be sick.
+
+use serde_json::{Value, json};
+use testkit::wire::{Fault, Rule};
+use testkit::zoho::answers;
+
+use crate::world::{BASE, Browser, CLIENT_ID, EU_SECRET, SIGNING_KEY, Typed, US_SECRET, World, grant_name};
+
+/// Two connections, fresh from their consents, and a callback URL that is set.
+async fn practice() -> World {
+    let mut world = World::new().await;
+    world.set("TOKEN_KEEPER_CALLBACK_URL", BASE);
+    for connection in ["books", "crm-prod"] {
+        Browser::default().consent(&world, &world.link(connection).await).await;
+    }
+    world.faults.forget_calls();
+    world
+}
+
+/// What is shown, and whether the command succeeds.
+async fn examine(world: &World, options: &str) -> (String, Result<(), String>) {
+    let console = Typed::default();
+    let done = world.run(&format!("doctor {options}"), &console).await;
+    (console.shown.into_inner(), done)
+}
+
+#[tokio::test]
+async fn a_healthy_installation_is_ok_everywhere_and_neither_store_nor_zoho_notices() {
+    let world = practice().await;
+    let (shown, done) = examine(&world, "").await;
+    assert_eq!(
+        shown,
+        "ok     access: you can list and read the secrets token-keeper/connections/* and token-keeper/clients/* and the parameters \
+         /token-keeper/tokens/*; what the functions' own roles can do is not to be seen from here, so compare them with \
+         infra/refresher-policy.json and infra/callback-policy.json\n\
+         ok     clock: AWS accepted the signature, so this machine's is right within five minutes\n\
+         ok     names: 3 secrets named by the rules\n\
+         ok     connections: 2 connections, each with a refresh token and its client's secret for its data centre\n\
+         ok     clients: 1 client, each in use\n\
+         ok     leases: 2 leases as they should be\n\
+         ok     limits: 2 of the 10,000 standard parameters that an account and Region hold, for 2 connections; a run with all of them due \
+         takes at least 1 s at 10000 Parameter Store calls per second\n\
+         ok     signing-key: secret token-keeper/signing-key is there and long enough\n\
+         ok     callback: each client must have the redirect URI https://consent.example/callback registered in Zoho's API console\n\
+         ok     schedule: every 15m, margin 35m: a reader finds at least 30 min (20 min before a consent's first renewal); after one \
+         lost run 15 min, after two 0 min\n\
+         \n10 ok, 0 notes, 0 wrong. Nothing was changed, and Zoho was not asked.\n"
+    );
+    assert_eq!(done, Ok(()));
+    assert_eq!((world.zoho_calls(), world.writes()), (0, 0));
+    assert_eq!(world.faults.calls().len(), 3, "{:?}", world.faults.calls());
+}
+
+/// Something that goes wrong, and what is to be said about it: the start of the finding's first line, and the remedy's.
+type Illness = (fn(&World), &'static str, &'static str);
+
+const WRONG: [Illness; 17] = [
+    (
+        |world| drop(world.aws.put_secret(&grant_name("books"), "{")),
+        "connections: books: secret token-keeper/connections/books: not JSON: it breaks off or goes wrong at line 1, column 1",
+        "store one JSON object, each field once",
+    ),
+    (
+        |world| world.aws.deny_secret(&grant_name("books")),
+        "connections: books: secret token-keeper/connections/books: access denied",
+        "allow the refresher's role to read it",
+    ),
+    (
+        |world| {
+            let client = json!({"client_id": CLIENT_ID, "client_secrets": {"us": US_SECRET}});
+            world.aws.put_secret("token-keeper/clients/acme", &client.to_string());
+        },
+        "connections: books, crm-prod: secret token-keeper/clients/acme: it has no client secret for the data centre eu",
+        "add `client_secrets.eu` from Zoho's API console",
+    ),
+    (
+        |world| world.aws.delete_secret("token-keeper/clients/acme"),
+        "connections: books, crm-prod: secret token-keeper/clients/acme: there is no secret of this name",
+        "create it, or correct the name that refers to it",
+    ),
+    (
+        |world| drop(world.aws.put_secret(&grant_name("CRM"), "{}")),
+        "names: secret token-keeper/connections/CRM: a name is made of a-z",
+        "store it under another name, then remove it",
+    ),
+    (
+        |world| drop(world.aws.put_secret("token-keeper/signing-key", "short")),
+        "signing-key: secret token-keeper/signing-key: it is shorter than 32 characters",
+        "openssl rand -base64 48 | aws secretsmanager put-secret-value --secret-id token-keeper/signing-key --secret-string",
+    ),
+    (
+        |world| world.aws.delete_secret("token-keeper/signing-key"),
+        "signing-key: secret token-keeper/signing-key: it is marked for deletion",
+        "aws secretsmanager restore-secret --secret-id token-keeper/signing-key",
+    ),
+    (
+        |world| world.aws.deny_secret("token-keeper/signing-key"),
+        "signing-key: secret token-keeper/signing-key: access denied",
+        "allow secretsmanager:GetSecretValue on it to the role or user that ran this",
+    ),
+    (
+        |world| world.aws.put_parameter("/token-keeper/tokens/books", "hush"),
+        "leases: parameter /token-keeper/tokens/books: it is no lease document: it is not JSON",
+        "it was left alone; remove the parameter",
+    ),
+    (
+        |world| world.aws.put_parameter("/token-keeper/tokens/theirs", "{\"schema\":2}"),
+        "leases: parameter /token-keeper/tokens/theirs: it is a lease of schema 2",
+        "it was left alone; update this program",
+    ),
+    (
+        |world| {
+            let lease = world.aws.parameter("/token-keeper/tokens/books").expect("a lease").value;
+            world.aws.put_parameter("/token-keeper/tokens/old", &lease);
+        },
+        "leases: parameter /token-keeper/tokens/old is left over: secret token-keeper/connections/old: there is no secret of this name",
+        "aws ssm delete-parameters --names /token-keeper/tokens/old /token-keeper/access-tokens/old",
+    ),
+    (
+        |world| world.aws.delete_secret(&grant_name("books")),
+        "leases: parameter /token-keeper/tokens/books is left over: secret token-keeper/connections/books: it is marked for deletion",
+        "end it with token-keeper revoke books --yes, or take it back with aws secretsmanager restore-secret",
+    ),
+    (
+        |world| world.aws.remove_parameter("/token-keeper/tokens/books"),
+        "leases: there is no token yet: books",
+        "mint now with token-keeper refresh",
+    ),
+    (
+        |world| world.advance_minutes(120),
+        "leases: the token has expired: books, crm-prod",
+        "mint now with token-keeper refresh; then look at the refresher's schedule, its log and its role",
+    ),
+    (
+        |world| {
+            let denied = testkit::aws::error("AccessDeniedException", "User: arn:aws:iam::1:user/me is not authorized");
+            world.faults.add(Rule::on("secretsmanager", "BatchGetSecretValue"), Fault::Respond(denied));
+        },
+        "access: secrets token-keeper/connections/* and token-keeper/clients/*: secretsmanager:BatchGetSecretValue failed: \
+         AccessDeniedException (User: arn:aws:iam::1:user/me is not authorized)",
+        "allow secretsmanager:BatchGetSecretValue to the role or user that ran this",
+    ),
+    (
+        |world| {
+            let denied = testkit::aws::error("AccessDeniedException", "not you");
+            world.faults.add(Rule::on("ssm", "GetParametersByPath"), Fault::Respond(denied));
+        },
+        "access: parameters /token-keeper/tokens/*: ssm:GetParametersByPath failed: AccessDeniedException (not you)",
+        "allow ssm:GetParametersByPath to the role or user that ran this",
+    ),
+    (
+        |world| {
+            let expired = testkit::aws::error("ExpiredTokenException", "The security token is expired");
+            world.faults.add(Rule::service("ssm"), Fault::Respond(expired));
+        },
+        "access: parameters /token-keeper/tokens/*: ssm:GetParametersByPath failed: ExpiredTokenException",
+        "the credentials have ended or are no longer valid",
+    ),
+];
+
+#[tokio::test]
+async fn each_thing_that_is_wrong_is_found_with_its_remedy_and_is_a_failure() {
+    for (sicken, what, remedy) in WRONG {
+        let world = practice().await;
+        sicken(&world);
+        world.faults.forget_calls();
+        let (shown, done) = examine(&world, "").await;
+        check(&shown, "wrong", what, remedy);
+        let failure = done.expect_err(what);
+        assert!(failure.ends_with("to mend\n  -> do what is said above, then ask again"), "{failure}");
+        assert_eq!((world.zoho_calls(), world.writes()), (0, 0), "{what}");
+        for secret in [EU_SECRET, US_SECRET, SIGNING_KEY, "hush", "1000.r", "short\n"] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+}
+
+/// A finding of this severity starts with `what`, and its third line with the remedy.
+fn check(shown: &str, severity: &str, what: &str, remedy: &str) {
+    let lines: Vec<_> = shown.lines().collect();
+    let start = format!("{severity:<5}  {what}");
+    let at = lines.iter().position(|line| line.starts_with(&start)).unwrap_or_else(|| panic!("no {start} in\n{shown}"));
+    let start = format!("       -> {remedy}");
+    assert!(lines[at + 2].starts_with(&start), "no {start} in\n{shown}");
+}
+
+#[tokio::test]
+async fn what_zoho_has_answered_to_a_run_is_found() {
+    let world = practice().await;
+    world.zoho.kill(&world.refresh_token("books").expect("a refresh token"));
+    world.faults.add(
+        Rule::on("zoho", "refresh_token").about(&world.refresh_token("crm-prod").expect("a refresh token")),
+        Fault::Respond(answers::throttled()),
+    );
+    world.advance_minutes(55);
+    let _somebody_is_needed = world.type_in("refresh", "").await;
+    world.faults.forget_calls();
+    let (shown, done) = examine(&world, "").await;
+    check(
+        &shown,
+        "wrong",
+        "connections: books: Zoho no longer takes its refresh token (invalid_code)",
+        "make a link with `token-keeper connect books` and send it to an administrator",
+    );
+    assert!(
+        shown.contains("\n       programs have a token until 2026-11-21T01:00:00Z and none after that\n"),
+        "{shown}"
+    );
+    let throttled =
+        "connections: crm-prod: Zoho has had too many requests and is not asked before 2026-11-21T01:06:00Z";
+    check(&shown, "note", throttled, "nothing but waiting helps");
+    assert!(done.expect_err("a dead grant").starts_with("1 finding to mend"));
+    world.advance_minutes(5);
+    let (shown, _) = examine(&world, "").await;
+    check(&shown, "wrong", throttled, "nothing but waiting helps");
+    assert!(shown.contains("\n       programs have had no live token since 2026-11-21T01:00:00Z\n"), "{shown}");
+
+    world.zoho.change_secret(CLIENT_ID, "eu", "another");
+    world.faults.clear();
+    world.advance_minutes(30);
+    let _somebody_is_needed = world.type_in("refresh", "").await;
+    let (shown, _) = examine(&world, "").await;
+    check(&shown, "wrong", "connections: crm-prod: Zoho refuses its client (invalid_client", "compare client_id");
+}
+
+#[tokio::test]
+async fn notes_alone_are_no_failure() {
+    let mut world = practice().await;
+    world.link("people").await;
+    world.type_in("client add old-app --client-id 1000.OLD", "hush").await.expect("stored");
+    let newer = world.aws.secret(&grant_name("books")).expect("a secret").replace('{', "{\"note\":1,");
+    world.aws.put_secret(&grant_name("books"), &newer);
+    for (what, remedy) in [
+        ("connections: people: nobody has consented yet", "make a link with `token-keeper connect people`"),
+        ("clients: no connection uses client old-app", "token-keeper client remove old-app"),
+        ("leases: the token is of an older grant: books", "nothing, or mint now with token-keeper refresh"),
+        ("schedule: every 30m, margin 35m: a reader finds at least 30 min", "run the refresher every 15m"),
+    ] {
+        let (shown, done) = examine(&world, "--schedule 30m").await;
+        check(&shown, "note", what, remedy);
+        assert_eq!(done, Ok(()), "{shown}");
+    }
+    world.set("TOKEN_KEEPER_CALLBACK_URL", "http://localhost:8765");
+    let (shown, _) = examine(&world, "").await;
+    let redirect = "callback: each client must have the redirect URI http://localhost:8765/callback registered";
+    check(&shown, "note", redirect, "set TOKEN_KEEPER_CALLBACK_URL to the callback function's https URL");
+}
+
+#[tokio::test]
+async fn an_installation_that_has_just_begun_is_told_what_comes_next() {
+    let mut world = World::new().await;
+    world.set("TOKEN_KEEPER_PREFIX", "team/new");
+    let (shown, done) = examine(&world, "").await;
+    let none = "connections: there are none: no secret is named team/new/connections/…";
+    check(&shown, "note", none, "connect an account: token-keeper connect --help");
+    check(&shown, "note", "callback: TOKEN_KEEPER_CALLBACK_URL is not set", "set it to the callback function's");
+    let create =
+        "openssl rand -base64 48 | aws secretsmanager create-secret --name team/new/signing-key --secret-string";
+    check(&shown, "note", "signing-key: secret team/new/signing-key: there is no secret of this name", create);
+    assert_eq!(done, Ok(()), "{shown}");
+}
+
+#[tokio::test]
+async fn nothing_is_said_of_what_could_not_be_seen() {
+    let world = practice().await;
+    let skewed = testkit::aws::error("InvalidSignatureException", "Signature expired: 20261121T000000Z is now earlier");
+    world.faults.add(Rule::service("ssm"), Fault::Respond(skewed.clone()));
+    world.faults.add(Rule::service("secretsmanager"), Fault::Respond(skewed));
+    let (shown, done) = examine(&world, "").await;
+    check(
+        &shown,
+        "wrong",
+        "access: parameters /token-keeper/tokens/*: ssm:GetParametersByPath failed",
+        "set this machine's clock",
+    );
+    let checks: Vec<_> =
+        shown.lines().filter_map(|line| line.get(7..)?.split_once(':')).map(|(check, _)| check).collect();
+    for unseen in ["clock", "names", "connections", "clients", "leases", "limits"] {
+        assert!(!checks.contains(&unseen), "{shown}");
+    }
+    assert!(done.is_err());
+
+    let world = practice().await;
+    world.aws.put_secret(&grant_name("books"), "{");
+    world.aws.put_secret(&grant_name("crm-prod"), "{");
+    let (shown, _) = examine(&world, "").await;
+    assert!(
+        shown.contains("\nok     clients: 1 client, in use or not: a connection's secret that cannot be read"),
+        "{shown}"
+    );
+}
+
+/// Secrets Manager's listing is minutes behind; AWS's answer about a name is not.
+#[tokio::test]
+async fn a_connection_that_is_not_listed_yet_is_no_left_over_lease() {
+    let world = practice().await;
+    let client = world.aws.secret("token-keeper/clients/acme").expect("a client");
+    let page = json!({"SecretValues": [
+        {"Name": "token-keeper/clients/acme", "VersionId": "v", "SecretString": client, "ARN": "arn:aws:secretsmanager:::secret:x"},
+    ]});
+    let listing = Rule::on("secretsmanager", "BatchGetSecretValue").about("token-keeper/connections/").times(1);
+    world.faults.add(listing, Fault::Respond(answers::status(200, &page)));
+    let (shown, done) = examine(&world, "").await;
+    assert!(shown.contains("ok     leases: 2 leases as they should be\n") && done.is_ok(), "{shown}");
+}
+
+#[tokio::test]
+async fn programs_get_the_same_findings_as_json() {
+    let world = practice().await;
+    let (shown, done) = examine(&world, "--json").await;
+    let healthy: Value = serde_json::from_str(&shown).expect("JSON");
+    assert_eq!((&healthy["ok"], done), (&json!(true), Ok(())));
+    assert_eq!(healthy["checks"][1]["check"], "clock");
+    assert_eq!(healthy["checks"][1].as_object().expect("an object").len(), 3, "no why and no remedy");
+
+    world.aws.put_secret(&grant_name("books"), "{");
+    world.advance_minutes(120);
+    let (shown, done) = examine(&world, "--schedule 1h --json").await;
+    assert!(done.is_err());
+    let sick: Value = serde_json::from_str(&shown).expect("JSON");
+    assert_eq!(sick["ok"], false);
+    let field = |check: &Value, name: &str| check[name].as_str().map(str::to_owned);
+    let told = sick["checks"].as_array().expect("an array").iter().map(|check| {
+        let [severity, name, what] = ["severity", "check", "what"].map(|name| field(check, name).expect(name));
+        let rest = [("", field(check, "why")), ("-> ", field(check, "remedy"))];
+        let rest = rest.into_iter().filter_map(|(mark, text)| Some(format!("       {mark}{}\n", text?)));
+        format!("{severity:<5}  {name}: {what}\n{}", rest.collect::<String>())
+    });
+    let (shown, _) = examine(&world, "--schedule 1h").await;
+    assert_eq!(shown.split("\n\n").next().map(|findings| format!("{findings}\n")), Some(told.collect()));
+}
+
+#[tokio::test]
+async fn a_schedule_that_is_no_time_is_refused() {
+    let world = World::new().await;
+    for schedule in ["often", "30s", "-15m"] {
+        let refused = world.type_in(&format!("doctor --schedule={schedule}"), "").await.expect_err(schedule);
+        assert!(refused.contains("use a time such as 15m, at least 1m"), "{refused}");
+    }
+}

@@ -1,0 +1,395 @@
+//! `import`: refresh tokens from elsewhere, in each format, and what is refused. Every secret here has "hush" in it or is the
+//! stand-in's own, and none may ever be seen.
+
+use serde_json::{Value, json};
+use testkit::aws;
+use testkit::wire::{Fault, Rule};
+
+use crate::world::{CLIENT_ID, EU_SECRET, Typed, World, grant_name};
+
+const HUSH: &str = "1000.hush00000000000000000000000000000000000000000000000000.hush";
+
+/// Imports this input; what is shown, and what is complained of.
+async fn import(world: &World, arguments: &str, input: impl AsRef<[u8]>) -> (String, Result<(), String>) {
+    let console = Typed { file: input.as_ref().to_vec(), width: Some(80), ..Typed::default() };
+    let done = world.run(&format!("import {arguments}"), &console).await;
+    let shown = console.shown.into_inner();
+    let said = format!("{shown}{done:?}");
+    assert!(!said.contains("hush"), "{said}");
+    assert!(!said.contains(EU_SECRET), "{said}");
+    for refresh_token in world.zoho.refresh_tokens() {
+        assert!(!said.contains(&refresh_token), "{said}");
+    }
+    (shown, done)
+}
+
+async fn complaint(world: &World, arguments: &str, input: impl AsRef<[u8]>) -> String {
+    import(world, arguments, input).await.1.expect_err("nothing that can be taken")
+}
+
+/// A grant that refers to client acme.
+fn grant(connection: &str, refresh_token: &str) -> Value {
+    json!({"connection": connection, "client": "acme", "data_center": "eu", "refresh_token": refresh_token})
+}
+
+fn token(number: usize) -> String {
+    format!("1000.hush{number:0>50}.hush")
+}
+
+#[tokio::test]
+async fn the_plan_is_shown_then_carried_out_and_nothing_is_minted() {
+    let world = World::new().await;
+    world.aws.put_secret(&grant_name("books"), &grant("books", &token(1)).to_string());
+    world.aws.put_secret(&grant_name("desk"), &grant("desk", &token(9)).to_string());
+    let crm = json!({"connection": "crm-prod", "client_id": "1000.OTHER", "client_secret": "hush", "data_center": "us",
+        "refresh_token": token(2), "scopes": ["ZohoCRM.modules.ALL"], "api_domain": "https://www.zohoapis.com"});
+    let input = json!([grant("books", &token(1)), crm, grant("desk", &token(3))]);
+    let (shown, done) = import(&world, "grants.json --replace", input.to_string()).await;
+    assert_eq!(done, Ok(()));
+    assert_eq!(shown, "");
+    assert_eq!((world.writes(), world.zoho_calls()), (2, 0));
+    let mut stored = crm.clone();
+    stored.as_object_mut().expect("an object").remove("connection");
+    assert_eq!(world.grant("crm-prod"), stored);
+    assert_eq!(world.refresh_token("desk"), Some(token(3)));
+}
+
+#[tokio::test]
+async fn each_format_becomes_a_connection_that_mints() {
+    let sdk = "id,user_name,client_id,client_secret,refresh_token,access_token,grant_token,expiry_time,redirect_url,api_domain";
+    let older = "user_mail,client_id,refresh_token,access_token,grant_token,expiry_time";
+    let inline = json!({"client_id": CLIENT_ID, "client_secret": EU_SECRET, "data_center": "eu"});
+    let acme = json!({"client": "acme", "data_center": "eu"});
+    let with = |fields: &Value, more: Value| {
+        let mut fields = fields.as_object().expect("an object").clone();
+        fields.extend(more.as_object().expect("an object").clone());
+        Value::Object(fields)
+    };
+    let api_domain = json!({"api_domain": "https://www.zohoapis.eu"});
+    let scopes = json!({"scopes": ["A.all", "B.read"]});
+    for (arguments, input, connection, expected) in [
+        ("a.json", json!({"connection": "crm", "client": "acme", "data_center": "eu", "refresh_token": "TOKEN"}).to_string(), "crm", acme.clone()),
+        ("", format!(r#"{{"connections": [{}]}}"#, with(&inline, json!({"connection": "crm", "refresh_token": "TOKEN", "note": [1]}))), "crm", with(&inline, json!({"note": [1]}))),
+        ("--client acme", format!("\u{feff}[{}]", with(&inline, json!({"connection": "crm", "refresh_token": "TOKEN"}))), "crm", acme.clone()),
+        ("a.csv", "Connection,client,data_center,refresh_token,scopes\r\n crm ,acme,eu,TOKEN,\"A.all,B.read\"\r\n\r\n".to_owned(), "crm", with(&acme, scopes.clone())),
+        ("", "connection,client,data_center,refresh_token,scopes\ncrm,acme,eu,TOKEN,A.all B.read".to_owned(), "crm", with(&acme, scopes)),
+        ("a.csv --data-center eu --client acme", "connection,client_id,client_secret,data_center,refresh_token\ncrm,CLIENT,SECRET,mars,TOKEN".to_owned(), "crm", acme.clone()),
+        (".env --connection crm", "# Zoho\nPORT=1\nexport ZOHO_CLIENT_ID=CLIENT\nZOHO_CLIENT_SECRET='SECRET'\nZOHO_REFRESH_TOKEN=\"TOKEN\"\nZOHO_DC=EU\nZOHO_API_DOMAIN=https://www.zohoapis.eu\n".to_owned(), "crm", inline.clone()),
+        ("--connection crm --client acme --data-center eu", "ZOHO_REFRESH_TOKEN=TOKEN".to_owned(), "crm", acme.clone()),
+        ("zoho_sdk_tokens.txt", format!("{sdk}\n1,Sales@Example.com,CLIENT,SECRET,TOKEN,1000.hush,,1700000000000,,https://www.zohoapis.eu\n"), "sales-example.com", with(&inline, api_domain.clone())),
+        ("tokens.txt --connection crm --client acme", format!("{sdk}\n1,,CLIENT,SECRET,TOKEN,1000.hush,,,,https://www.zohoapis.eu/"), "crm", with(&acme, json!({"api_domain": "https://www.zohoapis.eu/"}))),
+        ("tokens.txt", format!("{sdk}\n17,,CLIENT,SECRET,TOKEN,,,,,https://www.zohoapis.eu"), "17", with(&inline, api_domain)),
+        ("--client acme --data-center eu", format!("{older}\nme@example.com,CLIENT,TOKEN,1000.hush,,1700000000000"), "me-example.com", acme),
+    ] {
+        let world = World::new().await;
+        let refresh_token = world.zoho.consent("eu", CLIENT_ID, &["ZohoCRM.modules.ALL"]);
+        let input = input.replace("TOKEN\"}", &format!("{refresh_token}\"}}"));
+        let input = input.replace("CLIENT,", &format!("{CLIENT_ID},")).replace("=CLIENT\n", &format!("={CLIENT_ID}\n"));
+        let input = replace_word(&replace_word(&input, "TOKEN", &refresh_token), "SECRET", EU_SECRET);
+        let (shown, done) = import(&world, arguments, &input).await;
+        assert_eq!(done, Ok(()), "{arguments} {input}");
+        assert!(shown.ends_with(&format!("\n1 of 1 connection stored.\nNothing was minted. Next: token-keeper refresh {connection}\n")), "{shown}");
+        assert_eq!(world.grant(connection), with(&expected, json!({"refresh_token": refresh_token})), "{input}");
+        world.type_in(&format!("refresh {connection}"), "").await.expect(arguments);
+        assert!(world.document(connection).is_some(), "{arguments}");
+    }
+}
+
+/// Replaces a word that is no part of a longer one.
+fn replace_word(text: &str, word: &str, with: &str) -> String {
+    let mut replaced = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(word) {
+        let whole = !rest[..at].ends_with('_');
+        replaced += &rest[..at];
+        replaced += if whole { with } else { word };
+        rest = &rest[at + word.len()..];
+    }
+    replaced + rest
+}
+
+#[tokio::test]
+async fn an_input_that_is_none_is_refused_as_a_whole_and_changes_nothing() {
+    let world = World::new().await;
+    world.faults.forget_calls();
+    let header = "connection,client,data_center,refresh_token";
+    let own = |fields: &str| format!("[{{{fields}}}]");
+    for (arguments, input, expected) in [
+        ("", String::new(), "the input is empty\n  -> name a file, or pipe one in"),
+        ("a.csv", " \n".to_owned(), "the input is empty"),
+        (
+            "",
+            "hush".to_owned(),
+            "the input is none of JSON, CSV and .env\n  -> say which it is: --format json, csv or env",
+        ),
+        ("a.json", "hush".to_owned(), "the input is no JSON: it breaks off or goes wrong at line 1, column 1\n"),
+        ("a.json", "\"hush\"".to_owned(), "the input is neither a JSON object nor an array\n"),
+        ("a.json", "[{}, \"hush\"]".to_owned(), "row 2 is no JSON object\n"),
+        ("", "{\"connections\": [7]}".to_owned(), "row 1 is no JSON object\n"),
+        ("", "[]".to_owned(), "there is no connection in the input\n"),
+        ("", own(r#""refresh_token": "hush1", "refresh_token": "hush2""#), "a field occurs twice, at line 1\n"),
+        (
+            "a.csv",
+            "crm,acme,eu,hush".to_owned(),
+            "the header has no column `refresh_token`\n  -> the first line names the columns, comma-separated: connection, client,",
+        ),
+        ("a.csv", header.to_owned(), "there is no connection in the input"),
+        ("a.csv", format!("{header},hush\n"), "column 5 of the header has a name that is not known"),
+        ("a.csv", format!("{header},client\n"), "the header has the column `client` twice"),
+        (
+            "a.csv",
+            format!("{header}\ncrm,acme,eu,hush\ndesk,acme,eu,hush,A.b\n"),
+            "row 2 has 5 fields, and the header has 4\n",
+        ),
+        (
+            "a.env",
+            "A=1\n\nhush hush\n".to_owned(),
+            "the input is no .env file: not every line is NAME=value, in line 3\n",
+        ),
+        ("a.env", "A='hush\nZOHO_REFRESH_TOKEN=hush\n".to_owned(), "not every line is NAME=value, in line 1\n"),
+        (
+            "a.env",
+            "ZOHO_DC=eu\nZOHO_ACCOUNTS_URL=https://accounts.zoho.jp".to_owned(),
+            "the input says two things about `data_center`, the second in ZOHO_ACCOUNTS_URL\n",
+        ),
+        (
+            "a.env",
+            "ZOHO_REFRESH_TOKEN=hush\nZOHO_REFRESH_TOKEN=hush2".to_owned(),
+            "the input says two things about `refresh_token`",
+        ),
+        (
+            "a.env",
+            "A=1\nexport ZOHO_REFRESH_TOKEN=${HOME}".to_owned(),
+            "ZOHO_REFRESH_TOKEN in line 2 refers to another variable\n  -> write the value itself there",
+        ),
+        (
+            "a.json --connection crm",
+            "[{}, {}]".to_owned(),
+            "--connection is one name, and the input has 2 connections\n",
+        ),
+        ("a.json --data-center mars", "[{}]".to_owned(), "mars is no data centre\n  -> use one of ae, au"),
+        ("a.json --format xml", "[{}]".to_owned(), "invalid value 'xml'"),
+        ("a.json --connection Crm", "[{}]".to_owned(), "a name is made of a-z"),
+    ] {
+        let seen = complaint(&world, arguments, &input).await;
+        assert!(seen.contains(expected), "{arguments} {input}: {seen}");
+    }
+    let seen = complaint(&world, "a.csv", b"connection,refresh_token\ncrm,hush\xff\n").await;
+    assert_eq!(seen, "the input is not UTF-8, from line 2 on\n  -> save it as UTF-8");
+    assert_eq!(world.faults.calls().len(), 0, "nobody is asked");
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_taken_is_refused_by_its_number_and_field_and_nothing_is_stored() {
+    let world = World::new().await;
+    world.aws.delete_secret(&grant_name("gone"));
+    world.aws.put_secret(&grant_name("gone"), "{}");
+    world.aws.put_secret(&grant_name("broken"), "hush");
+    world.faults.forget_calls();
+    let with = |field: &str, value: Value| {
+        let mut row = grant("crm", HUSH);
+        row[field] = value;
+        row
+    };
+    let without = |field: &str| with(field, Value::Null);
+    let like_a_token = "1000.0123456789abcdef0123456789abcdef";
+    for (row, expected) in [
+        (json!({}), "row 2: the field `connection` is missing; give the connection's name, there or with --connection"),
+        (
+            without("client"),
+            "row 2 (crm): the field `client` is missing; give `client_id` and `client_secret`, or --client",
+        ),
+        (
+            without("data_center"),
+            "row 2 (crm): the field `data_center` is missing; say where the account lives, there or with --data-center",
+        ),
+        (
+            without("refresh_token"),
+            "row 2 (crm): the field `refresh_token` is missing; put a value into `refresh_token`",
+        ),
+        (with("refresh_token", json!("")), "row 2 (crm): the field `refresh_token` is empty"),
+        (with("refresh_token", json!("1000.hush hush")), "row 2 (crm): the field `refresh_token` contains white space"),
+        (with("refresh_token", json!("1000.hush\n")), "row 2 (crm): the field `refresh_token` contains white space"),
+        (with("refresh_token", json!(["hush"])), "row 2 (crm): the field `refresh_token` is not a string"),
+        (with("data_center", json!("hush")), "row 2 (crm): the data centre is not one of ae, au"),
+        (
+            with("data_center", json!("in")),
+            "row 2 (crm): secret token-keeper/clients/acme: it has no client secret for the data centre in",
+        ),
+        (
+            with("client", json!("nobody")),
+            "row 2 (crm): secret token-keeper/clients/nobody: there is no secret of this name; store the client first: token-keeper client add nobody",
+        ),
+        (with("client", json!("Acme")), "row 2 (crm): a name is made of a-z"),
+        (
+            with("client", json!(like_a_token)),
+            "row 2 (crm): the field `client` looks like a secret; check whether fields are mixed up",
+        ),
+        (with("client_id", json!("hush")), "row 2 (crm): both `client` and `client_id`/`client_secret` are given"),
+        (with("scopes", json!("hush")), "row 2 (crm): the field `scopes` is not an array of strings"),
+        (with("api_domain", json!("hush")), "row 2 (crm): the field `api_domain` is not a URL"),
+        (with("connection", json!("Crm")), "row 2: a name is made of a-z, 0-9, '-', '_' and '.', not of 'C'"),
+        (with("connection", json!("c".repeat(65))), "row 2: a name has at most 64 characters, this one has 65"),
+        (with("connection", json!(like_a_token)), "row 2: the field `connection` looks like a secret"),
+        (with("connection", json!(["hush"])), "row 2: the field `connection` is not a string"),
+        (with("connection", json!("books")), "row 2 (books): row 1 has the same name; give each connection one row"),
+        (
+            with("refresh_token", json!(token(1))),
+            "row 2 (crm): row 1 has the same refresh token; take each refresh token over once",
+        ),
+        (
+            with("connection", json!("broken")),
+            "row 2 (broken): secret token-keeper/connections/broken: not a JSON object",
+        ),
+    ] {
+        let input = json!([grant("books", &token(1)), row]).to_string();
+        let (shown, done) = import(&world, "a.json", &input).await;
+        let seen = done.expect_err("a refused row");
+        assert!(seen.starts_with("nothing was stored, because 1 of 2 rows cannot be taken:\n  row 2"), "{seen}");
+        assert!(seen.contains(expected), "{input}: {seen}");
+        assert!(seen.ends_with("\n  -> correct this, then run it again"), "{seen}");
+        assert!(!format!("{shown}{seen}").contains(like_a_token), "{shown}{seen}");
+        let plans: Vec<_> = shown.lines().filter_map(|line| line.split_whitespace().last()).collect();
+        assert_eq!(plans, ["plan", "new", "refused"], "{shown}");
+    }
+    assert_eq!(world.writes(), 0);
+}
+
+#[tokio::test]
+async fn what_only_one_format_can_lack_is_named_too() {
+    let world = World::new().await;
+    world.faults.forget_calls();
+    let sdk = "id,user_name,client_id,client_secret,refresh_token,access_token,grant_token,expiry_time,redirect_url,api_domain";
+    let other = json!([{"connection": "crm", "client_id": "1000.OTHER", "refresh_token": HUSH, "data_center": "eu"}]);
+    for (arguments, input, expected) in [
+        (".env", format!("ZOHO_REFRESH_TOKEN={HUSH}"), "row 1: the field `connection` is missing"),
+        (
+            ".env --connection crm --client acme",
+            format!("ZOHO_REFRESH_TOKEN={HUSH}\nZOHO_DOMAIN=mars"),
+            "row 1 (crm): the data centre is not one of",
+        ),
+        (
+            ".env --connection crm --client acme --data-center eu",
+            "ZOHO_REFRESH_TOKEN=\n".to_owned(),
+            "row 1 (crm): the field `refresh_token` is missing",
+        ),
+        ("", format!("{sdk}\n1,me,c,hush,{HUSH},,,,,"), "row 1 (me): the field `data_center` is missing"),
+        (
+            "",
+            format!("{sdk}\n1,me,c,hush,,,hush,,,https://www.zohoapis.eu"),
+            "row 1 (me): the field `refresh_token` is missing",
+        ),
+        (
+            "",
+            format!(
+                "{sdk}\n1,a@b,c,hush,{HUSH},,,,,https://www.zohoapis.eu\n2,a-b,c,hush,{HUSH}2,,,,,https://www.zohoapis.eu"
+            ),
+            "row 2 (a-b): row 1 has the same name",
+        ),
+        ("--client acme", other.to_string(), "row 1 (crm): its `client_id` is not the one of --client"),
+        ("", other.to_string(), "row 1 (crm): the field `client_secret` is missing"),
+    ] {
+        let seen = complaint(&world, arguments, &input).await;
+        assert!(seen.contains(expected), "{arguments} {input}: {seen}");
+    }
+    assert_eq!(world.writes(), 0);
+}
+
+#[tokio::test]
+async fn a_refusal_looks_like_this() {
+    let world = World::new().await;
+    let input =
+        format!("connection,client,data_center,refresh_token\ncrm-prod,acme,eu,{HUSH}\ndesk,acme,mars,{HUSH}2\n");
+    let (shown, done) = import(&world, "grants.csv", &input).await;
+    assert_eq!(shown, "");
+    assert_eq!(done.expect_err("a refused row"), "");
+}
+
+#[tokio::test]
+async fn three_hundred_rows_are_all_stored_or_none() {
+    let world = World::new().await;
+    let mut rows: Vec<_> = (0..300).map(|row| grant(&format!("crm-{row}"), &token(row))).collect();
+    rows[299]["refresh_token"] = json!("");
+    world.faults.forget_calls();
+    let seen = complaint(&world, "", json!(rows).to_string()).await;
+    assert_eq!(
+        seen,
+        "nothing was stored, because 1 of 300 rows cannot be taken:\n  row 300 (crm-299): the field `refresh_token` is empty; \
+         put a value into `refresh_token`\n  -> correct this, then run it again"
+    );
+    assert_eq!(world.writes(), 0);
+    rows[299]["refresh_token"] = json!(token(299));
+    let (shown, done) = import(&world, "", json!(rows).to_string()).await;
+    assert_eq!(done, Ok(()));
+    assert!(shown.contains("\n300 of 300 connections stored.\n"), "{shown}");
+    assert_eq!((world.writes(), world.refresh_token("crm-299")), (300, Some(token(299))));
+}
+
+#[tokio::test]
+async fn a_stored_refresh_token_gives_way_only_on_request_and_other_fields_stay() {
+    let world = World::new().await;
+    let before = json!({"client_id": "1000.OLD", "client_secret": "hush", "data_center": "us", "refresh_token": token(1),
+        "scopes": ["A.b"], "api_domain": "https://www.zohoapis.com", "granted_at": "2026-01-01T00:00:00Z", "note": ["mine"]});
+    world.aws.put_secret(&grant_name("crm"), &before.to_string());
+    world.faults.forget_calls();
+    let input = json!([grant("crm", &token(2))]).to_string();
+    let seen = complaint(&world, "", &input).await;
+    assert!(seen.contains("row 1 (crm): it exists already, with another refresh token; use another name, or --replace to put this one in its place"), "{seen}");
+    assert_eq!((world.grant("crm"), world.writes()), (before, 0));
+    import(&world, "--replace", &input).await.1.expect("replaced");
+    let after =
+        json!({"client": "acme", "data_center": "eu", "refresh_token": token(2), "scopes": ["A.b"], "note": ["mine"]});
+    assert_eq!(world.grant("crm"), after);
+    let (shown, done) = import(&world, "", &input).await;
+    assert_eq!((done, world.writes()), (Ok(()), 1));
+    assert!(shown.contains("same already") && shown.contains("\n0 of 1 connection stored.\n"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_connection_that_awaits_consent_is_filled_in() {
+    let world = World::new().await;
+    world.link("crm").await;
+    import(&world, "", json!(grant("crm", &token(1))).to_string()).await.1.expect("filled in");
+    assert_eq!(
+        (world.refresh_token("crm"), &world.grant("crm")["scopes"]),
+        (Some(token(1)), &json!(["ZohoCRM.modules.ALL"]))
+    );
+}
+
+#[tokio::test]
+async fn an_import_broken_off_says_what_is_stored_and_is_finished_by_another() {
+    let input =
+        json!(["books", "crm", "desk"].iter().zip(1..).map(|(name, at)| grant(name, &token(at))).collect::<Vec<_>>());
+    for (fault, expected) in [
+        (
+            Fault::Respond(aws::error("AccessDeniedException", "hush: not you")),
+            "\n  stored: books\n  not stored: crm, desk\n  -> allow secretsmanager:CreateSecret to the role or user that ran this; \
+             then run the same again, which passes over what is stored",
+        ),
+        (Fault::Drop { handled: true }, "\n  stored: books\n  perhaps stored: crm\n  not stored: desk\n  -> "),
+    ] {
+        let world = World::new().await;
+        world.faults.add(Rule::on("secretsmanager", "CreateSecret").after(1), fault);
+        let seen = complaint(&world, "", input.to_string()).await;
+        assert!(seen.starts_with("secretsmanager:CreateSecret failed: ") && seen.contains(expected), "{seen}");
+        assert_eq!((world.refresh_token("books"), world.refresh_token("desk")), (Some(token(1)), None));
+        world.faults.clear();
+        let (shown, done) = import(&world, "", input.to_string()).await;
+        assert_eq!(done, Ok(()), "{shown}");
+        assert!(shown.ends_with("Nothing was minted. Next: token-keeper refresh books crm desk\n"), "{shown}");
+        for (name, at) in ["books", "crm", "desk"].iter().zip(1..) {
+            assert_eq!(world.refresh_token(name), Some(token(at)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_read_stops_the_import_before_anything() {
+    let world = World::new().await;
+    let denied = Fault::Respond(aws::error("AccessDeniedException", "not you"));
+    world.faults.add(Rule::on("secretsmanager", "BatchGetSecretValue"), denied);
+    let (shown, done) = import(&world, "", json!(grant("crm", HUSH)).to_string()).await;
+    assert_eq!(shown, "");
+    assert!(done.expect_err("denied").starts_with("secretsmanager:BatchGetSecretValue failed: AccessDeniedException"));
+    assert_eq!(world.writes(), 0);
+}
