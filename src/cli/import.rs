@@ -141,26 +141,26 @@ where
         let headings = ["connection", "centre", "client", "scopes", "refresh token", "plan"];
         let mut table = table(console.look(), &headings);
         for (row, judged) in rows.iter().zip(judged) {
-            let name = row.connection().map_or_else(|_| "?".to_owned(), |name| name.to_string());
-            let token = row.text("refresh_token").map_or("?".to_owned(), masked);
-            let client = || row.text("client").unwrap_or("its own").to_owned();
-            let [data_center, client, scopes, plan] = match judged {
-                Ok(Taken { grant, plan, .. }) => {
-                    let plan = match plan {
-                        Plan::New => "new",
-                        Plan::Replace => "replace",
-                        Plan::Same => "same already",
-                    };
-                    [grant.data_center.name.clone(), client(), grant.scopes.join(" "), plan.to_owned()]
-                }
-                Err(_) => {
-                    let home = row.text("data_center").filter(|home| self.settings.data_centers.get(home).is_some());
-                    [home.unwrap_or("?").to_owned(), "?".to_owned(), "?".to_owned(), "refused".to_owned()]
-                }
-            };
-            table.add_row([name, data_center, client, scopes, token, plan]);
+            table.add_row(self.cells(row, judged.as_ref().ok()));
         }
         console.show(&table.trim_fmt());
+    }
+
+    fn cells(&self, row: &Row, taken: Option<&Taken>) -> [String; 6] {
+        let name = row.connection().map_or_else(|_| "?".to_owned(), |name| name.to_string());
+        let refresh_token = row.text("refresh_token").map_or("?".to_owned(), masked);
+        let Some(Taken { grant, plan, .. }) = taken else {
+            let home = row.text("data_center").filter(|home| self.settings.data_centers.get(home).is_some());
+            let [client, scopes] = ["?", "?"].map(str::to_owned);
+            return [name, home.unwrap_or("?").to_owned(), client, scopes, refresh_token, "refused".to_owned()];
+        };
+        let plan = match plan {
+            Plan::New => "new",
+            Plan::Replace => "replace",
+            Plan::Same => "same already",
+        };
+        let client = row.text("client").unwrap_or("its own").to_owned();
+        [name, grant.data_center.name.clone(), client, grant.scopes.join(" "), refresh_token, plan.to_owned()]
     }
 
     async fn store(&self, taken: &[Taken], console: &dyn Console) -> Result<(), Failure> {
@@ -183,13 +183,10 @@ fn broken_off(writes: &[&Taken], done: usize, error: &StoreError) -> Failure {
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     };
     let (stored, rest) = writes.split_at(done);
-    let mut what = format!("{error}\n  stored: {}", names(stored));
-    if error.answered() {
-        what += &format!("\n  not stored: {}", names(rest));
-    } else {
-        let (unknown, rest) = rest.split_at(1);
-        what += &format!("\n  perhaps stored: {}\n  not stored: {}", names(unknown), names(rest));
-    }
+    // A call without an answer may have been carried out.
+    let (unknown, rest) = rest.split_at(usize::from(!error.answered()));
+    let unknown = if unknown.is_empty() { String::new() } else { format!("\n  perhaps stored: {}", names(unknown)) };
+    let what = format!("{error}\n  stored: {}{unknown}\n  not stored: {}", names(stored), names(rest));
     let remedy = format!("{}; then run the same again, which passes over what is stored", error.remedy());
     Failure::new(what, remedy)
 }
@@ -197,21 +194,20 @@ fn broken_off(writes: &[&Taken], done: usize, error: &StoreError) -> Failure {
 /// Every row, if none is refused.
 fn all_taken(rows: &[Row], judged: Vec<Result<Taken, Refused>>) -> Result<Vec<Taken>, Failure> {
     let mut all = Vec::new();
-    let mut complaints = String::new();
-    let mut refused = 0;
+    let mut complaints = Vec::new();
     for (at, (row, judged)) in rows.iter().zip(judged).enumerate() {
         match judged {
             Ok(taken) => all.push(taken),
             Err(Refused { why, remedy }) => {
-                refused += 1;
                 let name = row.connection().map(|name| format!(" ({name})")).unwrap_or_default();
-                complaints += &format!("\n  row {}{name}: {why}; {remedy}", at + 1);
+                complaints.push(format!("\n  row {}{name}: {why}; {remedy}", at + 1));
             }
         }
     }
-    if refused == 0 {
+    if complaints.is_empty() {
         return Ok(all);
     }
+    let (refused, complaints) = (complaints.len(), complaints.concat());
     let what = format!("nothing was stored, because {refused} of {} rows cannot be taken:{complaints}", rows.len());
     Err(Failure::new(what, "correct this, then run it again"))
 }

@@ -46,7 +46,15 @@ async fn the_plan_is_shown_then_carried_out_and_nothing_is_minted() {
     let input = json!([grant("books", &token(1)), crm, grant("desk", &token(3))]);
     let (shown, done) = import(&world, "grants.json --replace", input.to_string()).await;
     assert_eq!(done, Ok(()));
-    assert_eq!(shown, "");
+    assert_eq!(
+        shown,
+        " connection  centre  client   scopes               refresh token  plan\n \
+          books       eu      acme                          1000....       same already\n \
+          crm-prod    us      its own  ZohoCRM.modules.ALL  1000....       new\n \
+          desk        eu      acme                          1000....       replace\n\n\
+         2 of 3 connections stored.\n\
+         Nothing was minted. Next: token-keeper refresh books crm-prod desk\n"
+    );
     assert_eq!((world.writes(), world.zoho_calls()), (2, 0));
     let mut stored = crm.clone();
     stored.as_object_mut().expect("an object").remove("connection");
@@ -68,24 +76,23 @@ async fn each_format_becomes_a_connection_that_mints() {
     let api_domain = json!({"api_domain": "https://www.zohoapis.eu"});
     let scopes = json!({"scopes": ["A.all", "B.read"]});
     for (arguments, input, connection, expected) in [
-        ("a.json", json!({"connection": "crm", "client": "acme", "data_center": "eu", "refresh_token": "TOKEN"}).to_string(), "crm", acme.clone()),
-        ("", format!(r#"{{"connections": [{}]}}"#, with(&inline, json!({"connection": "crm", "refresh_token": "TOKEN", "note": [1]}))), "crm", with(&inline, json!({"note": [1]}))),
-        ("--client acme", format!("\u{feff}[{}]", with(&inline, json!({"connection": "crm", "refresh_token": "TOKEN"}))), "crm", acme.clone()),
-        ("a.csv", "Connection,client,data_center,refresh_token,scopes\r\n crm ,acme,eu,TOKEN,\"A.all,B.read\"\r\n\r\n".to_owned(), "crm", with(&acme, scopes.clone())),
-        ("", "connection,client,data_center,refresh_token,scopes\ncrm,acme,eu,TOKEN,A.all B.read".to_owned(), "crm", with(&acme, scopes)),
-        ("a.csv --data-center eu --client acme", "connection,client_id,client_secret,data_center,refresh_token\ncrm,CLIENT,SECRET,mars,TOKEN".to_owned(), "crm", acme.clone()),
-        (".env --connection crm", "# Zoho\nPORT=1\nexport ZOHO_CLIENT_ID=CLIENT\nZOHO_CLIENT_SECRET='SECRET'\nZOHO_REFRESH_TOKEN=\"TOKEN\"\nZOHO_DC=EU\nZOHO_API_DOMAIN=https://www.zohoapis.eu\n".to_owned(), "crm", inline.clone()),
-        ("--connection crm --client acme --data-center eu", "ZOHO_REFRESH_TOKEN=TOKEN".to_owned(), "crm", acme.clone()),
-        ("zoho_sdk_tokens.txt", format!("{sdk}\n1,Sales@Example.com,CLIENT,SECRET,TOKEN,1000.hush,,1700000000000,,https://www.zohoapis.eu\n"), "sales-example.com", with(&inline, api_domain.clone())),
-        ("tokens.txt --connection crm --client acme", format!("{sdk}\n1,,CLIENT,SECRET,TOKEN,1000.hush,,,,https://www.zohoapis.eu/"), "crm", with(&acme, json!({"api_domain": "https://www.zohoapis.eu/"}))),
-        ("tokens.txt", format!("{sdk}\n17,,CLIENT,SECRET,TOKEN,,,,,https://www.zohoapis.eu"), "17", with(&inline, api_domain)),
-        ("--client acme --data-center eu", format!("{older}\nme@example.com,CLIENT,TOKEN,1000.hush,,1700000000000"), "me-example.com", acme),
+        ("a.json", json!({"connection": "crm", "client": "acme", "data_center": "eu", "refresh_token": "<token>"}).to_string(), "crm", acme.clone()),
+        ("", format!(r#"{{"connections": [{}]}}"#, with(&inline, json!({"connection": "crm", "refresh_token": "<token>", "note": [1]}))), "crm", with(&inline, json!({"note": [1]}))),
+        ("--client acme", format!("\u{feff}[{}]", with(&inline, json!({"connection": "crm", "refresh_token": "<token>"}))), "crm", acme.clone()),
+        ("a.csv", "Connection,client,data_center,refresh_token,scopes\r\n crm ,acme,eu,<token>,\"A.all,B.read\"\r\n\r\n".to_owned(), "crm", with(&acme, scopes.clone())),
+        ("", "connection,client,data_center,refresh_token,scopes\ncrm,acme,eu,<token>,A.all B.read".to_owned(), "crm", with(&acme, scopes)),
+        ("a.csv --data-center eu --client acme", "connection,client_id,client_secret,data_center,refresh_token\ncrm,<id>,<secret>,mars,<token>".to_owned(), "crm", acme.clone()),
+        (".env --connection crm", "# Zoho\nPORT=1\nexport ZOHO_CLIENT_ID=<id>\nZOHO_CLIENT_SECRET='<secret>'\nZOHO_REFRESH_TOKEN=\"<token>\"\nZOHO_DC=EU\nZOHO_API_DOMAIN=https://www.zohoapis.eu\n".to_owned(), "crm", inline.clone()),
+        ("--connection crm --client acme --data-center eu", "ZOHO_REFRESH_TOKEN=<token>".to_owned(), "crm", acme.clone()),
+        ("zoho_sdk_tokens.txt", format!("{sdk}\n1,Sales@Example.com,<id>,<secret>,<token>,1000.hush,,1700000000000,,https://www.zohoapis.eu\n"), "sales-example.com", with(&inline, api_domain.clone())),
+        ("tokens.txt --connection crm --client acme", format!("{sdk}\n1,,<id>,<secret>,<token>,1000.hush,,,,https://www.zohoapis.eu/"), "crm", with(&acme, json!({"api_domain": "https://www.zohoapis.eu/"}))),
+        ("tokens.txt", format!("{sdk}\n17,,<id>,<secret>,<token>,,,,,https://www.zohoapis.eu"), "17", with(&inline, api_domain)),
+        ("--client acme --data-center eu", format!("{older}\nme@example.com,<id>,<token>,1000.hush,,1700000000000"), "me-example.com", acme),
     ] {
         let world = World::new().await;
         let refresh_token = world.zoho.consent("eu", CLIENT_ID, &["ZohoCRM.modules.ALL"]);
-        let input = input.replace("TOKEN\"}", &format!("{refresh_token}\"}}"));
-        let input = input.replace("CLIENT,", &format!("{CLIENT_ID},")).replace("=CLIENT\n", &format!("={CLIENT_ID}\n"));
-        let input = replace_word(&replace_word(&input, "TOKEN", &refresh_token), "SECRET", EU_SECRET);
+        let words = [("<token>", refresh_token.as_str()), ("<secret>", EU_SECRET), ("<id>", CLIENT_ID)];
+        let input = words.iter().fold(input, |input, (word, value)| input.replace(word, value));
         let (shown, done) = import(&world, arguments, &input).await;
         assert_eq!(done, Ok(()), "{arguments} {input}");
         assert!(shown.ends_with(&format!("\n1 of 1 connection stored.\nNothing was minted. Next: token-keeper refresh {connection}\n")), "{shown}");
@@ -93,19 +100,6 @@ async fn each_format_becomes_a_connection_that_mints() {
         world.type_in(&format!("refresh {connection}"), "").await.expect(arguments);
         assert!(world.document(connection).is_some(), "{arguments}");
     }
-}
-
-/// Replaces a word that is no part of a longer one.
-fn replace_word(text: &str, word: &str, with: &str) -> String {
-    let mut replaced = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find(word) {
-        let whole = !rest[..at].ends_with('_');
-        replaced += &rest[..at];
-        replaced += if whole { with } else { word };
-        rest = &rest[at + word.len()..];
-    }
-    replaced + rest
 }
 
 #[tokio::test]
@@ -182,8 +176,8 @@ async fn an_input_that_is_none_is_refused_as_a_whole_and_changes_nothing() {
 #[tokio::test]
 async fn a_row_that_cannot_be_taken_is_refused_by_its_number_and_field_and_nothing_is_stored() {
     let world = World::new().await;
-    world.aws.delete_secret(&grant_name("gone"));
     world.aws.put_secret(&grant_name("gone"), "{}");
+    world.aws.delete_secret(&grant_name("gone"));
     world.aws.put_secret(&grant_name("broken"), "hush");
     world.faults.forget_calls();
     let with = |field: &str, value: Value| {
@@ -220,7 +214,7 @@ async fn a_row_that_cannot_be_taken_is_refused_by_its_number_and_field_and_nothi
             with("client", json!("nobody")),
             "row 2 (crm): secret token-keeper/clients/nobody: there is no secret of this name; store the client first: token-keeper client add nobody",
         ),
-        (with("client", json!("Acme")), "row 2 (crm): a name is made of a-z"),
+        (with("client", json!("Acme")), "row 2 (crm): the field `client`: a name is made of a-z"),
         (
             with("client", json!(like_a_token)),
             "row 2 (crm): the field `client` looks like a secret; check whether fields are mixed up",
@@ -228,14 +222,24 @@ async fn a_row_that_cannot_be_taken_is_refused_by_its_number_and_field_and_nothi
         (with("client_id", json!("hush")), "row 2 (crm): both `client` and `client_id`/`client_secret` are given"),
         (with("scopes", json!("hush")), "row 2 (crm): the field `scopes` is not an array of strings"),
         (with("api_domain", json!("hush")), "row 2 (crm): the field `api_domain` is not a URL"),
-        (with("connection", json!("Crm")), "row 2: a name is made of a-z, 0-9, '-', '_' and '.', not of 'C'"),
-        (with("connection", json!("c".repeat(65))), "row 2: a name has at most 64 characters, this one has 65"),
+        (
+            with("connection", json!("Crm")),
+            "row 2: the field `connection`: a name is made of a-z, 0-9, '-', '_' and '.', not of 'C'",
+        ),
+        (
+            with("connection", json!("x".repeat(65))),
+            "row 2: the field `connection`: a name has at most 64 characters, this one has 65",
+        ),
         (with("connection", json!(like_a_token)), "row 2: the field `connection` looks like a secret"),
         (with("connection", json!(["hush"])), "row 2: the field `connection` is not a string"),
         (with("connection", json!("books")), "row 2 (books): row 1 has the same name; give each connection one row"),
         (
             with("refresh_token", json!(token(1))),
             "row 2 (crm): row 1 has the same refresh token; take each refresh token over once",
+        ),
+        (
+            with("connection", json!("gone")),
+            "row 2 (gone): secret token-keeper/connections/gone: it is marked for deletion; restore it",
         ),
         (
             with("connection", json!("broken")),
@@ -301,8 +305,19 @@ async fn a_refusal_looks_like_this() {
     let input =
         format!("connection,client,data_center,refresh_token\ncrm-prod,acme,eu,{HUSH}\ndesk,acme,mars,{HUSH}2\n");
     let (shown, done) = import(&world, "grants.csv", &input).await;
-    assert_eq!(shown, "");
-    assert_eq!(done.expect_err("a refused row"), "");
+    assert_eq!(
+        shown,
+        " connection  centre  client  scopes  refresh token  plan\n \
+          crm-prod    eu      acme            1000....       new\n \
+          desk        ?       ?       ?       1000....       refused\n"
+    );
+    assert_eq!(
+        done.expect_err("a refused row"),
+        "nothing was stored, because 1 of 2 rows cannot be taken:\n  \
+           row 2 (desk): the data centre is not one of ae, au, ca, cn, eu, in, jp, sa, sg, uk, us; \
+         correct `data_center`, or add the new one to TOKEN_KEEPER_DATA_CENTERS\n  \
+         -> correct this, then run it again"
+    );
 }
 
 #[tokio::test]
@@ -362,7 +377,7 @@ async fn an_import_broken_off_says_what_is_stored_and_is_finished_by_another() {
         json!(["books", "crm", "desk"].iter().zip(1..).map(|(name, at)| grant(name, &token(at))).collect::<Vec<_>>());
     for (fault, expected) in [
         (
-            Fault::Respond(aws::error("AccessDeniedException", "hush: not you")),
+            Fault::Respond(aws::error("AccessDeniedException", "not you")),
             "\n  stored: books\n  not stored: crm, desk\n  -> allow secretsmanager:CreateSecret to the role or user that ran this; \
              then run the same again, which passes over what is stored",
         ),

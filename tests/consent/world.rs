@@ -185,11 +185,12 @@ fn now(clock: &Clock) -> Now {
 
 /// Numbers that are all different, and the same in every run.
 fn random(seed: u8) -> Random {
-    let drawn = Cell::new(0_u8);
+    let drawn = Cell::new(0_u16);
     Box::new(move || {
         drawn.set(drawn.get() + 1);
         let mut bytes = [seed; 32];
-        bytes[0] = drawn.get();
+        let [low, high] = drawn.get().to_le_bytes();
+        (bytes[0], bytes[1]) = (low, seed ^ high);
         bytes
     })
 }

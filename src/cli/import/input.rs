@@ -12,7 +12,7 @@ use url::Url;
 use super::super::Failure;
 use super::Format;
 use super::plan::Refused;
-use crate::connection::{ClientName, ConnectionName, DataCenters, Flaw};
+use crate::connection::{ClientName, ConnectionName, DataCenters, Flaw, NameError};
 
 /// One connection as the input has it.
 pub(super) struct Row {
@@ -33,7 +33,7 @@ impl Row {
         match &self.name {
             Value::Null => Err(Flaw::Missing("connection".to_owned()).into()),
             Value::String(name) if like_a_secret(name) => Err(mixed_up("connection")),
-            Value::String(name) => Ok(name.parse().map_err(Flaw::Name)?),
+            Value::String(name) => name.parse().map_err(|error| misnamed("connection", error)),
             _ => Err(Flaw::WrongType { field: "connection".to_owned(), wanted: "a string" }.into()),
         }
     }
@@ -43,7 +43,7 @@ impl Row {
         match self.text("client") {
             None => Ok(None),
             Some(name) if like_a_secret(name) => Err(mixed_up("client")),
-            Some(name) => Ok(Some(name.parse().map_err(Flaw::Name)?)),
+            Some(name) => name.parse().map(Some).map_err(|error| misnamed("client", error)),
         }
     }
 
@@ -56,6 +56,10 @@ impl Row {
 /// Whether it could be a client secret or a token in the place of a name, which everybody may see.
 fn like_a_secret(name: &str) -> bool {
     name.len() >= 32 && name.chars().all(|c| c.is_ascii_hexdigit() || c == '.')
+}
+
+fn misnamed(field: &str, error: NameError) -> Refused {
+    Refused::new(format!("the field `{field}`: {error}"), Flaw::Name(error).remedy())
 }
 
 fn mixed_up(field: &str) -> Refused {
@@ -352,5 +356,14 @@ mod tests {
             ["\n [", "{", "# mine\nA=1,2", "export A=1", "id,user_name\n1,a=b", "a,b=c", "hello"].map(told),
             ["Json", "Json", "Env", "Env", "Csv", "Csv", ""]
         );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_a_reader_panic(text in "[a-z_,=#$'\"\\\\{}:\\[\\]\\r\\n ü]{0,60}", start in "(refresh_token,|ZOHO_DC=|\\{\"connections\":)?") {
+            for format in [None, Some(Format::Json), Some(Format::Csv), Some(Format::Env)] {
+                let _rows = read(format!("{start}{text}").as_bytes(), None, format, &DataCenters::default());
+            }
+        }
     }
 }
