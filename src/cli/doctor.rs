@@ -1,6 +1,6 @@
 //! `token-keeper doctor`: everything that can be known without asking Zoho, and what to do about it.
 //!
-//! This part collects facts and shows findings; [`findings`] turns the one into the other.
+//! This part collects facts and shows findings; `findings` turns the one into the other.
 
 mod connections;
 mod finding;
