@@ -11,7 +11,10 @@ use token_keeper::cli::{Cli, Console, Look, Operator};
 use token_keeper::config::Config;
 use token_keeper::http::{self, Roots};
 use token_keeper::{aws, telemetry, zoho};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt};
 
 /// Parameter Store calls per second: what an account has by default. A command is short and rare, and somebody waits for it.
 const RATE: u32 = 40;
@@ -19,7 +22,14 @@ const RATE: u32 = 40;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    telemetry::subscriber(Some(if cli.verbose { "DEBUG" } else { "WARN" }), true, io::stderr).init();
+    if cli.verbose {
+        telemetry::subscriber(Some("DEBUG"), true, io::stderr).init();
+    } else {
+        // Libraries are silent here: what they would warn of is in the command's own complaint.
+        let ours = Targets::new().with_target("token_keeper", LevelFilter::WARN);
+        let layer = fmt::layer().compact().with_target(false).without_time().with_writer(io::stderr);
+        tracing_subscriber::registry().with(layer.with_filter(ours)).init();
+    }
     let prefix = cli.prefix.clone().map(|prefix| ("TOKEN_KEEPER_PREFIX".to_owned(), prefix));
     let Config { settings, mut publishing, callback_url } = match Config::read(std::env::vars().chain(prefix)) {
         Ok(config) => config,
@@ -51,7 +61,9 @@ async fn main() -> ExitCode {
         bytes
     };
     let operator = Operator { settings, publishing, callback_url, secrets, zoho, leases, random, now: Timestamp::now };
-    let terminal = Terminal { bar: ProgressBar::hidden() };
+    // Where standard error is no terminal, it draws nothing.
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len}").unwrap_or(ProgressStyle::default_bar());
+    let terminal = Terminal { bar: ProgressBar::new(0).with_style(style) };
     let done = operator.run(cli, &terminal).await;
     terminal.bar.finish_and_clear();
     match done {
@@ -107,14 +119,8 @@ impl Console for Terminal {
     }
 
     fn progress(&self, done: usize, all: usize) {
-        if io::stderr().is_terminal() {
-            self.bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
-            self.bar.set_style(
-                ProgressStyle::with_template("{bar:30} {pos}/{len}").unwrap_or(ProgressStyle::default_bar()),
-            );
-            self.bar.set_length(all as u64);
-            self.bar.set_position(done as u64);
-        }
+        self.bar.set_length(all as u64);
+        self.bar.set_position(done as u64);
     }
 
     fn look(&self) -> Look {
