@@ -102,8 +102,28 @@ pub enum ClientCommand {
     Remove(client::RemoveArguments),
 }
 
+/// What commands may do at Secrets Manager.
+pub trait Secrets: Grants + SecretWriter + SecretRemover {}
+impl<T: Grants + SecretWriter + SecretRemover> Secrets for T {}
+
+/// What commands may do at Zoho.
+pub trait Accounts: Authorizer + Issuer {}
+impl<T: Authorizer + Issuer> Accounts for T {}
+
+/// What commands may do at Parameter Store.
+pub trait LeaseStore: Leases + LeaseRemover {}
+impl<T: Leases + LeaseRemover> LeaseStore for T {}
+
+/// 32 random bytes, fit for cryptography.
+pub trait Random: Fn() -> [u8; 32] {}
+impl<T: Fn() -> [u8; 32]> Random for T {}
+
+/// The time.
+pub trait Clock: Fn() -> Timestamp {}
+impl<T: Fn() -> Timestamp> Clock for T {}
+
 /// An installation as the operator reaches it.
-pub struct Operator<S, Z, L, Random, Now> {
+pub struct Operator<S, Z, L, R, N> {
     /// The same as the functions'.
     pub settings: Settings,
     /// How the refresher publishes.
@@ -117,9 +137,9 @@ pub struct Operator<S, Z, L, Random, Now> {
     /// Parameter Store.
     pub leases: L,
     /// 32 random bytes, fit for cryptography.
-    pub random: Random,
+    pub random: R,
     /// The time.
-    pub now: Now,
+    pub now: N,
 }
 
 /// The terminal, or what stands in its place.
@@ -176,14 +196,7 @@ impl From<StoreError> for Failure {
     }
 }
 
-impl<S, Z, L, Random, Now> Operator<S, Z, L, Random, Now>
-where
-    S: Grants + SecretWriter + SecretRemover,
-    Z: Authorizer + Issuer,
-    L: Leases + LeaseRemover,
-    Random: Fn() -> [u8; 32],
-    Now: Fn() -> Timestamp,
-{
+impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
     /// Does what the command line says.
     ///
     /// # Errors

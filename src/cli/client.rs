@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde_json::json;
 
 use super::list::table;
-use super::{Console, Failure, Operator};
+use super::{Accounts, Clock, Console, Failure, LeaseStore, Operator, Random, Secrets};
 use crate::connection::{Broken, ClientName, ClientSecrets, Clients, Flaw, clients_of, read_clients};
-use crate::ports::{Authorizer, Grants, Issuer, LeaseRemover, Leases, RECOVERY_DAYS, SecretRemover, SecretWriter};
+use crate::ports::RECOVERY_DAYS;
 use crate::refresh::Settings;
 use crate::secret::Text;
 
@@ -37,14 +37,7 @@ pub struct RemoveArguments {
     pub name: ClientName,
 }
 
-impl<S, Z, L, Random, Now> Operator<S, Z, L, Random, Now>
-where
-    S: Grants + SecretWriter + SecretRemover,
-    Z: Authorizer + Issuer,
-    L: Leases + LeaseRemover,
-    Random: Fn() -> [u8; 32],
-    Now: Fn() -> Timestamp,
-{
+impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
     /// Stores a client, or adds a secret to it. Its other secrets and fields stay.
     pub(super) async fn add_client(&self, arguments: &Arguments, console: &dyn Console) -> Result<(), Failure> {
         let Arguments { name, client_id, data_center } = arguments;

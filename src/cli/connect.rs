@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Console, Failure, Operator};
+use super::{Accounts, Clock, Console, Failure, LeaseStore, Operator, Random, Secrets};
 use crate::connection::{
     Broken, ClientName, ConnectionName, Flaw, Grant, GrantSecret, SecretVersion, read_clients, web_url,
 };
@@ -13,7 +13,6 @@ use crate::consent::link::{MAX_TICKET_LIFE, Ticket, encode};
 use crate::consent::{Consent, KeyRing, read_signing_key};
 use crate::decision::Decision;
 use crate::lease::whole_second;
-use crate::ports::{Authorizer, Grants, Issuer, LeaseRemover, Leases, SecretRemover, SecretWriter};
 use crate::refresh::Request;
 use crate::secret::{SigningKey, Text};
 
@@ -89,14 +88,7 @@ impl Ready {
     }
 }
 
-impl<S, Z, L, Random, Now> Operator<S, Z, L, Random, Now>
-where
-    S: Grants + SecretWriter + SecretRemover,
-    Z: Authorizer + Issuer,
-    L: Leases + LeaseRemover,
-    Random: Fn() -> [u8; 32],
-    Now: Fn() -> Timestamp,
-{
+impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
     pub(super) async fn connect(self, arguments: Arguments, json: bool, console: &dyn Console) -> Result<(), Failure> {
         let Arguments { connection, client, data_center, scope, callback_url, valid_for: life, allow_move, local } =
             arguments;

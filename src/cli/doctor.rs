@@ -9,17 +9,15 @@ mod schedule;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde_json::json;
 
 use self::finding::{Finding, Severity};
 use self::findings::{Facts, findings};
 use super::refresh::{counted, every};
-use super::{Console, Failure, Operator};
+use super::{Accounts, Clock, Console, Failure, LeaseStore, Operator, Random, Secrets};
 use crate::connection::{Flaw, StoredSecret};
-use crate::ports::{
-    Authorizer, Grants, Issuer, LeaseRemover, Leases, Published, SecretRemover, SecretWriter, StoreError,
-};
+use crate::ports::{Published, StoreError};
 
 /// What to hold the settings against.
 #[derive(Debug, clap::Args)]
@@ -32,14 +30,7 @@ pub struct Arguments {
     pub schedule: SignedDuration,
 }
 
-impl<S, Z, L, Random, Now> Operator<S, Z, L, Random, Now>
-where
-    S: Grants + SecretWriter + SecretRemover,
-    Z: Authorizer + Issuer,
-    L: Leases + LeaseRemover,
-    Random: Fn() -> [u8; 32],
-    Now: Fn() -> Timestamp,
-{
+impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
     /// Something wrong is a failure, a note is not.
     pub(super) async fn doctor(&self, arguments: &Arguments, json: bool, console: &dyn Console) -> Result<(), Failure> {
         let facts = Box::pin(self.facts(arguments.schedule)).await;

@@ -1,11 +1,9 @@
 //! `token-keeper grant`: a connection from a self client's code, without a browser.
 
-use jiff::Timestamp;
-
-use super::{Console, Failure, Operator, connect};
+use super::{Accounts, Clock, Console, Failure, LeaseStore, Operator, Random, Secrets, connect};
 use crate::connection::{ClientName, ConnectionName};
 use crate::consent::{Consent, KeyRing, Stop};
-use crate::ports::{Authorizer, Grants, Issuer, LeaseRemover, Leases, Proof, SecretRemover, SecretWriter};
+use crate::ports::Proof;
 use crate::secret::AuthorizationCode;
 
 /// Which connection; the code is asked for.
@@ -28,14 +26,7 @@ pub struct Arguments {
     pub scope: Vec<String>,
 }
 
-impl<S, Z, L, Random, Now> Operator<S, Z, L, Random, Now>
-where
-    S: Grants + SecretWriter + SecretRemover,
-    Z: Authorizer + Issuer,
-    L: Leases + LeaseRemover,
-    Random: Fn() -> [u8; 32],
-    Now: Fn() -> Timestamp,
-{
+impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
     pub(super) async fn grant(self, arguments: Arguments, console: &dyn Console) -> Result<(), Failure> {
         let Arguments { connection, client, data_center, scope } = arguments;
         let wanted = connect::Wanted {

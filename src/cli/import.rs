@@ -9,16 +9,15 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use jiff::Timestamp;
 use serde_json::json;
 
 use self::input::Row;
 use self::plan::{Plan, Refused, Store, Taken, refuse_duplicates};
 use super::list::table;
 use super::refresh::counted;
-use super::{Console, Failure, Operator};
+use super::{Accounts, Clock, Console, Failure, LeaseStore, Operator, Random, Secrets};
 use crate::connection::{ClientName, ConnectionName, base_url};
-use crate::ports::{Authorizer, Grants, Issuer, LeaseRemover, Leases, SecretRemover, SecretWriter, StoreError};
+use crate::ports::StoreError;
 
 /// Where the refresh tokens are, and what the input does not say.
 #[derive(Debug, clap::Args)]
@@ -62,14 +61,7 @@ pub enum Format {
     Env,
 }
 
-impl<S, Z, L, Random, Now> Operator<S, Z, L, Random, Now>
-where
-    S: Grants + SecretWriter + SecretRemover,
-    Z: Authorizer + Issuer,
-    L: Leases + LeaseRemover,
-    Random: Fn() -> [u8; 32],
-    Now: Fn() -> Timestamp,
-{
+impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
     pub(super) async fn import(&self, arguments: &Arguments, console: &dyn Console) -> Result<(), Failure> {
         let rows = self.rows(arguments, console)?;
         let secrets = self.secrets.read(&self.secrets_of(&rows)).await?;

@@ -4,19 +4,11 @@ use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, 
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Console, Failure, Look, Operator};
+use super::{Accounts, Clock, Console, Failure, LeaseStore, Look, Operator, Random, Secrets};
 use crate::decision::Decision;
-use crate::ports::{Authorizer, Grants, Issuer, LeaseRemover, Leases, SecretRemover, SecretWriter};
 use crate::refresh::{Refresher, Request, RunError, Seen};
 
-impl<S, Z, L, Random, Now> Operator<S, Z, L, Random, Now>
-where
-    S: Grants + SecretWriter + SecretRemover,
-    Z: Authorizer + Issuer,
-    L: Leases + LeaseRemover,
-    Random: Fn() -> [u8; 32],
-    Now: Fn() -> Timestamp,
-{
+impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
     pub(super) async fn list(self, json: bool, console: &dyn Console) -> Result<(), Failure> {
         let refresher = self.refresher();
         let seen = refresher.look(&Request::All, false, None).await?;
@@ -50,7 +42,7 @@ where
     }
 
     /// The refresher of this installation.
-    pub(super) fn refresher(self) -> Refresher<S, Z, L, Now> {
+    pub(super) fn refresher(self) -> Refresher<S, Z, L, N> {
         let Self { settings, secrets, zoho, leases, now, .. } = self;
         Refresher { settings, grants: secrets, issuer: zoho, leases, now }
     }

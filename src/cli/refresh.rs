@@ -6,10 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::list::table;
-use super::{Console, Failure, Operator};
+use super::{Accounts, Clock, Console, Failure, LeaseStore, Operator, Random, Secrets};
 use crate::connection::ConnectionName;
 use crate::decision::Decision;
-use crate::ports::{Authorizer, Grants, Issuer, LeaseRemover, Leases, SecretRemover, SecretWriter};
+use crate::ports::{Grants, Issuer, Leases};
 use crate::refresh::{Refresher, Request};
 use crate::report::Report;
 
@@ -43,14 +43,7 @@ pub(super) fn every(text: &str) -> Result<SignedDuration, String> {
     }
 }
 
-impl<S, Z, L, Random, Now> Operator<S, Z, L, Random, Now>
-where
-    S: Grants + SecretWriter + SecretRemover,
-    Z: Authorizer + Issuer,
-    L: Leases + LeaseRemover,
-    Random: Fn() -> [u8; 32],
-    Now: Fn() -> Timestamp,
-{
+impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
     pub(super) async fn refresh(self, arguments: Arguments, json: bool, console: &dyn Console) -> Result<(), Failure> {
         let Arguments { mut connections, force, dry_run, watch } = arguments;
         let refresher = self.refresher();

@@ -1,10 +1,10 @@
 //! `token-keeper revoke`: the end of a connection.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
-use super::{Console, Failure, Operator};
+use super::{Accounts, Clock, Console, Failure, LeaseStore, Operator, Random, Secrets};
 use crate::connection::{Broken, ConnectionName, Flaw, GrantSecret};
-use crate::ports::{Authorizer, Grants, Issuer, LeaseRemover, Leases, RECOVERY_DAYS, SecretRemover, SecretWriter};
+use crate::ports::RECOVERY_DAYS;
 
 /// Which connection.
 #[derive(Debug, clap::Args)]
@@ -17,14 +17,7 @@ pub struct Arguments {
     pub yes: bool,
 }
 
-impl<S, Z, L, Random, Now> Operator<S, Z, L, Random, Now>
-where
-    S: Grants + SecretWriter + SecretRemover,
-    Z: Authorizer + Issuer,
-    L: Leases + LeaseRemover,
-    Random: Fn() -> [u8; 32],
-    Now: Fn() -> Timestamp,
-{
+impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
     pub(super) async fn revoke(&self, arguments: &Arguments, console: &dyn Console) -> Result<(), Failure> {
         let Arguments { connection, yes } = arguments;
         let name = self.settings.prefix.grant(connection.as_str());

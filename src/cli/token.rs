@@ -1,11 +1,8 @@
 //! `token-keeper token`: the one command that prints a secret, on purpose.
 
-use jiff::Timestamp;
-
-use super::{Console, Failure, Operator};
+use super::{Accounts, Clock, Console, Failure, LeaseStore, Operator, Random, Secrets};
 use crate::connection::ConnectionName;
 use crate::lease::TOKEN_TYPE;
-use crate::ports::{Authorizer, Grants, Issuer, LeaseRemover, Leases, SecretRemover, SecretWriter};
 
 /// Whose token.
 #[derive(Debug, clap::Args)]
@@ -20,14 +17,7 @@ pub struct Arguments {
     pub header: bool,
 }
 
-impl<S, Z, L, Random, Now> Operator<S, Z, L, Random, Now>
-where
-    S: Grants + SecretWriter + SecretRemover,
-    Z: Authorizer + Issuer,
-    L: Leases + LeaseRemover,
-    Random: Fn() -> [u8; 32],
-    Now: Fn() -> Timestamp,
-{
+impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
     pub(super) async fn token(&self, arguments: &Arguments, console: &dyn Console) -> Result<(), Failure> {
         let Arguments { connection, header } = arguments;
         let parameter = self.settings.prefix.lease(connection.as_str());
