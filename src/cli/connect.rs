@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde_json::{Value, json};
 
 use super::{Accounts, Clock, Console, Failure, LeaseStore, Operator, Random, Secrets};
@@ -74,35 +74,34 @@ pub(super) struct Wanted<'a> {
     pub(super) allow_move: bool,
 }
 
-/// A connection that is stored and ready for a consent.
+/// A connection that is stored and ready for a consent, which starts in this data centre.
 pub(super) struct Ready {
     pub(super) grant: Grant,
     data_center: String,
     done: &'static str,
 }
 
-impl Ready {
-    fn ticket(self, allow_move: bool, expires_at: Timestamp) -> Ticket {
-        let Self { grant: Grant { connection, version, .. }, data_center, .. } = self;
-        Ticket { connection, version, data_center, allow_move, expires_at }
-    }
-}
-
 impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
     pub(super) async fn connect(self, arguments: Arguments, json: bool, console: &dyn Console) -> Result<(), Failure> {
         let Arguments { connection, client, data_center, scope, callback_url, valid_for: life, allow_move, local } =
             arguments;
+        if json && local {
+            return Err(Failure::new(
+                "--json prints a link for somebody else, and --local waits here for its use",
+                "leave one of them out; nothing was changed",
+            ));
+        }
         let base = self.base_url(callback_url.as_ref(), local)?;
         let listener = if local { Some(super::local::listen(&base).await?) } else { None };
         let key = if local { SigningKey::new(encode(&(self.random)())) } else { self.signing_key().await? };
         let data_center = data_center.as_deref();
         let wanted =
             Wanted { connection: &connection, client: client.as_ref(), data_center, scope: &scope, allow_move };
-        let ready = self.prepare(&wanted).await?;
+        let Ready { grant: Grant { version, .. }, data_center, done } = self.prepare(&wanted).await?;
         let name = self.settings.prefix.grant(connection.as_str());
-        let done = ready.done;
         let expires_at = whole_second((self.now)()) + life;
-        let url = format!("{base}/connect?ticket={}", key.seal_ticket(&ready.ticket(allow_move, expires_at)));
+        let ticket = Ticket { connection: connection.clone(), version, data_center, allow_move, expires_at };
+        let url = link(&base, &key, &ticket);
         let parameter = self.settings.prefix.lease(connection.as_str());
         if json {
             console.show(&json!({"url": url, "expires_at": expires_at}).to_string());
@@ -147,9 +146,10 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
         });
         let links: Vec<_> = waiting
             .map(|(grant, why)| {
-                let data_center = grant.data_center.name.clone();
-                let ticket = Ready { grant, data_center, done: "" }.ticket(false, expires_at);
-                let url = format!("{base}/connect?ticket={}", key.seal_ticket(&ticket));
+                let Grant { connection, version, data_center, .. } = grant;
+                let ticket =
+                    Ticket { connection, version, data_center: data_center.name, allow_move: false, expires_at };
+                let url = link(&base, &key, &ticket);
                 (ticket.connection, why, url)
             })
             .collect();
@@ -275,6 +275,10 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
         };
         Ok(Ready { grant: Grant { version, ..grant }, data_center: start, done })
     }
+}
+
+fn link(base: &str, key: &SigningKey, ticket: &Ticket) -> String {
+    format!("{base}/connect?ticket={}", key.seal_ticket(ticket))
 }
 
 /// At most a week, because who has the link can use it.

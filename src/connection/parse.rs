@@ -114,8 +114,8 @@ impl Flaw {
             Self::Binary => "store it again as a string".to_owned(),
             Self::NotFound => "create it, or correct the name that refers to it".to_owned(),
             Self::Deleted => "restore it (aws secretsmanager restore-secret) or leave it to its end".to_owned(),
-            Self::Denied(_) => "allow the refresher's role to read it".to_owned(),
-            Self::Key(_) => "allow the refresher's role kms:Decrypt on its key".to_owned(),
+            Self::Denied(_) => "allow the role or user that ran this to read it".to_owned(),
+            Self::Key(_) => "allow the role or user that ran this kms:Decrypt on its key".to_owned(),
             Self::Aws(_) => "the next run tries again; see the AWS health page if it stays".to_owned(),
             Self::NotALease(_) => {
                 "it was left alone; remove the parameter, or choose another TOKEN_KEEPER_PREFIX".to_owned()

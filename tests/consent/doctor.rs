@@ -63,7 +63,7 @@ const WRONG: [Illness; 17] = [
     (
         |world| world.aws.deny_secret(&grant_name("books")),
         "connections: books: secret token-keeper/connections/books: access denied",
-        "allow the refresher's role to read it",
+        "allow the role or user that ran this to read it",
     ),
     (
         |world| {

@@ -102,6 +102,7 @@ async fn a_connection_that_could_not_be_consented_to_is_refused_before_anything_
             "store the client first: token-keeper client add nobody",
         ),
         (format!("new {full} --valid-for 8d"), "use a time such as 30m, 1h or 2d, at most 7d"),
+        (format!("new {full} --local --json"), "--json prints a link for somebody else"),
         (format!("new {full} --valid-for soon"), "invalid value 'soon'"),
         (format!("New {full}"), "a name is made of a-z"),
     ] {

@@ -82,7 +82,7 @@ async fn a_secret_that_aws_does_not_hand_out() {
         |world| world.aws.deny_secret(&grant_name("bad")),
         "misconfigured",
         &format!("{name}access denied"),
-        "allow the refresher's role to read it",
+        "allow the role or user that ran this to read it",
     )
     .await;
     check(
