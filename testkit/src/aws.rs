@@ -126,6 +126,11 @@ impl Aws {
         self.state().parameters.newest(name).cloned()
     }
 
+    /// The kept versions of a parameter, in clear, oldest first: one for each put, as AWS emits an event for each.
+    pub fn parameter_versions(&self, name: &str) -> Vec<Parameter> {
+        self.state().parameters.kept(name)
+    }
+
     /// The parameters' names, in order.
     pub fn parameter_names(&self) -> Vec<String> {
         self.state().parameters.names()

@@ -38,7 +38,7 @@ pub struct Parameter {
     pub policies: Option<String>,
     /// The tags it was created with.
     pub tags: BTreeMap<String, String>,
-    /// What the operator is told.
+    /// What it is for. An overwrite without a description keeps the last one.
     pub description: Option<String>,
     /// When this version was written.
     pub modified: Timestamp,
@@ -165,6 +165,10 @@ impl Parameters {
 
     pub(super) fn newest(&self, name: &str) -> Option<&Parameter> {
         self.versions.get(name)?.back()
+    }
+
+    pub(super) fn kept(&self, name: &str) -> Vec<Parameter> {
+        self.versions.get(name).into_iter().flatten().cloned().collect()
     }
 
     pub(super) fn names(&self) -> Vec<String> {

@@ -16,6 +16,7 @@ const MAX_LEVELS: usize = 15;
 /// Counted with the ARN that precedes the name.
 const MAX_NAME_LEN: usize = 1_011;
 const MAX_POLICIES: usize = 10;
+const MAX_DESCRIPTION_LEN: usize = 1_024;
 const DEFAULT_KEY: &str = "alias/aws/ssm";
 
 #[derive(Deserialize)]
@@ -50,6 +51,9 @@ impl Parameters {
         }
         if request.overwrite && !request.tags.is_empty() {
             return invalid("tags and overwrite can't be used together");
+        }
+        if request.description.as_ref().is_some_and(|description| description.chars().count() > MAX_DESCRIPTION_LEN) {
+            return invalid(format!("a description has at most {MAX_DESCRIPTION_LEN} characters"));
         }
         let now = self.clock.now();
         let previous = self.newest(&request.name);

@@ -80,6 +80,17 @@ pub(super) fn behaviours() -> Vec<Behaviour> {
             "12 SecureString alias/aws/ssm",
         )
         .but_moto("10 SecureString alias/aws/ssm"),
+        Behaviour::new(
+            "a description stays until another one comes",
+            described,
+            "created one, overwritten without one, with two",
+        ),
+        Behaviour::new(
+            "a description has at most 1,024 characters",
+            description_length,
+            "1024 accepted, 1025 ValidationException",
+        )
+        .but_moto("1024 accepted, 1025 accepted"),
         Behaviour::new("a deletion tells what was there", deletions, "again ParameterNotFound; deleted b, invalid a"),
     ]
 }
@@ -268,6 +279,28 @@ async fn descriptions(world: World) -> String {
     let first = page.parameters().first().expect("a description");
     let kind = first.r#type().map_or("no type", ParameterType::as_str);
     format!("{} {kind} {}", page.parameters().len(), first.key_id().unwrap_or("no key"))
+}
+
+async fn described(world: World) -> String {
+    let mut seen = Vec::new();
+    for (label, description) in [("created", Some("one")), ("overwritten without", None), ("with", Some("two"))] {
+        let put = put(&world, "a", "x").overwrite(true).set_description(description.map(str::to_owned));
+        put.send().await.expect("a new version");
+        let own = ParameterStringFilter::builder().key("Name").values(world.parameter("a")).build();
+        let found = world.ssm.describe_parameters().parameter_filters(own.expect("a filter")).send().await;
+        let found = found.expect("a page").parameters.and_then(|mut found| found.pop()).expect("a description");
+        seen.push(format!("{label} {}", found.description().unwrap_or("none")));
+    }
+    seen.join(", ")
+}
+
+async fn description_length(world: World) -> String {
+    let mut seen = Vec::new();
+    for length in [1_024, 1_025] {
+        let outcome = put(&world, &length.to_string(), "x").description("x".repeat(length)).send().await;
+        seen.push(format!("{length} {}", told(outcome)));
+    }
+    seen.join(", ")
 }
 
 async fn deletions(world: World) -> String {
