@@ -303,10 +303,13 @@ where
     /// Publishes the first lease. If that fails, the refresher's next run finds a grant of another version and mints.
     async fn publish(&self, connection: &ConnectionName, lease: &Lease) -> bool {
         let failed = match self.leases.read(std::slice::from_ref(connection)).await {
-            Ok(mut leases) => match leases.remove(connection.as_str()) {
+            Ok(mut leases) => match leases.remove(connection.as_str()).transpose() {
                 // A parameter that is not ours, or a newer program's, is left alone.
-                Some(Err(broken)) => Some(broken.to_string()),
-                _ => self.leases.publish(connection, lease).await.err().map(|error| error.to_string()),
+                Err(broken) => Some(broken.to_string()),
+                Ok(last) => {
+                    let published = self.leases.publish(connection, lease, last.as_ref()).await;
+                    published.err().map(|error| error.to_string())
+                }
             },
             Err(error) => Some(error.to_string()),
         };

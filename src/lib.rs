@@ -5,6 +5,7 @@
 //! - [`secret`]: secrets as types;
 //! - [`connection`]: names, data centres, grants and clients as parsed from their secrets;
 //! - [`lease`]: the document that consumers read;
+//! - [`notice`]: what an operator is told when it changes;
 //! - [`decision`]: what to do about a connection, from grant, lease and time alone;
 //! - [`ports`]: the outside services as narrow traits;
 //! - [`refresh`] with [`brake`] and [`report`]: use case 1, a run;
@@ -23,6 +24,7 @@ pub mod decision;
 pub mod http;
 pub mod lambda;
 pub mod lease;
+pub mod notice;
 pub mod ports;
 pub mod refresh;
 pub mod report;

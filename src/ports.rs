@@ -55,10 +55,12 @@ pub trait Leases {
     async fn list(&self) -> Result<Published, StoreError>;
     /// The leases of these connections.
     async fn read(&self, connections: &[ConnectionName]) -> Result<Published, StoreError>;
-    /// Publishes a lease with a new token. The document is written last: it is the commit.
-    async fn publish(&self, connection: &ConnectionName, lease: &Lease) -> Result<(), StoreError>;
-    /// Rewrites the document for a change of status.
-    async fn mark(&self, connection: &ConnectionName, lease: &Lease) -> Result<(), StoreError>;
+    /// Publishes a lease with a new token, in place of `last`. The document is written last: it is the commit, and tells an operator
+    /// what is [news](crate::notice) to him.
+    async fn publish(&self, connection: &ConnectionName, lease: &Lease, last: Option<&Lease>)
+    -> Result<(), StoreError>;
+    /// Rewrites the document for a change of status, and tells an operator as `publish` does.
+    async fn mark(&self, connection: &ConnectionName, lease: &Lease, last: Option<&Lease>) -> Result<(), StoreError>;
 }
 
 /// Zoho's token endpoint.

@@ -16,6 +16,7 @@ use crate::brake::Brakes;
 use crate::connection::{self, Broken, ConnectionName, DataCenters, Grant, Prefix, clients_of, read_grants};
 use crate::decision::{Decision, Policy, decide};
 use crate::lease::{Lease, Status, Token, Trouble, whole_second};
+use crate::notice::recovered;
 use crate::ports::{Grants, Issuer, Leases, Minted, Published, Refusal, StoreError};
 use crate::report::{Entry, Outcome, Report};
 
@@ -307,12 +308,8 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
         lease.token = Some(Token { access_token, issued_at, expires_at });
         lease.api_domain = api_domain.or(lease.api_domain);
         lease.scope = scope.unwrap_or(lease.scope);
-        match self.leases.publish(&grant.connection, &lease).await {
-            Ok(()) => {
-                let recovered = last
-                    .is_some_and(|last| matches!(last.status, Status::ConsentRequired(_) | Status::Misconfigured(_)));
-                (Outcome::Refreshed { recovered }, Some(expires_at))
-            }
+        match self.leases.publish(&grant.connection, &lease, last).await {
+            Ok(()) => (Outcome::Refreshed { recovered: recovered(&lease, last) }, Some(expires_at)),
             Err(error) => {
                 let parameter = self.settings.prefix.lease(grant.connection.as_str());
                 let remedy = error.remedy();
@@ -358,7 +355,7 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
             return outcome;
         }
         let lease = Lease::of(grant, status, last);
-        if let Err(why) = self.leases.mark(&grant.connection, &lease).await {
+        if let Err(why) = self.leases.mark(&grant.connection, &lease, last).await {
             let parameter = self.settings.prefix.lease(grant.connection.as_str());
             outcome = Outcome::Failed {
                 error: format!("{} and parameter {parameter} could not be marked: {why}", lease.status.word()),

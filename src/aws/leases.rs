@@ -13,6 +13,7 @@ use super::failed;
 use super::http::for_sdk;
 use crate::connection::{Broken, ConnectionName, Flaw, Prefix};
 use crate::lease::{Lease, whole_second};
+use crate::notice;
 use crate::ports::{LeaseRemover, Leases, Published, StoreError};
 use crate::secret::Text;
 
@@ -100,7 +101,7 @@ impl<Now: Fn() -> Timestamp> ParameterStore<Now> {
         parameter.strip_prefix(&self.prefix.lease("")).unwrap_or(parameter).to_owned()
     }
 
-    async fn put(&self, name: String, value: &str) -> Result<(), StoreError> {
+    async fn put(&self, name: String, value: &str, description: &str) -> Result<(), StoreError> {
         let (tier, policies) = match self.publishing.tier {
             Tier::Standard => (ParameterTier::Standard, None),
             Tier::IntelligentTiering => (ParameterTier::IntelligentTiering, None),
@@ -111,6 +112,7 @@ impl<Now: Fn() -> Timestamp> ParameterStore<Now> {
             .put_parameter()
             .name(name)
             .value(value)
+            .description(description)
             .r#type(ParameterType::SecureString)
             .overwrite(true)
             .tier(tier)
@@ -179,15 +181,22 @@ impl<Now: Fn() -> Timestamp> Leases for ParameterStore<Now> {
         Ok(leases)
     }
 
-    async fn publish(&self, connection: &ConnectionName, lease: &Lease) -> Result<(), StoreError> {
+    async fn publish(
+        &self,
+        connection: &ConnectionName,
+        lease: &Lease,
+        last: Option<&Lease>,
+    ) -> Result<(), StoreError> {
         if let Some(token) = lease.token.as_ref().filter(|_| self.publishing.plain) {
-            self.put(self.prefix.plain_token(connection.as_str()), token.access_token.expose()).await?;
+            let name = self.prefix.plain_token(connection.as_str());
+            self.put(name, token.access_token.expose(), notice::QUIET).await?;
         }
-        self.mark(connection, lease).await
+        self.mark(connection, lease, last).await
     }
 
-    async fn mark(&self, connection: &ConnectionName, lease: &Lease) -> Result<(), StoreError> {
-        self.put(self.prefix.lease(connection.as_str()), lease.document().expose()).await
+    async fn mark(&self, connection: &ConnectionName, lease: &Lease, last: Option<&Lease>) -> Result<(), StoreError> {
+        let description = notice::description(connection, lease, last);
+        self.put(self.prefix.lease(connection.as_str()), lease.document().expose(), &description).await
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::world::{BASE, Browser, CLIENT_ID, EU_SECRET, US_SECRET, World, grant_name, header, title};
+use crate::world::{BASE, Browser, CLIENT_ID, EU_SECRET, US_SECRET, World, grant_name, header, lease_name, title};
 
 #[tokio::test]
 async fn a_first_consent_stores_the_grant_and_publishes_the_first_lease() {
@@ -75,6 +75,52 @@ async fn a_reconnection_replaces_the_grant_keeps_other_fields_and_revokes_the_ol
     assert!(world.zoho.refresh_token_lives(&new) && !world.zoho.refresh_token_lives(&old));
     assert_eq!(world.grant("crm-prod")["note"], json!(["mine"]));
     assert_eq!(world.document("crm-prod").expect("a document")["issued_at"], "2026-11-21T00:30:00Z");
+}
+
+#[tokio::test]
+async fn a_consent_that_heals_a_dead_connection_is_told_as_its_recovery_and_no_other_is_told() {
+    let mut world = World::new().await;
+    world.set("TOKEN_KEEPER_CALLBACK_URL", BASE);
+    Browser::default().consent(&world, &world.link("desk").await).await;
+    Browser::default().consent(&world, &world.link_with("desk").await).await;
+    assert_eq!(world.notices("desk"), [""; 0], "nobody was needed");
+
+    let die = async || {
+        world.zoho.kill(&world.refresh_token("desk").expect("a refresh token"));
+        world.type_in("refresh desk --force", "").await.expect_err("somebody is needed");
+        world.notices("desk").pop().expect("a notice")
+    };
+    let notice = die().await;
+    let (told, command) = notice.split_once(" Type: token-keeper ").expect("a command");
+    assert_eq!(told, "Token Keeper: desk needs a new consent, Zoho no longer takes its refresh token (invalid_code).");
+    let shown = world.type_in(command, "").await.expect("a link");
+    let link = shown.lines().map(str::trim).find(|line| line.contains("ticket=")).expect("a link");
+    assert_eq!(title(&Browser::default().consent(&world, link).await), "Connected");
+    let recovered = "Token Keeper: desk has recovered, its token lives until 2026-11-21T01:00:00Z.";
+    assert_eq!(world.notices("desk"), [notice.as_str(), recovered]);
+    world.type_in("refresh desk --force", "").await.expect("refreshed");
+    assert_eq!(world.notices("desk").len(), 2, "told once");
+
+    // A self client's code heals it as well.
+    die().await;
+    let code = world.zoho.code("eu", CLIENT_ID, &["ZohoCRM.modules.ALL"], None);
+    world.type_in("grant desk", &code).await.expect("connected");
+    assert_eq!(world.notices("desk"), [&notice, recovered, &notice, recovered]);
+}
+
+#[tokio::test]
+async fn a_consent_whose_first_token_is_not_published_is_told_by_the_next_run() {
+    let world = World::new().await;
+    Browser::default().consent(&world, &world.link("desk").await).await;
+    world.zoho.kill(&world.refresh_token("desk").expect("a refresh token"));
+    world.type_in("refresh desk --force", "").await.expect_err("somebody is needed");
+    world.aws.deny_put(&lease_name("desk"));
+    Browser::default().consent(&world, &world.link_with("desk").await).await;
+    assert_eq!(world.notices("desk").len(), 1);
+    world.aws.allow(&lease_name("desk"));
+    world.type_in("refresh", "").await.expect("refreshed");
+    let recovered = "Token Keeper: desk has recovered, its token lives until 2026-11-21T01:00:00Z.";
+    assert_eq!(world.notices("desk").last().map(String::as_str), Some(recovered));
 }
 
 #[tokio::test]

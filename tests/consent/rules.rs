@@ -14,7 +14,7 @@ use token_keeper::secret::{CodeVerifier, SigningKey};
 use token_keeper::telemetry;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::world::{BASE, Browser, EU_SECRET, SIGNING_KEY, World, header, title};
+use crate::world::{BASE, Browser, EU_SECRET, SIGNING_KEY, World, header, lease_name, title};
 
 fn start() -> Timestamp {
     "2026-11-21T00:00:00Z".parse().expect("a time")
@@ -178,7 +178,7 @@ impl Write for Kept {
 }
 
 #[tokio::test]
-async fn no_secret_reaches_a_log_a_page_or_a_command_at_any_level() {
+async fn no_secret_reaches_a_log_a_page_a_command_or_a_description_at_any_level() {
     for terminal in [false, true] {
         let log = Kept::default();
         let writer = log.clone();
@@ -226,7 +226,15 @@ async fn no_secret_reaches_a_log_a_page_or_a_command_at_any_level() {
         }
         drop(guard);
         said.push_str(&String::from_utf8(log.0.lock().expect("the log").clone()).expect("text"));
-        for word in ["consent begun", "connected", "the code was not exchanged", "the new grant could not be stored"] {
+        let versions = world.aws.parameter_versions(&lease_name("crm-prod"));
+        said.extend(versions.into_iter().map(|version| version.description.expect("a description")));
+        for word in [
+            "consent begun",
+            "connected",
+            "the code was not exchanged",
+            "the new grant could not be stored",
+            "kept fresh by Token Keeper",
+        ] {
             assert!(said.contains(word), "{word} is not in {said}");
         }
         for secret in &secrets {

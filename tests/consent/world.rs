@@ -18,6 +18,7 @@ use token_keeper::config::Config;
 use token_keeper::consent::{Consent, KeyRing};
 use token_keeper::http::{self, Roots};
 use token_keeper::lambda::callback::{Request, Response, respond};
+use token_keeper::notice::MARKER;
 
 /// Where the callback function is reached.
 pub(crate) const BASE: &str = "https://consent.example";
@@ -145,8 +146,14 @@ impl World {
 
     /// The document that consumers of the connection read.
     pub(crate) fn document(&self, connection: &str) -> Option<Value> {
-        let parameter = self.aws.parameter(&format!("/token-keeper/tokens/{connection}"))?;
+        let parameter = self.aws.parameter(&lease_name(connection))?;
         Some(serde_json::from_str(&parameter.value).expect("a document in JSON"))
+    }
+
+    /// What an operator is told of the connection: a put's description, if it is marked.
+    pub(crate) fn notices(&self, connection: &str) -> Vec<String> {
+        let versions = self.aws.parameter_versions(&lease_name(connection)).into_iter();
+        versions.filter_map(|version| version.description).filter(|said| said.starts_with(MARKER)).collect()
     }
 
     pub(crate) fn zoho_calls(&self) -> usize {
@@ -168,6 +175,10 @@ impl World {
 
 pub(crate) fn grant_name(connection: &str) -> String {
     format!("token-keeper/connections/{connection}")
+}
+
+pub(crate) fn lease_name(connection: &str) -> String {
+    format!("/token-keeper/tokens/{connection}")
 }
 
 fn loader(aws: &Aws) -> aws_config::ConfigLoader {

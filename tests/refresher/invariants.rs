@@ -44,7 +44,8 @@ fn check_absent(words: &[&str], selected: impl Fn(&str) -> bool) {
 
 #[test]
 fn the_domain_reads_no_clock_environment_or_network() {
-    let domain = ["secret.rs", "connection", "lease.rs", "decision.rs", "ports.rs", "brake.rs", "report.rs"];
+    let domain =
+        ["secret.rs", "connection", "lease.rs", "notice.rs", "decision.rs", "ports.rs", "brake.rs", "report.rs"];
     let outside = ["::now(", "::now)", "std::env", "std::fs", "std::process", "tokio", "reqwest", "aws_", "TcpStream"];
     check_absent(&outside, |name| domain.iter().any(|part| name.starts_with(part)));
     check_absent(&["Timestamp::now", "SystemTime", "std::env", "reqwest", "aws_"], |name| name == "refresh.rs");
@@ -89,7 +90,7 @@ impl Write for Kept {
 }
 
 #[tokio::test]
-async fn no_secret_reaches_a_log_a_report_an_error_or_a_metric_at_any_level() {
+async fn no_secret_reaches_a_log_a_report_an_error_a_metric_or_a_description_at_any_level() {
     for terminal in [false, true] {
         let log = Kept::default();
         let writer = log.clone();
@@ -131,7 +132,13 @@ async fn no_secret_reaches_a_log_a_report_an_error_or_a_metric_at_any_level() {
         drop(guard);
         let mut said = said.into_inner().expect("the text");
         said.push_str(&String::from_utf8(log.0.lock().expect("the log").clone()).expect("text"));
-        assert!(said.contains("run finished") && said.contains("connection needs attention"), "{said}");
+        let versions = world.aws.parameter_names().into_iter().flat_map(|name| world.aws.parameter_versions(&name));
+        said.extend(versions.filter_map(|version| version.description));
+        for word in
+            ["run finished", "connection needs attention", "dead needs a new consent", "refused is misconfigured"]
+        {
+            assert!(said.contains(word), "{word} is not in {said}");
+        }
         let access_tokens =
             names.map(|name| world.field(name, "access_token").as_str().unwrap_or("none yet").to_owned());
         for secret in tokens.iter().chain(&access_tokens).map(String::as_str).chain([CLIENT_SECRET]) {

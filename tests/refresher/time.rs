@@ -108,11 +108,16 @@ impl Leases for &Memory {
         Ok(Published::new())
     }
 
-    async fn publish(&self, connection: &ConnectionName, lease: &Lease) -> Result<(), StoreError> {
-        self.mark(connection, lease).await
+    async fn publish(
+        &self,
+        connection: &ConnectionName,
+        lease: &Lease,
+        last: Option<&Lease>,
+    ) -> Result<(), StoreError> {
+        self.mark(connection, lease, last).await
     }
 
-    async fn mark(&self, connection: &ConnectionName, lease: &Lease) -> Result<(), StoreError> {
+    async fn mark(&self, connection: &ConnectionName, lease: &Lease, _: Option<&Lease>) -> Result<(), StoreError> {
         self.leases.borrow_mut().insert(connection.to_string(), lease.clone());
         Ok(())
     }

@@ -12,6 +12,7 @@ use testkit::zoho::Zoho;
 use token_keeper::aws::{ParameterStore, SecretsManager};
 use token_keeper::config::Config;
 use token_keeper::lambda::refresher::{HandlerError, handle};
+use token_keeper::notice::MARKER;
 use token_keeper::refresh::Refresher;
 use tokio::time::Instant;
 
@@ -115,6 +116,12 @@ impl World {
     /// A field of the document; null if there is none.
     pub(crate) fn field(&self, connection: &str, field: &str) -> Value {
         self.document(connection).map_or(Value::Null, |document| document[field].clone())
+    }
+
+    /// What an operator is told of the connection: a put's description, if it is marked.
+    pub(crate) fn notices(&self, connection: &str) -> Vec<String> {
+        let versions = self.aws.parameter_versions(&lease_name(connection)).into_iter();
+        versions.filter_map(|version| version.description).filter(|said| said.starts_with(MARKER)).collect()
     }
 
     /// Whether what consumers read would be accepted by Zoho now.

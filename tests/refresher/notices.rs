@@ -1,0 +1,151 @@
+//! What an operator is told, by the descriptions of the puts: once when somebody is needed, once when that is over.
+
+use serde_json::{Value, json};
+use testkit::wire::{Fault, Rule};
+use testkit::zoho::answers;
+use token_keeper::notice::QUIET;
+
+use crate::world::{CLIENT_ID, World, lease_name};
+
+const DEAD: &str = "Token Keeper: desk needs a new consent, Zoho no longer takes its refresh token (invalid_code). \
+                    Type: token-keeper connect desk";
+const REFUSED: &str =
+    "Token Keeper: desk is misconfigured, Zoho refuses its client (invalid_client). Type: token-keeper doctor";
+
+/// A connection with a dead grant and a token that is due. Returns the refresh token.
+async fn dead() -> (World, String) {
+    let world = World::new().await;
+    let refresh_token = world.connect("desk");
+    world.run().await;
+    world.zoho.kill(&refresh_token);
+    world.advance_minutes(30);
+    (world, refresh_token)
+}
+
+async fn force(world: &World) -> Value {
+    world.send(json!({"connections": ["desk"], "force": true})).await.expect("a report")
+}
+
+fn description(world: &World, parameter: &str) -> String {
+    world.aws.parameter(parameter).expect("a parameter").description.expect("a description")
+}
+
+#[tokio::test]
+async fn a_dead_grant_is_told_once_and_its_recovery_once() {
+    let (world, _) = dead().await;
+    for _ in 0..4 {
+        world.run().await;
+        force(&world).await;
+        world.advance_minutes(15);
+    }
+    assert_eq!(world.notices("desk"), [DEAD]);
+    world.connect("desk");
+    assert_eq!(world.run().await["recovered"], json!(["desk"]));
+    let recovered = "Token Keeper: desk has recovered, its token lives until 2026-11-21T02:30:00Z.";
+    assert_eq!(description(&world, &lease_name("desk")), recovered);
+    for _ in 0..4 {
+        world.advance_minutes(30);
+        world.run().await;
+    }
+    assert_eq!(world.notices("desk"), [DEAD, recovered]);
+    assert_eq!(description(&world, &lease_name("desk")), QUIET);
+}
+
+#[tokio::test]
+async fn a_new_grant_that_is_dead_too_is_told_as_the_first_was() {
+    let (world, _) = dead().await;
+    world.run().await;
+    world.zoho.kill(&world.connect("desk"));
+    for _ in 0..2 {
+        world.run().await;
+    }
+    assert_eq!(world.notices("desk"), [DEAD, DEAD]);
+}
+
+#[tokio::test]
+async fn a_refused_client_is_told_once_however_often_it_is_tried() {
+    let world = World::new().await;
+    world.connect("desk");
+    world.run().await;
+    world.zoho.change_secret(CLIENT_ID, "eu", "another");
+    world.advance_minutes(30);
+    let before = world.puts();
+    for _ in 0..12 {
+        world.run().await;
+        world.advance_minutes(15);
+    }
+    assert_eq!(world.puts(), before + 3, "each try is written");
+    assert_eq!(world.notices("desk"), [REFUSED]);
+
+    world
+        .faults
+        .add(Rule::on("zoho", "refresh_token").times(1), Fault::Respond(answers::refusal("invalid_client_secret")));
+    force(&world).await;
+    let another = REFUSED.replace("invalid_client", "invalid_client_secret");
+    assert_eq!(world.notices("desk"), [REFUSED, another.as_str()], "another refusal is news");
+
+    let client = json!({"client_id": CLIENT_ID, "client_secret": "another"});
+    world.aws.put_secret("token-keeper/clients/acme", &client.to_string());
+    for _ in 0..2 {
+        force(&world).await;
+    }
+    let recovered = "Token Keeper: desk has recovered, its token lives until 2026-11-21T04:30:00Z.";
+    assert_eq!(world.notices("desk"), [REFUSED, another.as_str(), recovered]);
+}
+
+#[tokio::test]
+async fn a_first_token_a_renewal_a_throttle_and_an_outage_are_no_news() {
+    let world = World::new().await;
+    world.connect("desk");
+    world.run().await;
+    world.faults.add(Rule::on("zoho", "refresh_token").times(2), Fault::Respond(answers::throttled()));
+    world.faults.add(Rule::on("zoho", "refresh_token").times(1), Fault::Respond(answers::server_error("down")));
+    for _ in 0..12 {
+        world.advance_minutes(15);
+        world.run().await;
+    }
+    assert_eq!(world.field("desk", "status"), "active");
+    let versions = world.aws.parameter_versions(&lease_name("desk"));
+    assert!(versions.iter().any(|version| version.value.contains("throttled")), "it was throttled meanwhile");
+    assert!(versions.iter().all(|version| version.description.as_deref() == Some(QUIET)), "{versions:?}");
+}
+
+#[tokio::test]
+async fn a_repeated_run_tells_nothing_twice() {
+    let (world, _) = dead().await;
+    for _ in 0..2 {
+        world.send(json!({"connections": ["desk"]})).await.expect("a report");
+    }
+    assert_eq!(world.notices("desk"), [DEAD]);
+    // Two runs at the very same moment know nothing of each other. What follows knows of both.
+    world.connect("desk");
+    tokio::join!(world.run(), world.run());
+    let told = world.notices("desk");
+    assert!((2..=3).contains(&told.len()), "{told:?}");
+    force(&world).await;
+    assert_eq!(world.notices("desk"), told);
+}
+
+#[tokio::test]
+async fn what_could_not_be_written_is_told_by_the_next_run() {
+    let (world, _) = dead().await;
+    world.aws.deny_put(&lease_name("desk"));
+    assert_eq!(world.run().await["failed"], json!(["desk"]));
+    assert_eq!(world.notices("desk"), [""; 0]);
+    world.aws.allow(&lease_name("desk"));
+    for _ in 0..2 {
+        world.run().await;
+    }
+    assert_eq!(world.notices("desk"), [DEAD]);
+}
+
+#[tokio::test]
+async fn the_bare_token_tells_nothing_of_its_own() {
+    let world = World::with(&[("TOKEN_KEEPER_PUBLISH", "document,plain")]).await;
+    world.zoho.kill(&world.connect("desk"));
+    world.run().await;
+    world.connect("desk");
+    assert_eq!(world.run().await["recovered"], json!(["desk"]));
+    assert_eq!(world.notices("desk").len(), 2);
+    assert_eq!(description(&world, "/token-keeper/access-tokens/desk"), QUIET);
+}
