@@ -113,6 +113,17 @@ proptest! {
     }
 }
 
+#[test]
+fn cookies_are_found_in_their_list_and_else_in_their_header() {
+    let event = |cookies: Value| {
+        json!({"rawPath": "/callback", "cookies": cookies, "headers": {"cookie": "a=1; b=2", "host": "consent.example"},
+            "requestContext": {"domainName": "consent.example", "http": {"method": "GET"}}})
+    };
+    let cookies = |list: Value| Request::of_event(&event(list)).expect("an HTTP event").cookies;
+    assert_eq!(cookies(json!(["c=3", "d=4"])), ["c=3", "d=4"]);
+    assert_eq!(cookies(Value::Null), ["a=1; b=2"]);
+}
+
 #[tokio::test]
 async fn every_event_file_of_the_callback_is_answered() {
     let world = World::new().await;
