@@ -1,0 +1,82 @@
+"""Asks a Zoho API with the token that Token Keeper keeps: python consumer.py crm-prod /crm/v8/org [/PATH...]
+
+It needs boto3, which brings urllib3.
+"""
+
+import json
+import os
+import re
+import sys
+import threading
+import time
+from datetime import datetime
+
+import boto3
+import urllib3
+from botocore.exceptions import BotoCoreError, ClientError
+
+
+class Zoho:
+    """One connection, for as long as the program runs and for all of its threads."""
+
+    def __init__(self, connection, prefix="token-keeper"):
+        self._connection, self._parameter = connection, f"/{prefix}/tokens/{connection}"
+        self._ssm = boto3.client("ssm")
+        self._http = urllib3.PoolManager(timeout=30, retries=False)
+        self._lock, self._document, self._keep_until = threading.Lock(), {}, 0
+
+    def get(self, path):
+        """The text of the answer. A path without its slash could make another host of `api_domain`."""
+        if not path.startswith("/"):
+            raise ValueError(f"a path begins with a slash: {path}")
+        document = self._live_document()
+        answer = self._call(document, path)
+        if answer.status == 401:
+            # The token is another by now, or Zoho takes none: one more try shows it, and nobody mints here.
+            answer = self._call(self._live_document(refused=document["access_token"]), path)
+        text = answer.data.decode()
+        if 200 <= answer.status < 300:
+            return text
+        code = re.search(r'"code":\s*"?(\w+)', text)
+        failure = f"HTTP {answer.status} ({code[1] if code else 'no code'}) for {path}"
+        if answer.status != 401:
+            raise RuntimeError(failure)
+        remedy = f"see `token-keeper list`, then token-keeper refresh {self._connection} --force"
+        raise RuntimeError(f"{failure}, with the parameter read again too: {remedy}")
+
+    def _call(self, document, path):
+        header = {"Authorization": f"{document['token_type']} {document['access_token']}"}
+        return self._http.request("GET", document.get("api_domain", "") + path, headers=header, redirect=False)
+
+    def _live_document(self, refused=None):
+        with self._lock:
+            if time.time() >= self._keep_until or self._document["access_token"] == refused:
+                self._document, expires_at = self._read()
+                self._keep_until = min(time.time() + 300, expires_at - 60)
+            return self._document
+
+    def _read(self):
+        try:
+            answer = self._ssm.get_parameter(Name=self._parameter, WithDecryption=True)
+            document = json.loads(answer["Parameter"]["Value"])
+        except (BotoCoreError, ClientError, ValueError) as error:
+            check = f"does `token-keeper list` show {self._connection}, and may this program ssm:GetParameter it?"
+            raise RuntimeError(f"cannot read {self._parameter} ({error}): {check}") from error
+        # Its end decides, not `status`: the token of a connection that needs a consent may still live.
+        end = document.get("expires_at", "1970-01-01T00:00:00Z")
+        expires_at = datetime.strptime(end, "%Y-%m-%dT%H:%M:%S%z").timestamp()
+        if expires_at <= time.time():
+            state = ", ".join(f"{field} {document.get(field)}" for field in ("expires_at", "status", "error"))
+            raise RuntimeError(f"{self._parameter} has no live token ({state}): `token-keeper list` says what to do")
+        return document, expires_at
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit("usage: consumer.py CONNECTION /PATH...")
+    try:
+        zoho = Zoho(sys.argv[1], os.environ.get("TOKEN_KEEPER_PREFIX", "token-keeper"))
+        for path in sys.argv[2:]:
+            print(zoho.get(path))
+    except Exception as error:
+        sys.exit(f"consumer.py: {error}")

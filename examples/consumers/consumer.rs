@@ -1,0 +1,131 @@
+//! Asks a Zoho API with the token that Token Keeper keeps: `consumer crm-prod /crm/v8/org [/PATH...]`
+//!
+//! In a project of your own it needs `cargo add aws-config aws-sdk-ssm reqwest serde_json` and `cargo add tokio --features
+//! macros,rt,sync`. This repository builds the SDK without its HTTP client, except for tests: here, `cargo test --workspace --no-run`
+//! and then `target/debug/examples/consumer`.
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use aws_config::BehaviorVersion;
+use aws_sdk_ssm::error::ProvideErrorMetadata as _;
+use aws_sdk_ssm::primitives::{DateTime, DateTimeFormat};
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// One connection, for as long as the program runs and for all of its tasks.
+struct Zoho {
+    ssm: aws_sdk_ssm::Client,
+    http: reqwest::Client,
+    connection: String,
+    parameter: String,
+    kept: Mutex<Kept>,
+}
+
+struct Kept {
+    document: Value,
+    until: SystemTime,
+}
+
+impl Zoho {
+    async fn new(connection: &str, prefix: &str) -> Result<Self, Failure> {
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(30));
+        Ok(Self {
+            ssm: aws_sdk_ssm::Client::new(&aws_config::load_defaults(BehaviorVersion::latest()).await),
+            http: http.redirect(reqwest::redirect::Policy::none()).build()?,
+            connection: connection.to_owned(),
+            parameter: format!("/{prefix}/tokens/{connection}"),
+            kept: Mutex::new(Kept { document: Value::Null, until: SystemTime::UNIX_EPOCH }),
+        })
+    }
+
+    /// The text of the answer. A path without its slash could make another host of `api_domain`.
+    async fn get(&self, path: &str) -> Result<String, Failure> {
+        if !path.starts_with('/') {
+            return Err(format!("a path begins with a slash: {path}").into());
+        }
+        let document = self.live_document(None).await?;
+        let mut answer = self.call(&document, path).await?;
+        if answer.status() == 401 {
+            // The token is another by now, or Zoho takes none: one more try shows it, and nobody mints here.
+            answer = self.call(&self.live_document(document["access_token"].as_str()).await?, path).await?;
+        }
+        let (status, text) = (answer.status(), answer.text().await?);
+        if status.is_success() {
+            return Ok(text);
+        }
+        let body: Value = serde_json::from_str(&text).unwrap_or_default();
+        let code = body["code"].as_str().map_or_else(|| body["code"].to_string(), str::to_owned);
+        let failure = format!("HTTP {} ({code}) for {path}", status.as_u16());
+        if status != 401 {
+            return Err(failure.into());
+        }
+        let remedy = format!("see `token-keeper list`, then token-keeper refresh {} --force", self.connection);
+        Err(format!("{failure}, with the parameter read again too: {remedy}").into())
+    }
+
+    async fn call(&self, document: &Value, path: &str) -> reqwest::Result<reqwest::Response> {
+        let field = |name: &str| document[name].as_str().unwrap_or_default();
+        let header = format!("{} {}", field("token_type"), field("access_token"));
+        self.http.get(field("api_domain").to_owned() + path).header("Authorization", header).send().await
+    }
+
+    async fn live_document(&self, refused: Option<&str>) -> Result<Value, Failure> {
+        let mut kept = self.kept.lock().await;
+        let now = SystemTime::now();
+        if now >= kept.until || kept.document["access_token"].as_str() == refused {
+            let (document, end) = self.read().await?;
+            let until = (now + Duration::from_mins(5)).min(end - Duration::from_mins(1));
+            *kept = Kept { document, until };
+        }
+        Ok(kept.document.clone())
+    }
+
+    async fn read(&self) -> Result<(Value, SystemTime), Failure> {
+        let parameter = &self.parameter;
+        let answer = self.ssm.get_parameter().name(parameter).with_decryption(true).send().await.map_err(|error| {
+            let cause = error.code().map_or_else(|| error.to_string(), str::to_owned);
+            let check =
+                format!("does `token-keeper list` show {}, and may this program ssm:GetParameter it?", self.connection);
+            format!("cannot read {parameter} ({cause}): {check}")
+        })?;
+        let text = answer.parameter.and_then(|parameter| parameter.value).unwrap_or_default();
+        let document: Value = serde_json::from_str(&text).map_err(|_| format!("{parameter} is no document"))?;
+        // Its end decides, not `status`: the token of a connection that needs a consent may still live.
+        let end = document["expires_at"].as_str();
+        let end = end.and_then(|end| DateTime::from_str(end, DateTimeFormat::DateTime).ok()?.try_into().ok());
+        if let Some(end) = end.filter(|end| *end > SystemTime::now()) {
+            return Ok((document, end));
+        }
+        let state = ["expires_at", "status", "error"]
+            .map(|field| format!("{field} {}", document[field].as_str().unwrap_or("none")))
+            .join(", ");
+        Err(format!("{parameter} has no live token ({state}): `token-keeper list` says what to do").into())
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match answers(std::env::args().skip(1).collect()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("consumer: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn answers(arguments: Vec<String>) -> Result<(), Failure> {
+    let [connection, paths @ ..] = &arguments[..] else {
+        return Err("usage: consumer CONNECTION /PATH...".into());
+    };
+    let prefix = std::env::var("TOKEN_KEEPER_PREFIX").unwrap_or_else(|_| "token-keeper".to_owned());
+    let zoho = Zoho::new(connection, &prefix).await?;
+    for path in paths {
+        println!("{}", zoho.get(path).await?);
+    }
+    Ok(())
+}

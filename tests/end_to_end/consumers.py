@@ -1,0 +1,412 @@
+"""The programs of examples/consumers/, each as a process, between the served AWS stand-in and a Zoho API that is played here.
+
+The documents are the compiled command's own; where a story needs another token, end or status, these fields are replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import boto3
+import botocore.validate
+import chromium
+from checks import Mismatch, check, instant, leaked, tell
+from installation import PREFIX, REGION, compiled
+from processes import ROOT, Program, environment
+
+EXAMPLES = ROOT / "examples" / "consumers"
+NODE_HOME = ROOT / ".tools" / "consumers"
+"""Where the Node example runs: a module finds its dependencies from the folder that it stands in."""
+CONNECTION = "crm-prod"
+PARAMETER = f"/{PREFIX}/tokens/{CONNECTION}"
+PATH = "/crm/v8/org"
+PATHS = [PATH, "/crm/v8/users?type=CurrentUser"]
+REDIRECTED, UNKNOWN = "/redirected", "/unknown"
+BODY = '{"org":[{"company_name":"Zylker"}]}'
+ENDED_WITHIN_S = 60.0
+KEPT_S = 300
+"""How long a consumer may keep a document."""
+
+PYTHON_LIBRARY = f"""
+import sys, time
+from concurrent.futures import ThreadPoolExecutor
+sys.path.insert(0, {str(EXAMPLES)!r})
+from consumer import Zoho
+zoho, now = Zoho({CONNECTION!r}), time.time
+for later in 0, int(sys.argv[1]):
+    time.time = lambda: now() + later
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(zoho.get, [{PATH!r}] * 4))
+"""
+NODE_LIBRARY = f"""
+import {{ Zoho }} from "./consumer.mjs";
+const zoho = new Zoho({CONNECTION!r}), now = Date.now;
+for (const later of [0, Number(process.argv[1])]) {{
+  Date.now = () => now() + 1000 * later;
+  await Promise.all([1, 2, 3, 4].map(() => zoho.get({PATH!r})));
+}}
+"""
+
+
+@dataclass
+class Consumer:
+    name: str
+    command: list[str]
+    keeps: bool = True
+    """Whether it takes several paths and keeps the document between them."""
+    library: Optional[list[str]] = None
+    """A program that uses it for four calls at once, and once more with the clock moved on by so many seconds."""
+
+
+CONSUMERS = [
+    Consumer("bash", ["bash", str(EXAMPLES / "consumer.sh")], keeps=False),
+    Consumer("Python", [sys.executable, str(EXAMPLES / "consumer.py")], library=[sys.executable, "-c", PYTHON_LIBRARY]),
+    Consumer("Node", ["node", "consumer.mjs"], library=["node", "--input-type=module", "--eval", NODE_LIBRARY]),
+    Consumer("Rust", [compiled("examples/consumer")]),
+]
+
+
+@dataclass
+class ZohoApi:
+    """What a Zoho API is to a consumer: it takes a token or refuses it. Everything that came is kept."""
+
+    accepts: set[str] = field(default_factory=set)
+    calls: list[tuple[str, Optional[str]]] = field(default_factory=list)
+    meanwhile: Optional[Callable[[], None]] = None
+    """Done once, while the next caller waits for its answer."""
+    secrets: set[str] = field(default_factory=set)
+    listed: int = 0
+    """How many calls came while a token could be seen in the list of processes."""
+
+    def serve(self, programs: ExitStack) -> str:
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                status, body, headers = api.answer(self.path, self.headers["Authorization"])
+                self.send_response(status)
+                for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = programs.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        programs.callback(server.shutdown)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{server.server_port}"
+        return self.url
+
+    def answer(self, path: str, authorization: Optional[str]) -> tuple[int, str, dict[str, str]]:
+        self.calls.append((path, authorization))
+        self.listed += bool(leaked(self.secrets, processes()))
+        if self.meanwhile:
+            now, self.meanwhile = self.meanwhile, None
+            now()
+        if path == REDIRECTED:
+            return 302, "", {"Location": self.url.replace("127.0.0.1", "localhost") + PATH}
+        if authorization not in {f"Zoho-oauthtoken {token}" for token in self.accepts}:
+            # No Zoho API repeats the token. What does must not get it into a log either.
+            return 401, json.dumps({"code": "INVALID_TOKEN", "message": f"invalid: {authorization}"}), {}
+        if path == UNKNOWN:
+            return 404, json.dumps({"code": "INVALID_URL_PATTERN", "message": f"unknown: {authorization}"}), {}
+        return 200, BODY, {}
+
+
+def processes() -> str:
+    """The arguments of all processes, as every user of the machine can see them. Only Linux shows them as files."""
+    listed = []
+    for arguments in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            listed.append(arguments.read_text(errors="replace"))
+        except OSError:
+            pass  # It has ended.
+    return "\n".join(listed)
+
+
+def when(seconds_from_now: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds_from_now))
+
+
+class Story:
+    def __init__(self, programs: ExitStack) -> None:
+        self.api = ZohoApi()
+        self.api.serve(programs)
+        self.secrets = self.api.secrets
+        self.stand_ins = programs.enter_context(Program([compiled("stand-ins"), "--connections", "2"], environment()))
+        self.lines_read = 0
+        self.about = self.ask()
+        account = {
+            "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+            "AWS_CONFIG_FILE": "/dev/null",
+            "AWS_DEFAULT_REGION": REGION,  # boto3 and the AWS CLI know the Region by this name,
+            "AWS_REGION": REGION,  # the other SDKs by this one.
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_ENDPOINT_URL": self.about["aws"],
+            "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        }
+        self.variables = environment(**account, PYTHONDONTWRITEBYTECODE="1")
+        session = boto3.Session(
+            aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key="not-a-secret", region_name=REGION
+        )
+        self.aws = {name: session.client(name, endpoint_url=self.about["aws"]) for name in ("secretsmanager", "ssm")}
+        self.document: dict[str, Any] = {}
+        self.printed = ""
+
+    def steps(self) -> list[Callable[[], None]]:
+        return [self.tools, self.published, *map(self.consumer, CONSUMERS), self.ecs, self.no_token_was_shown]
+
+    def tools(self) -> None:
+        """What the examples need"""
+        missing = [program for program in ("jq", "curl") if not shutil.which(program)]
+        if missing and chromium.can_install():
+            print(f"installing {' and '.join(missing)} with apt-get", flush=True)
+            for arguments in (["update"], ["install", "-y", "--no-install-recommends", *missing]):
+                subprocess.run(["apt-get", "-qq", *arguments], stdout=subprocess.DEVNULL, check=False)
+        missing = [name for name in ("jq", "curl", "aws", "node", "npm") if not shutil.which(name, path=self.variables["PATH"])]
+        check("jq, curl, the AWS CLI, Node and npm are here (the last three come with make tools)", missing, [])
+        lock = (EXAMPLES / "package-lock.json").read_text()
+        check("the lock file names no registry", "resolved" in lock or "://" in lock, False)
+        installed = NODE_HOME / "installed"
+        if not installed.exists() or installed.read_text() != lock:
+            NODE_HOME.mkdir(parents=True, exist_ok=True)
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(EXAMPLES / name, NODE_HOME)
+            # With the caller's registry and certificates, as pip has them.
+            path = {**os.environ, "PATH": self.variables["PATH"]}
+            npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]
+            subprocess.run(npm, cwd=NODE_HOME, env=path, check=True)
+            installed.write_text(lock)
+        shutil.copy(EXAMPLES / "consumer.mjs", NODE_HOME)
+        check("Node's dependencies are installed as locked", (NODE_HOME / "node_modules" / "@aws-sdk").is_dir())
+
+    def published(self) -> None:
+        """A document and a bare token, from the compiled command"""
+        grant = next(grant for grant in self.about["connections"] if grant["data_center"] == "eu")
+        secret = {name: self.about[name] for name in ("client_id", "client_secret")}
+        secret |= {name: grant[name] for name in ("refresh_token", "data_center")}
+        self.aws["secretsmanager"].create_secret(
+            Name=f"{PREFIX}/connections/{CONNECTION}", SecretString=json.dumps(secret)
+        )
+        settings = {"TOKEN_KEEPER_DATA_CENTERS": self.about["data_centers"], "TOKEN_KEEPER_PUBLISH": "document,plain"}
+        ran = subprocess.run(
+            [compiled("token-keeper"), "refresh", CONNECTION],
+            env={**self.variables, **settings},
+            capture_output=True,
+            text=True,
+        )
+        check("the refresh ends well", (ran.returncode, ran.stderr), (0, ""))
+        self.document = json.loads(self.parameter(PARAMETER))
+        self.secrets.update([self.document["access_token"], secret["refresh_token"], secret["client_secret"]])
+        check("the document is active", self.document["status"], "active")
+        check("and lives for long", (instant(self.document["expires_at"]).timestamp() - time.time()) > 3000)
+        self.document["api_domain"] = self.api.url
+
+    def consumer(self, consumer: Consumer) -> Callable[[], None]:
+        def step() -> None:
+            self.calls(consumer)
+            self.refusals(consumer)
+            self.dead_documents(consumer)
+            self.mistakes(consumer)
+            if consumer.keeps:
+                self.keeping(consumer)
+            if consumer.library:
+                self.long_running(consumer.library)
+
+        step.__doc__ = consumer.name
+        return step
+
+    # What every consumer keeps to.
+
+    def calls(self, consumer: Consumer) -> None:
+        token = self.publish()
+        reads = self.reads()
+        check("prints what the API answers", self.run(consumer, PATH), BODY)
+        check("having sent the header of the document", self.called(), [(PATH, f"Zoho-oauthtoken {token}")])
+        check("and read the parameter once", self.reads() - reads, 1)
+        since = {"status": "consent_required", "error": "invalid_code", "since": when(-60)}
+        token = self.publish(**since)
+        check("uses a live token of a connection that needs a consent", (self.run(consumer, PATH), self.sent()), (BODY, [token]))
+
+    def refusals(self, consumer: Consumer) -> None:
+        old = self.publish_refused()
+        renewed: list[str] = []
+        self.api.meanwhile = lambda: renewed.append(self.publish())
+        check("after a 401 uses the token that is there now", self.run(consumer, PATH), BODY)
+        check("in one try more", self.sent(), [old, *renewed])
+        token = self.publish_refused()
+        reads = self.reads()
+        remedy = ("token-keeper list", f"token-keeper refresh {CONNECTION} --force")
+        self.fails(consumer, PATH, "HTTP 401 (INVALID_TOKEN)", PATH, *remedy)
+        check("after two tries, the second with the parameter read again", (self.sent(), self.reads() - reads), ([token] * 2, 2))
+        self.publish()
+        self.fails(consumer, UNKNOWN, "HTTP 404 (INVALID_URL_PATTERN)", UNKNOWN)
+        check("does not repeat another refusal", len(self.called()), 1)
+        self.fails(consumer, REDIRECTED, "HTTP 302")
+        check("takes its token nowhere else", len(self.called()), 1)
+
+    def dead_documents(self, consumer: Consumer) -> None:
+        end = when(-5)
+        self.publish(expires_at=end, status="consent_required", error="invalid_code", since=when(-60))
+        self.fails(consumer, PATH, PARAMETER, end, "status consent_required", "error invalid_code", "token-keeper list")
+        never = {"access_token": None, "issued_at": None, "expires_at": None}
+        self.publish(**never, status="misconfigured", error="invalid_client", since=when(-60))
+        self.fails(consumer, PATH, PARAMETER, "status misconfigured", "error invalid_client", "token-keeper list")
+        self.put(self.publish())  # No document.
+        self.fails(consumer, PATH, PARAMETER)
+        check("asks the API for nothing without a live token", self.called(), [])
+
+    def mistakes(self, consumer: Consumer) -> None:
+        self.publish()
+        elsewhere = f"/team/elsewhere/tokens/{CONNECTION}"
+        wanted = (elsewhere, "ParameterNotFound", "token-keeper list", "ssm:GetParameter")
+        self.fails(consumer, PATH, *wanted, TOKEN_KEEPER_PREFIX="team/elsewhere")
+        self.fails(consumer, f"@{self.api.url.removeprefix('http://')}{PATH}")
+        check("takes no path that would make another host", self.called(), [])
+
+    def keeping(self, consumer: Consumer) -> None:
+        token, reads = self.publish(), self.reads()
+        check("with two paths prints two answers", self.run(consumer, *PATHS), f"{BODY}\n{BODY}")
+        check("from one reading", (self.sent(), self.reads() - reads), ([token, token], 1))
+        old, reads = self.publish_refused(), self.reads()
+        renewed: list[str] = []
+        self.api.meanwhile = lambda: renewed.append(self.publish())
+        self.run(consumer, *PATHS)
+        check("keeps what it read after a 401", (self.sent(), self.reads() - reads), ([old, *renewed * 2], 2))
+        last, reads = self.publish(expires_at=when(50)), self.reads()
+        renewed = []
+        self.api.meanwhile = lambda: renewed.append(self.publish())
+        self.run(consumer, *PATHS)
+        check("does not keep what ends within a minute", (self.sent(), self.reads() - reads), ([last, *renewed], 2))
+
+    def long_running(self, program: list[str]) -> None:
+        for later, readings in ((KEPT_S - 10, 1), (KEPT_S + 10, 2)):
+            self.publish()
+            reads = self.reads()
+            ran = self.process([*program, str(later)])
+            if ran.returncode != 0:
+                print(ran.stderr, file=sys.stderr)
+            check("as a library answers four calls at once, twice", (ran.returncode, len(self.called())), (0, 8))
+            check(f"with {later} s between from {readings} reading{'s' * (readings > 1)}", self.reads() - reads, readings)
+
+    def ecs(self) -> None:
+        """ECS"""
+        self.put(json.dumps(self.document))
+        definition = json.loads((EXAMPLES / "task-definition.json").read_text())
+        shape = boto3.client("ecs", region_name=REGION).meta.service_model.operation_model("RegisterTaskDefinition")
+        problems = botocore.validate.ParamValidator().validate(definition, shape.input_shape)
+        check("ECS's own model takes the task definition", problems.generate_report(), "")
+        self.api.accepts = {self.document["access_token"]}
+        for container in definition["containerDefinitions"]:
+            given = {one["name"]: one["value"] for one in container["environment"]}
+            for secret in container["secrets"]:
+                plain = f"/{PREFIX}/access-tokens/"
+                check(f"{secret['name']} is a bare token", secret["valueFrom"].startswith(plain))
+                document = json.loads(self.parameter(secret["valueFrom"].replace(plain, f"/{PREFIX}/tokens/")))
+                given[secret["name"]] = self.parameter(secret["valueFrom"])
+                check("which is the document's", given[secret["name"]], document["access_token"])
+            given["ZOHO_API_DOMAIN"] = self.api.url
+            command = container["entryPoint"] + container["command"]
+            ran = self.process(command, **given)
+            check("the container's command prints what the API answers", (ran.returncode, ran.stdout), (0, BODY))
+            check("having sent the header", self.sent(), [self.document["access_token"]])
+            self.api.accepts = set()
+            check("and fails if Zoho refuses", self.process(command, **given).returncode != 0)
+
+    def no_token_was_shown(self) -> None:
+        """All along"""
+        check("no token was printed", leaked(self.secrets, self.printed), [])
+        check("none was in the list of processes", self.api.listed, 0)
+
+    # What the stories are told with.
+
+    def ask(self) -> Any:
+        line = self.stand_ins.wait_for_line(self.lines_read)
+        self.lines_read += 1
+        return json.loads(line)
+
+    def reads(self) -> int:
+        """How often a single parameter was read so far."""
+        self.stand_ins.write_line()
+        return int(self.ask().get("ssm GetParameter", 0))
+
+    def parameter(self, name: str) -> str:
+        value: str = self.aws["ssm"].get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
+        return value
+
+    def put(self, value: str) -> None:
+        self.aws["ssm"].put_parameter(Name=PARAMETER, Value=value, Type="SecureString", Overwrite=True)
+
+    def publish(self, **fields: Optional[str]) -> str:
+        """A document with another token, which the API takes, and these fields; without those that are `None`."""
+        token = f"1000.{uuid.uuid4().hex}.{uuid.uuid4().hex}"
+        self.secrets.add(token)
+        self.api.accepts.add(token)
+        document = {**self.document, "access_token": token, **fields}
+        self.put(json.dumps({name: value for name, value in document.items() if value is not None}))
+        return token
+
+    def publish_refused(self) -> str:
+        """One whose token the API does not take."""
+        token = self.publish()
+        self.api.accepts.remove(token)
+        return token
+
+    def called(self) -> list[tuple[str, Optional[str]]]:
+        """The calls that came to the API since this was asked last."""
+        calls, self.api.calls = self.api.calls, []
+        return calls
+
+    def sent(self) -> list[str]:
+        """The tokens of those calls."""
+        return [str(authorization).removeprefix("Zoho-oauthtoken ") for _, authorization in self.called()]
+
+    def process(self, command: list[str], **more: str) -> subprocess.CompletedProcess[str]:
+        ran = subprocess.run(
+            command,
+            cwd=NODE_HOME,
+            env={**self.variables, **more},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=ENDED_WITHIN_S,
+        )
+        self.printed += ran.stdout + ran.stderr
+        return ran
+
+    def run(self, consumer: Consumer, *paths: str) -> str:
+        """What a consumer prints that ends well."""
+        ran = self.process([*consumer.command, CONNECTION, *paths])
+        if ran.returncode != 0:
+            raise Mismatch(f"the program ends with {ran.returncode}:\n{ran.stdout}{ran.stderr}")
+        return ran.stdout.removesuffix("\n")
+
+    def fails(self, consumer: Consumer, path: str, *wanted: str, **more: str) -> None:
+        """That a consumer ends in failure with no answer, and says all of this."""
+        ran = self.process([*consumer.command, CONNECTION, path], **more)
+        said = [text for text in wanted if text in ran.stderr]
+        how = (ran.returncode, ran.stdout, said)
+        if how != (1, "", list(wanted)):
+            print(ran.stderr, file=sys.stderr)
+        check(" | ".join(["fails and says what and why", *wanted]), how, (1, "", list(wanted)))
+
+
+if __name__ == "__main__":
+    sys.exit(tell(lambda programs: Story(programs).steps()))
