@@ -8,30 +8,31 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV := .tools/venv
-REQUIREMENTS := tests/end_to_end/requirements.txt
+# Several, because they want versions of AWS's Python library that exclude each other.
+ENVIRONMENTS := venv sam ministack checks
 heading = @printf '\n== %s\n' $(1)
 
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: test tools format lint docs rust-tests conformance end-to-end browser
+.PHONY: test tools format lint docs rust-tests conformance end-to-end browser test-stack
 
-test: tools format lint docs rust-tests conformance end-to-end browser
+test: tools format lint docs rust-tests conformance end-to-end browser test-stack
 	$(call heading,'all passed')
 
 # Chromium is the system's: no browser is downloaded into .tools/.
-tools: .tools/installed
+tools: $(ENVIRONMENTS:%=.tools/%/installed)
 	@$(VENV)/bin/python tests/end_to_end/chromium.py
 
-.tools/installed: $(REQUIREMENTS)
-	$(call heading,'tools: what the tests run goes into .tools/')
+.tools/%/installed: tests/end_to_end/requirements/%.txt
+	$(call heading,'tools: $< goes into .tools/$*')
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo 'Python 3.10 or newer is needed. If it has another name, say so: make PYTHON=python3.12 test'; exit 1; }
-	@rm -rf $(VENV)
-	@$(PYTHON) -m venv $(VENV) || \
+	@rm -rf .tools/$*
+	@$(PYTHON) -m venv .tools/$* || \
 		{ echo 'Python cannot make a virtual environment. On Debian and Ubuntu: apt-get install python3-venv'; exit 1; }
 	@# A distribution's pip may be too old for the wheels.
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(REQUIREMENTS)
+	@.tools/$*/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	@.tools/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
 format:
@@ -63,11 +64,26 @@ end-to-end: tools
 	@cargo test --quiet --workspace --locked --no-run
 	@$(VENV)/bin/python tests/end_to_end/run.py
 	@$(VENV)/bin/python tests/end_to_end/week.py
+	@$(VENV)/bin/python tests/end_to_end/consumers.py
 
 browser: tools
 	$(call heading,'consent in a browser')
 	@cargo test --quiet --workspace --locked --no-run
 	@$(VENV)/bin/python tests/end_to_end/consent.py
+
+# The templates are checked, then deployed to an emulator of AWS, used, updated and deleted. It needs no Docker and no account.
+test-stack: tools
+	$(call heading,'the deployed stack')
+	@cargo test --quiet --workspace --locked --no-run
+	@$(VENV)/bin/python tests/end_to_end/templates.py
+	@$(VENV)/bin/python tests/end_to_end/stack.py
+
+# Builds both functions as they are deployed by default, and prints how large they are. It needs Rust's arm64 target, which it installs.
+.PHONY: deploy-check
+deploy-check: tools
+	@rustup target add aarch64-unknown-linux-gnu
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cargo lambda build --locked --release --arm64 --output-format zip --bin refresher --bin callback
+	@ls -l target/lambda/*/bootstrap.zip
 
 # What the refresher costs beside a function that does nothing: size, start, CPU, memory, calls. It needs Linux, Rust and Python. The
 # functions are built as they are deployed; what drives and measures them is built as the tests are, which saves minutes.

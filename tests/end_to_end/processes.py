@@ -18,6 +18,10 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".tools" / "venv" / "bin"
+SAM_TOOLS = ROOT / ".tools" / "sam" / "bin"
+MINISTACK_TOOLS = ROOT / ".tools" / "ministack" / "bin"
+CHECK_TOOLS = ROOT / ".tools" / "checks" / "bin"
+"""Tools whose requirements exclude each other's stand in environments of their own."""
 
 READY_WITHIN_S = 60.0
 """How long a program may take until it is ready: a slow machine's first start of Python, with room."""

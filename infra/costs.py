@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""What Token Keeper costs a month: units, then dollars. COSTS.md explains it and says which prices are confirmed.
+
+us-east-1, looked up on 21 November 2026. A month has 30 days. After a change here, put the output into COSTS.md.
+"""
+
+from math import ceil
+
+SIZES = 1, 100, 1_000, 10_000  # connections
+INTERVAL = 900  # seconds between two runs
+RUNS = 30 * 24 * 3600 // INTERVAL  # 2,880
+MINTS = RUNS // 2  # of a connection: due at 2,100 s of life, it has 2,700 s after one interval and 1,800 s after two
+
+SECRETS_A_CALL = 1  # how many secrets of a BatchGetSecretValue are one call on the bill: 20 if AWS counts the request, which it does not say
+ONE_RUN = 500  # with more connections a run only sends chunks to the queue
+CHUNK = 100  # connections in a chunk
+WORKERS = 2  # chunks worked on at the same time (MaximumConcurrency)
+CALL_RATE = 10  # Parameter Store calls a second of one instance (TOKEN_KEEPER_SSM_RATE)
+PUT_RATE, PUT_RATE_HIGHER = 3, 10  # PutParameter a second of the account: by default, and with the higher-throughput setting
+BASE_SECONDS = 0.5  # of an invocation, for all but the pace of Parameter Store: Zoho, Secrets Manager, a cold start
+POLLS = 5 * 30 * 24 * 3600 // 20  # five pollers of Lambda wait 20 s each at an idle queue: 648,000
+MEMORY_GB = 128 / 1024
+KB_IN_GB = 1_000_000
+LOG_KB, SENT_KB = 2, 2  # metrics and log lines of an invocation; request and TLS handshake of a mint
+
+# Service, unit, dollars, for how many units, how many are free for ever, and AWS's page of prices.
+PRICES = [
+    ("Secrets Manager", "secrets", 0.40, 1, 0, "aws.amazon.com/secrets-manager/pricing"),
+    ("Secrets Manager", "calls", 0.05, 10_000, 0, "aws.amazon.com/secrets-manager/pricing"),
+    ("KMS", "requests", 0.03, 10_000, 20_000, "aws.amazon.com/kms/pricing"),
+    ("Parameter Store", "paid interactions", 0.05, 10_000, 0, "aws.amazon.com/systems-manager/pricing"),
+    ("Lambda", "requests", 0.20, 1_000_000, 1_000_000, "aws.amazon.com/lambda/pricing"),
+    ("Lambda", "GB-seconds, arm64", 0.0000133334, 1, 400_000, "aws.amazon.com/lambda/pricing"),
+    ("SQS", "requests", 0.40, 1_000_000, 1_000_000, "aws.amazon.com/sqs/pricing"),
+    ("CloudWatch", "custom metrics", 0.30, 1, 10, "aws.amazon.com/cloudwatch/pricing"),
+    ("CloudWatch", "alarms", 0.10, 1, 10, "aws.amazon.com/cloudwatch/pricing"),
+    ("CloudWatch", "dashboards", 3.00, 1, 3, "aws.amazon.com/cloudwatch/pricing"),
+    ("CloudWatch", "GB of logs", 0.50, 1, 5, "aws.amazon.com/cloudwatch/pricing"),
+    ("Scheduler", "invocations", 1.00, 1_000_000, 14_000_000, "aws.amazon.com/eventbridge/pricing"),
+    ("HTTP API", "requests", 1.00, 1_000_000, 0, "aws.amazon.com/api-gateway/pricing"),
+    ("Data transfer", "GB to Zoho", 0.09, 1, 100, "aws.amazon.com/ec2/pricing/on-demand"),
+]
+OWN_KEY = 1.00  # aws.amazon.com/kms/pricing
+
+
+def units(n):
+    """The units that n connections use in a month, in the order of PRICES."""
+    chunks = ceil(n / CHUNK) if n > ONE_RUN else 0
+    pages = ceil((n + 2) / 100) if chunks else 0  # of ListSecrets, in the run that sends the chunks
+    jobs = chunks or 1  # invocations of one interval that read and mint
+    invocations = RUNS * (jobs + 1 if chunks else 1)
+    higher = n / 2 / INTERVAL > PUT_RATE  # half of the connections are due in each run
+    put_rate = min(CALL_RATE, (PUT_RATE_HIGHER if higher else PUT_RATE) / min(jobs, WORKERS))
+    job_seconds = BASE_SECONDS + ceil(n / jobs / 10) / CALL_RATE + n / jobs / 2 / put_rate
+    sending_seconds = BASE_SECONDS + pages / 10 if chunks else 0
+    documents = n * (RUNS + MINTS)  # decrypted in each run, encrypted at each mint
+    return [
+        n + 2,  # the client and the signing key too
+        RUNS * (jobs * ceil((n / jobs + 1) / SECRETS_A_CALL) + pages),  # the client's secret is read by each job
+        documents,
+        documents if higher else 0,  # free at default throughput
+        invocations,
+        RUNS * (jobs * job_seconds + sending_seconds) * MEMORY_GB,
+        POLLS + RUNS * chunks * 3,  # sent, received, deleted
+        11,
+        8,
+        1,
+        invocations * LOG_KB / KB_IN_GB,
+        RUNS,
+        n * 3,  # as if each connection were consented to in this month
+        n * MINTS * SENT_KB / KB_IN_GB,
+    ]
+
+
+def row(label, cells, decimals=2):
+    print(f"{label:<50}" + "".join(f"{cell:>12,.{decimals}f}" for cell in cells))
+
+
+def bill(used, free_for_ever):
+    """Dollars by service, each rounded to a cent."""
+    dollars = {}
+    for amount, (service, _, price, per, free, _) in zip(used, PRICES):
+        paid = max(0, amount - free) if free_for_ever else amount
+        dollars[service] = dollars.get(service, 0) + paid * price / per
+    return {service: round(cost, 2) for service, cost in dollars.items()}
+
+
+def main():
+    used = [units(n) for n in SIZES]
+    row("UNITS A MONTH for connections:", SIZES, 0)
+    for (service, unit, price, per, *_), amounts in zip(PRICES, zip(*used)):
+        dollars = f"{price:.2f}" if price >= 0.01 else f"{price:.10f}"
+        row(f"{service}: {unit}, ${dollars}" + (f" for {per:,}" if per > 1 else ""), amounts, 2 if "GB " in unit else 0)
+    print()
+    row("PARAMETER STORE CALLS A SECOND, mean: read", [ceil(n / 10) / INTERVAL for n in SIZES])
+    row(f"put (quota {PUT_RATE}, higher throughput {PUT_RATE_HIGHER})", [n / 2 / INTERVAL for n in SIZES])
+    print()
+    row("DOLLARS A MONTH for connections:", SIZES, 0)
+    bills = [bill(amounts, True) for amounts in used]
+    for service in bills[0]:
+        row(service, [dollars[service] for dollars in bills])
+    totals = [sum(dollars.values()) for dollars in bills]
+    row("Total", totals)
+    row("for one connection", [total / n for total, n in zip(totals, SIZES)])
+    row("Total where others use the free allowances up", [sum(bill(amounts, False).values()) for amounts in used])
+    row("Total with a KMS key of your own", [total + OWN_KEY for total in totals])
+
+
+if __name__ == "__main__":
+    main()

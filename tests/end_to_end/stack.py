@@ -1,0 +1,393 @@
+"""The life of the deployed stack: built, deployed, used, updated and deleted, once by SAM and once by infra/deploy.sh.
+
+Real: the templates, SAM, the AWS CLI, cargo-lambda, the compiled functions and command line. Stood in for: AWS by ministack (see
+ministack.py for what is made good there), Zoho by the testkit's stand-in, a browser by a few requests. ministack evaluates no policies
+and delivers no e-mail, and the functions are built for this machine and without optimisation.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+import sys
+from contextlib import ExitStack
+from typing import Any, Callable, Optional
+from urllib.parse import urlsplit
+
+from checks import check, leaked, recent, tell
+from installation import PREFIX, Zoho, compiled
+from ministack import Account, build_directory, everything
+from processes import ROOT, environment
+
+STACK = "token-keeper"
+CALLBACK_URL = "https://consent.example"
+"""The domain of one's own; where it leads is up to `Browser`."""
+SCOPE = "ZohoCRM.modules.ALL"
+MARKER = "Token Keeper: "
+
+
+class Browser:
+    """An administrator's, for whom the domain leads to the front that is deployed."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self.host = ""
+        self._cookies: dict[str, str] = {}
+
+    def get(self, url: str) -> tuple[int, str, str]:
+        """Status, page, and where it sends the browser."""
+        address = urlsplit(url)
+        connection = http.client.HTTPConnection("127.0.0.1", self._account.port)
+        cookies = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
+        connection.request("GET", f"{address.path}?{address.query}", headers={"Host": self.host, "Cookie": cookies})
+        answer = connection.getresponse()
+        for cookie in answer.headers.get_all("set-cookie") or []:
+            name, value = cookie.split(";")[0].split("=", 1)
+            self._cookies[name] = value
+        return answer.status, answer.read().decode(), answer.headers.get("location") or ""
+
+    def accept(self, question: str) -> str:
+        """Agrees at Zoho; where Zoho sends the browser."""
+        address = urlsplit(question)
+        connection = http.client.HTTPConnection(address.netloc)
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        connection.request("POST", f"{address.path.replace('/auth', '/decide')}?{address.query}", "decision=accept", form)
+        return connection.getresponse().headers["location"]
+
+
+class Story:
+    """The steps in their order. Each relies on those before."""
+
+    def __init__(self, programs: ExitStack) -> None:
+        self.aws = Account(programs)
+        self.zoho = Zoho(programs, f"{CALLBACK_URL}/callback")
+        self.browser = Browser(self.aws)
+        self.parameters = self.aws.client("ssm")
+        self.secrets = self.aws.client("secretsmanager")
+        self.queues = self.aws.client("sqs")
+        self.passed: set[str] = {self.zoho.client_secret}
+        self.printed = ""
+
+    def steps(self) -> list[Callable[[], None]]:
+        return [
+            self.sam_builds_both_functions,
+            self.one_command_deploys_everything,
+            self.the_schedule_fires_by_itself,
+            self.a_consent_through_the_http_api,
+            self.a_dead_grant_gives_one_notice,
+            self.a_consent_gives_one_more,
+            self.the_stack_is_updated_in_place,
+            self.a_consent_through_the_function_url,
+            self.many_connections_go_through_the_queue,
+            self.an_event_that_fails_is_kept,
+            self.alarms_see_the_metrics,
+            self.no_secret_is_in_a_log_or_on_a_screen,
+            self.deletion_leaves_what_the_readme_says,
+            self.the_same_without_sam,
+        ]
+
+    # With SAM.
+
+    def sam_builds_both_functions(self) -> None:
+        """sam build, for this machine and without optimisation"""
+        self.aws.run(
+            "sam", "build", "--build-dir", build_directory(), "--parameter-overrides", "Architecture=x86_64", SAM_BUILD_MODE="debug",
+        )  # fmt: skip
+        for function in ("Refresher", "Callback"):
+            check(f"{function} is built", (build_directory() / function / "bootstrap").exists())
+
+    def one_command_deploys_everything(self) -> None:
+        """sam deploy"""
+        self.deploy()
+        outputs = self.outputs(STACK)
+        check("the outputs say what to type next", f"--callback-url {CALLBACK_URL}" in outputs["NextCommands"])
+        check("and what to register at Zoho", outputs["RedirectUri"], f"{CALLBACK_URL}/callback")
+        kinds = sorted({resource["ResourceType"] for resource in self.resources(STACK)})
+        print(f"  --  {len(self.resources(STACK))} resources of {len(kinds)} types")
+        signing_key = self.secrets.get_secret_value(SecretId=f"{PREFIX}/signing-key")["SecretString"]
+        self.passed.add(signing_key)
+        check("the stack has made a signing key", len(signing_key), 64)
+        self.watch_the_topic()
+
+    def the_schedule_fires_by_itself(self) -> None:
+        """A connection made by hand, and nothing done but waiting"""
+        self.token_keeper("client", "add", "acme", "--client-id", self.zoho.client_id, typed=self.zoho.client_secret)
+        self.connect_by_hand("books")
+        lease = self.aws.wait_until("a token", lambda: self.lease("books"))
+        check("a parameter has appeared", (lease["status"], recent(lease["issued_at"])), ("active", True))
+        check("with a token that Zoho knows", self.zoho.knows(lease["access_token"]))
+        self.aws.wait_until("its log", lambda: True if "run finished" in "".join(self.log()) else None)
+        check("nothing is announced", self.notices(), [])
+
+    def a_consent_through_the_http_api(self) -> None:
+        """A consent through the HTTP API"""
+        [api] = self.aws.client("apigatewayv2").get_apis()["Items"]
+        self.browser.host = urlsplit(api["ApiEndpoint"]).netloc
+        check("what is no route of ours does not reach the function", self.browser.get(f"{CALLBACK_URL}/nothing")[0], 404)
+        check("the health check does", self.browser.get(f"{CALLBACK_URL}/healthz")[0], 204)
+        self.connect("crm-prod", "--client", "acme", "--data-center", "eu", "--scope", SCOPE)
+
+    def a_dead_grant_gives_one_notice(self) -> None:
+        """A connection whose refresh token is dead"""
+        self.zoho.remove_app("eu", self.connect_by_hand("desk"))
+        self.aws.wait_until("its document", lambda: self.lease("desk"))
+        check("a scheduled run has marked it", self.lease("desk")["status"], "consent_required")
+        wanted = f"{MARKER}desk needs a new consent, Zoho no longer takes its refresh token (invalid_code). Type: token-keeper connect desk"
+        check("the topic has one notice, with what to type", self.notices(), [wanted])
+        self.invoke({}), self.invoke({})
+        check("two more runs give no other", self.notices(), [])
+
+    def a_consent_gives_one_more(self) -> None:
+        """It is connected anew, as the notice says"""
+        self.connect("desk")
+        [notice] = self.notices()
+        check("one notice says that it has recovered", notice.startswith(f"{MARKER}desk has recovered, its token lives until "))
+        self.invoke({"connections": ["desk"], "force": True})
+        check("and the next renewal says nothing", self.notices(), [])
+
+    def the_stack_is_updated_in_place(self) -> None:
+        """The same command with two other parameters: a function URL in front, and chunks above two connections"""
+        before = self.lease("crm-prod")
+        self.deploy("Front=function-url", "QueueAbove=2")
+        check("the HTTP API is gone", self.aws.client("apigatewayv2").get_apis()["Items"], [])
+        check("tokens are as they were", self.lease("crm-prod"), before)
+
+    def a_consent_through_the_function_url(self) -> None:
+        """A consent through the function URL"""
+        url = self.aws.client("lambda").get_function_url_config(FunctionName=f"{STACK}-callback")["FunctionUrl"]
+        self.browser.host = urlsplit(url).netloc
+        self.connect("crm-prod")
+
+    def many_connections_go_through_the_queue(self) -> None:
+        """More connections than a run takes: three new ones, one of them dead"""
+        names = ["campaigns", "inventory", "invoices"]
+        tokens = {name: self.connect_by_hand(name) for name in names}
+        self.zoho.remove_app("eu", tokens["invoices"])
+        report = self.invoke({})
+        check("the run has sent all of them to the queue", (report["queued"], report["refreshed"]), (6, 0))
+        leases = {name: self.aws.wait_until(f"{name}'s document", lambda name=name: self.lease(name)) for name in names}
+        statuses = [leases[name]["status"] for name in names]
+        check("the same function has worked on them", statuses, ["active", "active", "consent_required"])
+        self.aws.wait_until("an empty queue", lambda: True if self.waiting("chunks") == (0, 0) else None)
+        [notice] = self.notices()
+        check("the dead one is announced from there too", notice.startswith(f"{MARKER}invoices needs a new consent"))
+        asked = self.zoho.times_asked()
+        chunk = json.dumps({"connections": names})
+        for _ in range(2):
+            self.queues.send_message(QueueUrl=self.queue("chunks"), MessageBody=chunk)
+        self.aws.wait_until("the queue's work", lambda: True if self.waiting("chunks") == (0, 0) else None)
+        check("a chunk that comes again mints nothing", self.zoho.times_asked(), asked)
+        check("no chunk has failed", self.waiting("failed-chunks"), (0, 0))
+
+    def an_event_that_fails_is_kept(self) -> None:
+        """An event that the function cannot understand"""
+        self.aws.client("lambda").invoke(
+            FunctionName=f"{STACK}-refresher", InvocationType="Event", Payload=json.dumps({"connectoins": ["books"]})
+        )
+        kept = self.aws.wait_until("it in the queue of failed events", lambda: self.receive("failed-events"))
+        check("the queue says which event failed", kept["requestPayload"], {"connectoins": ["books"]})
+        check("and why", "connectoins" in json.dumps(kept["responsePayload"]))
+
+    def alarms_see_the_metrics(self) -> None:
+        """Alarms"""
+        check("the runs have metrics", self.aws.meter_the_log(f"{STACK}-refresher") > 0)
+        alarms = {alarm["AlarmName"].removeprefix(f"{STACK}-"): alarm for alarm in everything(self.aws.client("cloudwatch"), "describe_alarms", "MetricAlarms")}
+        check("there are eight", len(alarms), 8)
+        self.aws.wait_until("no-run to be well", lambda: True if self.alarm("no-run") == "OK" else None)
+        check("a run was seen", self.alarm("no-run"), "OK")
+        check("a connection without a token is too near its end", self.alarm("short-life"), "ALARM")
+        topics = {action for alarm in alarms.values() for action in alarm["AlarmActions"]}
+        check("each tells the topic", topics, {self.topic()})
+
+    def no_secret_is_in_a_log_or_on_a_screen(self) -> None:
+        """Secrets"""
+        grants = [
+            json.loads(self.secrets.get_secret_value(SecretId=secret["Name"])["SecretString"])
+            for secret in everything(self.secrets, "list_secrets", "SecretList")
+            if secret["Name"].startswith(f"{PREFIX}/connections/")
+        ]
+        self.passed |= {grant["refresh_token"] for grant in grants}
+        for parameter in everything(self.parameters, "describe_parameters", "Parameters"):
+            history = everything(self.parameters, "get_parameter_history", "Parameters", Name=parameter["Name"], WithDecryption=True)
+            documents = [json.loads(version["Value"]) for version in history]
+            self.passed |= {document["access_token"] for document in documents if "access_token" in document}
+        logs = "".join(self.log() + self.aws.log(f"{STACK}-callback"))
+        check("the log tells of every consent", logs.count('"connected"'), 3)
+        check(f"none of {len(self.passed)} secrets is in a log", leaked(self.passed, logs), [])
+        check("or on the operator's screen", leaked(self.passed, self.printed), [])
+
+    def deletion_leaves_what_the_readme_says(self) -> None:
+        """sam delete"""
+        self.printed += self.aws.run("sam", "delete", "--stack-name", STACK, "--no-prompts", "--region", "eu-central-1")
+        self.only_what_is_the_operators_is_left()
+
+    # Without it.
+
+    def the_same_without_sam(self) -> None:
+        """infra/deploy.sh, then infra/undeploy.sh"""
+        for name in [parameter["Name"] for parameter in everything(self.parameters, "describe_parameters", "Parameters")]:
+            self.parameters.delete_parameter(Name=name)
+        settings = {"TOKEN_KEEPER_DATA_CENTERS": self.zoho.data_centers, "TOKEN_KEEPER_CALLBACK_URL": CALLBACK_URL}
+        said = self.aws.run("infra/deploy.sh", "ScheduleExpression=rate(1 minute)", BUILD_FLAGS="--x86-64", **settings)
+        check("it says what to type next", f"--callback-url {CALLBACK_URL}" in said)
+        self.aws.number_the_concurrency(f"{STACK}-refresher")
+        lease = self.aws.wait_until("a token", lambda: self.lease("books"))
+        check("the schedule fires, and a parameter appears", lease["status"], "active")
+        [api] = self.aws.client("apigatewayv2").get_apis()["Items"]
+        self.browser.host = urlsplit(api["ApiEndpoint"]).netloc
+        self.connect("crm-prod")
+        self.aws.run("infra/deploy.sh", "ScheduleExpression=rate(2 minutes)", BUILD_FLAGS="--x86-64", **settings)
+        [schedule] = self.aws.client("scheduler").list_schedules()["Schedules"]
+        found = self.aws.client("scheduler").get_schedule(Name=schedule["Name"])["ScheduleExpression"]
+        check("run again, it changes what is to be changed", found, "rate(2 minutes)")
+        self.aws.run("infra/undeploy.sh")
+        self.only_what_is_the_operators_is_left()
+
+    # What the steps share.
+
+    def deploy(self, *parameters: str) -> None:
+        parameters = (
+            "Architecture=x86_64", f"CallbackUrl={CALLBACK_URL}", f"DataCenters={self.zoho.data_centers}",
+            "NoticeEmail=ops@example.com", "ScheduleExpression=rate(1 minute)", *parameters,
+        )  # fmt: skip
+        overrides = [f"ParameterKey={key},ParameterValue='{value}'" for key, value in (each.split("=", 1) for each in parameters)]
+        self.aws.run(
+            "sam", "deploy", "--template-file", build_directory() / "template.yaml", "--stack-name", STACK, "--resolve-s3",
+            "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--no-confirm-changeset", "--parameter-overrides", *overrides,
+        )  # fmt: skip
+        self.aws.number_the_concurrency(f"{STACK}-refresher")
+        print(f"  ok  deployed with {', '.join(parameters[5:]) or 'the defaults, a run each minute'}", flush=True)
+
+    def outputs(self, stack: str) -> dict[str, str]:
+        [found] = self.aws.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+        return {output["OutputKey"]: output["OutputValue"] for output in found["Outputs"]}
+
+    def resources(self, stack: str) -> list[dict[str, Any]]:
+        """Those of the stack and of the stacks in it."""
+        found = everything(self.aws.client("cloudformation"), "list_stack_resources", "StackResourceSummaries", StackName=stack)
+        inner = [resource["PhysicalResourceId"] for resource in found if resource["ResourceType"] == "AWS::CloudFormation::Stack"]
+        return found + [resource for name in inner for resource in self.resources(name)]
+
+    def only_what_is_the_operators_is_left(self) -> None:
+        names = [secret["Name"].removeprefix(f"{PREFIX}/") for secret in everything(self.secrets, "list_secrets", "SecretList")]
+        check("connections and clients are left", {name.split("/")[0] for name in names}, {"connections", "clients"})
+        check("and the tokens that were published last", self.lease("books")["status"], "active")
+        left = {
+            "functions": self.aws.client("lambda").list_functions()["Functions"],
+            "schedules": self.aws.client("scheduler").list_schedules()["Schedules"],
+            "APIs": self.aws.client("apigatewayv2").get_apis()["Items"],
+            "queues": self.queues.list_queues(QueueNamePrefix=STACK).get("QueueUrls", []),
+            "topics": self.aws.client("sns").list_topics()["Topics"],
+            "alarms": self.aws.client("cloudwatch").describe_alarms()["MetricAlarms"],
+            "dashboards": self.aws.client("cloudwatch").list_dashboards()["DashboardEntries"],
+            "rules": self.aws.client("events").list_rules()["Rules"],
+            "log groups": self.aws.client("logs").describe_log_groups()["logGroups"],
+            "roles": self.aws.client("iam").list_roles()["Roles"],
+            "policies": self.aws.client("iam").list_policies(Scope="Local")["Policies"],
+        }
+        check("but nothing else", {kind: found for kind, found in left.items() if found}, {})
+
+    def lease(self, connection: str) -> Any:
+        """The document that consumers of this connection read; `None` if there is none."""
+        try:
+            found = self.parameters.get_parameter(Name=f"/{PREFIX}/tokens/{connection}", WithDecryption=True)
+        except self.parameters.exceptions.ParameterNotFound:
+            return None
+        return json.loads(found["Parameter"]["Value"])
+
+    def connect_by_hand(self, connection: str) -> str:
+        """A secret with a grant; its refresh token."""
+        refresh_token = self.zoho.consent("eu")
+        grant = {"client": "acme", "data_center": "eu", "refresh_token": refresh_token}
+        self.secrets.create_secret(Name=f"{PREFIX}/connections/{connection}", SecretString=json.dumps(grant))
+        return refresh_token
+
+    def connect(self, connection: str, *arguments: str) -> None:
+        """A link, and an administrator who opens it and agrees."""
+        command = ["connect", connection, *arguments, "--callback-url", CALLBACK_URL, "--json"]
+        if arguments:
+            # ministack gives a new secret another version than it is asked to, which voids the link; the next one is for that version.
+            self.token_keeper(*command)
+        out = self.token_keeper(*command)
+        status, page, question = self.browser.get(json.loads(out)["url"])
+        assert status == 303, f"the link does not lead to Zoho: {status} {page}"
+        check(f"{connection}: the link leads to Zoho", question.split("/oauth")[0], self.zoho.accounts["eu"])
+        back = self.browser.accept(question)
+        self.passed.add(back.split("code=")[1].split("&")[0])
+        status, page, _ = self.browser.get(back)
+        check(f"{connection}: the page says that it is connected", (status, "<h1>Connected</h1>" in page), (200, True))
+        lease = self.lease(connection)
+        check(f"{connection}: the parameter has a token that Zoho knows", (lease["status"], self.zoho.knows(lease["access_token"])), ("active", True))
+
+    def token_keeper(self, *arguments: str, typed: str = "") -> str:
+        ran = subprocess.run(
+            [compiled("token-keeper"), *arguments],
+            cwd=ROOT,
+            env=environment(**self.aws.variables, TOKEN_KEEPER_DATA_CENTERS=self.zoho.data_centers),
+            input=typed,
+            capture_output=True,
+            text=True,
+        )
+        assert ran.returncode == 0, f"token-keeper {arguments[0]} ended with {ran.returncode}:\n{ran.stdout}{ran.stderr}"
+        self.printed += ran.stdout + ran.stderr
+        return ran.stdout
+
+    def invoke(self, event: dict[str, Any]) -> dict[str, Any]:
+        """The refresher's report."""
+        answer = self.aws.client("lambda").invoke(FunctionName=f"{STACK}-refresher", Payload=json.dumps(event))
+        report: dict[str, Any] = json.loads(answer["Payload"].read())
+        assert "FunctionError" not in answer, report
+        return report
+
+    def log(self) -> list[str]:
+        return self.aws.log(f"{STACK}-refresher")
+
+    def topic(self) -> str:
+        [topic] = self.aws.client("sns").list_topics()["Topics"]
+        arn: str = topic["TopicArn"]
+        return arn
+
+    def watch_the_topic(self) -> None:
+        """A queue at the topic, as an operator's mailbox."""
+        mailbox = self.queues.create_queue(QueueName="mailbox")["QueueUrl"]
+        arn = self.queues.get_queue_attributes(QueueUrl=mailbox, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        self.aws.client("sns").subscribe(
+            TopicArn=self.topic(), Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"}
+        )
+
+    def notices(self) -> list[str]:
+        """Those that have come since the last look. Alarms' messages are not among them."""
+        self.aws.forward_parameter_events()
+        texts = []
+        while True:
+            messages = self.queues.receive_message(QueueUrl=self.queue("mailbox"), MaxNumberOfMessages=10, WaitTimeSeconds=2)
+            for message in messages.get("Messages", []):
+                self.queues.delete_message(QueueUrl=self.queue("mailbox"), ReceiptHandle=message["ReceiptHandle"])
+                texts.append(json.loads(message["Body"]))
+            if not messages.get("Messages"):
+                return [text for text in texts if isinstance(text, str)]
+
+    def queue(self, name: str) -> str:
+        full = name if name == "mailbox" else f"{STACK}-{name}"
+        url: str = self.queues.get_queue_url(QueueName=full)["QueueUrl"]
+        return url
+
+    def waiting(self, queue: str) -> tuple[int, int]:
+        """How many messages wait, and how many are being worked on."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        found = self.queues.get_queue_attributes(QueueUrl=self.queue(queue), AttributeNames=names)["Attributes"]
+        return int(found[names[0]]), int(found[names[1]])
+
+    def receive(self, queue: str) -> Optional[Any]:
+        messages = self.queues.receive_message(QueueUrl=self.queue(queue)).get("Messages", [])
+        return json.loads(messages[0]["Body"]) if messages else None
+
+    def alarm(self, name: str) -> str:
+        [alarm] = self.aws.client("cloudwatch").describe_alarms(AlarmNames=[f"{STACK}-{name}"])["MetricAlarms"]
+        state: str = alarm["StateValue"]
+        return state
+
+
+if __name__ == "__main__":
+    sys.exit(tell(lambda programs: Story(programs).steps()))

@@ -1,0 +1,152 @@
+"""What is deployed, looked at before anything is deployed: the templates, their transform, and every policy.
+
+Real: SAM's own validation and transform, cfn-lint with its serverless rules, checkov, parliament. None of them is AWS: whether IAM
+evaluates the policies as they are meant can be seen there only.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Callable, Iterator
+
+from checks import Mismatch, check, tell
+from processes import CHECK_TOOLS, ROOT, SAM_TOOLS, environment
+
+TEMPLATES = ["template.yaml", "infra/foundation.yaml", "infra/operation.yaml"]
+POLICIES = {
+    "RefresherRole": "refresher-policy.json",
+    "CallbackRole": "callback-policy.json",
+    "SchedulerRole": "scheduler-policy.json",
+    "ReadTokensPolicy": "read-tokens-policy.json",
+    "ReadOneTokenPolicy": "read-one-token-policy.json",
+}
+"""Which file has which resource's policy, for those who make their roles themselves."""
+ON_EVERYTHING = {"secretsmanager:BatchGetSecretValue", "secretsmanager:ListSecrets"}
+"""The actions for which AWS has no permission by resource."""
+AS_IN_THE_FILES = {
+    "${AWS::Partition}": "aws",
+    "${AWS::Region}": "*",
+    "${AWS::AccountId}": "*",
+    "${Prefix}": "token-keeper",
+    "${Name}": "token-keeper",
+    "${!": "${",
+}
+REGION = "eu-central-1"
+
+
+class Story:
+    def __init__(self, programs: ExitStack) -> None:
+        self.directory = Path(programs.enter_context(tempfile.TemporaryDirectory()))
+
+    def steps(self) -> list[Callable[[], None]]:
+        return [
+            self.sam_and_cfn_lint_accept_the_templates,
+            self.checkov_accepts_the_templates_and_their_transform,
+            self.policies_are_least_and_the_same_in_both_places,
+            self.the_costs_are_those_of_the_script,
+        ]
+
+    def sam_and_cfn_lint_accept_the_templates(self) -> None:
+        """SAM and cfn-lint"""
+        run(SAM_TOOLS / "sam", "validate", "--lint", "--template", "template.yaml", "--region", REGION)
+        print("  ok  sam validate --lint", flush=True)
+        run(SAM_TOOLS / "cfn-lint", "--append-rules", "cfn_lint_serverless.rules", "--template", *TEMPLATES)
+        print(f"  ok  cfn-lint, with the serverless rules: {', '.join(TEMPLATES)}", flush=True)
+
+    def checkov_accepts_the_templates_and_their_transform(self) -> None:
+        """checkov, with the skip list of infra/checkov.yaml"""
+        transformed = self.directory / "transformed.json"
+        transformed.write_text(run(SAM_TOOLS / "python", "-c", TRANSFORM, "template.yaml"))
+        for template in [*TEMPLATES, transformed]:
+            report = run(CHECK_TOOLS / "checkov", "--config-file", "infra/checkov.yaml", "--output", "json", "--file", template)
+            passed = json.loads(report)["summary"]["passed"]
+            check(f"{Path(template).name}: {passed} checks passed, none failed", passed > 0)
+
+    def policies_are_least_and_the_same_in_both_places(self) -> None:
+        """Policies"""
+        resources: dict[str, Any] = {}
+        for template in TEMPLATES:
+            resources |= json.loads(run(SAM_TOOLS / "python", "-c", LOAD, template))["Resources"]
+        kinds = ("AWS::IAM::Role", "AWS::IAM::ManagedPolicy")
+        with_policy = {name for name, resource in resources.items() if resource["Type"] in kinds}
+        check("every role and policy of the templates has its file", set(POLICIES), with_policy)
+        for name, file in POLICIES.items():
+            properties = resources[name]["Properties"]
+            [policy] = properties.get("Policies", [properties])
+            document = policy["PolicyDocument"]
+            text = (ROOT / "infra" / file).read_text()
+            check(f"{file} is {name}'s", json.loads(text), as_in_the_files(document))
+            # Parliament does not know that a variable in an ARN stands for a name.
+            complaints = run(CHECK_TOOLS / "parliament", "--string", re.sub(r"\$\{aws:[^}]*\}", "crm-prod", text))
+            check("  parliament has no complaint", complaints.strip(), "")
+            wide = {action for action, resource in allowed(json.loads(text)) if resource == "*"}
+            check("  all resources at once only where AWS knows no single ones", wide <= ON_EVERYTHING)
+        refresher = {action for action, _ in allowed(json.loads((ROOT / "infra/refresher-policy.json").read_text()))}
+        writes = {action for action in refresher if action.startswith("secretsmanager:")}
+        check("the refresher writes no secret", writes, ON_EVERYTHING | {"secretsmanager:GetSecretValue"})
+
+    def the_costs_are_those_of_the_script(self) -> None:
+        """Costs"""
+        printed = run(sys.executable, "infra/costs.py")
+        shown = (ROOT / "infra/COSTS.md").read_text()
+        check("infra/COSTS.md shows what infra/costs.py prints", f"$ python3 infra/costs.py\n{printed}```" in shown)
+
+
+TRANSFORM = """
+import json, sys
+from samtranslator.translator.transform import transform
+from samtranslator.yaml_helper import yaml_parse
+
+class NoManagedPolicies:
+    def load(self):
+        return {}
+
+packaged = open(sys.argv[1]).read().replace("CodeUri: .", "CodeUri: s3://bucket/function.zip")
+json.dump(transform(yaml_parse(packaged), {}, NoManagedPolicies()), sys.stdout)
+"""
+"""Prints what CloudFormation makes of a SAM template."""
+LOAD = "import json,sys; from cfnlint.decode import decode; json.dump(decode(sys.argv[1])[0], sys.stdout)"
+"""Prints a template as JSON, with its short intrinsic functions in their long form."""
+
+
+def as_in_the_files(document: Any) -> Any:
+    """A policy of the template as it is in its file: names at their defaults, any Region and account, no key of one's own."""
+    if isinstance(document, list):
+        kept = [item for item in document if not (isinstance(item, dict) and "Fn::If" in item)]
+        return [as_in_the_files(item) for item in kept]
+    if isinstance(document, dict):
+        if set(document) == {"Fn::Sub"}:
+            text: str = document["Fn::Sub"]
+            for variable, value in AS_IN_THE_FILES.items():
+                text = text.replace(variable, value)
+            return text
+        return {key: as_in_the_files(value) for key, value in document.items()}
+    return document
+
+
+def allowed(policy: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Each action with each resource."""
+    for statement in policy["Statement"]:
+        actions, resources = statement["Action"], statement["Resource"]
+        for action in [actions] if isinstance(actions, str) else actions:
+            for resource in [resources] if isinstance(resources, str) else resources:
+                yield action, resource
+
+
+def run(*command: Any) -> str:
+    """What a tool prints, if it has no complaint."""
+    env = environment(SAM_CLI_TELEMETRY="0", AWS_DEFAULT_REGION=REGION, AWS_EC2_METADATA_DISABLED="true")
+    done = subprocess.run([str(word) for word in command], cwd=ROOT, env=env, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Mismatch(f"{Path(command[0]).name} {command[1]} complains:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    sys.exit(tell(lambda programs: Story(programs).steps()))
