@@ -7,6 +7,7 @@ mod demo;
 mod events;
 mod invariants;
 mod life;
+mod queue;
 mod time;
 mod tree;
 mod world;
