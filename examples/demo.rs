@@ -11,11 +11,12 @@ use testkit::aws::Aws;
 use testkit::clock::Clock;
 use testkit::wire::Faults;
 use testkit::zoho::Zoho;
-use token_keeper::aws::{ParameterStore, SecretsManager};
+use token_keeper::aws::{ParameterStore, SecretsManager, Sqs};
 use token_keeper::cli::{Cli, Console, Look, Operator};
 use token_keeper::config::Config;
 use token_keeper::connection::read_grants;
 use token_keeper::consent::{Consent, KeyRing};
+use token_keeper::dispatch::Dispatcher;
 use token_keeper::http::{self, Roots};
 use token_keeper::lambda::callback::{Request, respond};
 use token_keeper::lambda::refresher::handle;
@@ -150,7 +151,8 @@ impl Demo {
     }
 
     async fn operator(&self) -> Operator<SecretsManager, zoho::Zoho<Now>, ParameterStore<Now>, Random, Now> {
-        let Config { settings, publishing, callback_url } = Config::read(self.environment.clone()).expect("as before");
+        let Config { settings, publishing, callback_url, .. } =
+            Config::read(self.environment.clone()).expect("as before");
         let (http, now) = (http::client(Roots::BuiltIn), || now(&self.clock));
         let (secrets, leases) =
             aws::connect(loader(&self.aws), &http, &settings.prefix, publishing.clone(), now()).await;
@@ -180,8 +182,7 @@ impl Demo {
         self.send().await;
         self.clock.advance(SignedDuration::from_mins(40));
         cast.insert(1, ("books", "healthy, and fresh", Some(self.connect("books", "demo"))));
-        let books = json!({"connections": ["books"]});
-        handle(&books, &self.refresher, None, |_| {}).await.expect("a run that could list");
+        self.handle(&json!({"connections": ["books"]})).await;
         cast.push(("inventory", "its secret holds a wrong client secret", Some(self.connect("inventory", "wrong"))));
         self.aws.put_secret("token-keeper/connections/people", r#"{"client":"acme","data_center":"eu"}"#);
         cast.push(("people", "nobody has consented yet", None));
@@ -209,8 +210,12 @@ impl Demo {
     }
 
     async fn send(&self) -> Value {
-        let event = serde_json::from_str(include_str!("../events/schedule.json")).expect("JSON");
-        handle(&event, &self.refresher, None, |_| {}).await.expect("a run that could list")
+        self.handle(&serde_json::from_str(include_str!("../events/schedule.json")).expect("JSON")).await
+    }
+
+    async fn handle(&self, event: &Value) -> Value {
+        let no_queue: Option<&Dispatcher<Sqs>> = None;
+        handle(event, &self.refresher, no_queue, None, |_| {}).await.expect("a run that could list")
     }
 
     fn document(&self, connection: &str) -> Option<Value> {

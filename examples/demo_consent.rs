@@ -80,7 +80,7 @@ async fn operator(
     fn() -> Timestamp,
 > {
     let environment = [("TOKEN_KEEPER_DATA_CENTERS".to_owned(), stand_in.data_centers())];
-    let Config { settings, publishing, callback_url } = Config::read(environment).expect("a right environment");
+    let Config { settings, publishing, callback_url, .. } = Config::read(environment).expect("a right environment");
     let loader = aws_config::defaults(aws_config::BehaviorVersion::latest())
         .empty_test_environment()
         .test_credentials()

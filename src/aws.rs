@@ -1,4 +1,4 @@
-//! Secrets Manager and Parameter Store behind the ports: the only place that names an AWS SDK type.
+//! Secrets Manager, Parameter Store and SQS behind the ports: the only place that names an AWS SDK type.
 //!
 //! Clients are made once for the process and share one HTTP client. What AWS says in an error is passed on only where it is known
 //! to quote no values.
@@ -6,18 +6,20 @@
 mod grants;
 mod http;
 mod leases;
+mod queue;
 
 use std::time::Duration;
 
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, ConfigLoader, Region};
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_sdk_ssm::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use jiff::Timestamp;
 
 pub use grants::SecretsManager;
 pub use leases::{ParameterStore, Publishing, Tier};
+pub use queue::Sqs;
 
 use crate::connection::Prefix;
 use crate::ports::{NO_ANSWER, NOT_AWS, StoreError};
@@ -53,12 +55,26 @@ pub async fn connect<Now: Fn() -> Timestamp>(
     publishing: Publishing,
     now: Now,
 ) -> (SecretsManager, ParameterStore<Now>) {
+    stores(&shared(loader, client).await, client, prefix, publishing, now)
+}
+
+/// What the clients of one process have in common.
+pub async fn shared(loader: ConfigLoader, client: &reqwest::Client) -> SdkConfig {
     let timeouts = TimeoutConfig::builder().read_timeout(CALL_TIMEOUT).build();
     let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(FIRST_BACKOFF);
-    let shared =
-        loader.http_client(http::for_sdk(client, None)).timeout_config(timeouts).retry_config(retries).load().await;
-    let grants = SecretsManager::new(aws_sdk_secretsmanager::Client::new(&shared), prefix);
-    let leases = ParameterStore::new(&shared, client, prefix.clone(), publishing, now);
+    loader.http_client(http::for_sdk(client, None)).timeout_config(timeouts).retry_config(retries).load().await
+}
+
+/// Both stores.
+pub fn stores<Now: Fn() -> Timestamp>(
+    shared: &SdkConfig,
+    client: &reqwest::Client,
+    prefix: &Prefix,
+    publishing: Publishing,
+    now: Now,
+) -> (SecretsManager, ParameterStore<Now>) {
+    let grants = SecretsManager::new(aws_sdk_secretsmanager::Client::new(shared), prefix);
+    let leases = ParameterStore::new(shared, client, prefix.clone(), publishing, now);
     (grants, leases)
 }
 
@@ -71,7 +87,9 @@ where
     if let Some(code) = service.and_then(ProvideErrorMetadata::code) {
         // Only this one is known to name nothing but caller, action and resource.
         let detail = match code {
-            "AccessDeniedException" => service.and_then(ProvideErrorMetadata::message).unwrap_or_default(),
+            "AccessDeniedException" | "AccessDenied" => {
+                service.and_then(ProvideErrorMetadata::message).unwrap_or_default()
+            }
             _ => "",
         };
         return StoreError { action, code: code.to_owned(), detail: detail.to_owned() };

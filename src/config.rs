@@ -19,6 +19,10 @@ pub struct Config {
     pub publishing: Publishing,
     /// The callback function's public base URL, without a trailing slash.
     pub callback_url: Option<String>,
+    /// The queue that takes over what is too much for one run.
+    pub queue_url: Option<String>,
+    /// The most connections that a run works on itself if there is a queue.
+    pub queue_above: usize,
 }
 
 /// Everything that is wrong with an environment.
@@ -35,7 +39,7 @@ impl fmt::Display for Problems {
 impl std::error::Error for Problems {}
 
 /// Every variable that is read here, with its default. The README's table is held to this one by a test.
-pub const VARIABLES: [(&str, &str); 9] = [
+pub const VARIABLES: [(&str, &str); 11] = [
     ("TOKEN_KEEPER_PREFIX", "token-keeper"),
     ("TOKEN_KEEPER_MARGIN_S", "2100"),
     ("TOKEN_KEEPER_PUBLISH", "document"),
@@ -45,6 +49,8 @@ pub const VARIABLES: [(&str, &str); 9] = [
     ("TOKEN_KEEPER_TIER", "Standard"),
     ("TOKEN_KEEPER_DATA_CENTERS", ""),
     ("TOKEN_KEEPER_CALLBACK_URL", ""),
+    ("TOKEN_KEEPER_QUEUE_URL", ""),
+    ("TOKEN_KEEPER_QUEUE_ABOVE", "500"),
 ];
 
 /// The longest sensible margin in seconds: with more, a new token would be due at once.
@@ -53,6 +59,8 @@ const MAX_MARGIN_S: u32 = 3500;
 const MAX_CONCURRENCY: u32 = 256;
 /// The highest ceiling on calls per second: more is as good as none.
 const MAX_RATE: u32 = 100_000;
+/// The most connections before a queue is used: as many as Parameter Store can hold.
+const MAX_QUEUE_ABOVE: u32 = 100_000;
 
 impl Config {
     /// Reads the environment's variables.
@@ -77,20 +85,27 @@ impl Config {
         if let Err(problems) = data_centers.extend(&reader.value("TOKEN_KEEPER_DATA_CENTERS")) {
             reader.problems.extend(problems.into_iter().map(|problem| format!("TOKEN_KEEPER_DATA_CENTERS: {problem}")));
         }
-        let callback_url = Some(reader.value("TOKEN_KEEPER_CALLBACK_URL")).filter(|url| !url.is_empty());
-        let callback_url = callback_url.and_then(|url| {
-            let problem = format!("{url:?} is no https URL (http only for a loopback address)");
-            web_url(&url).or_else(|| reader.problem("TOKEN_KEEPER_CALLBACK_URL", problem))
-        });
+        let callback_url = reader.url("TOKEN_KEEPER_CALLBACK_URL");
+        let queue_url = reader.url("TOKEN_KEEPER_QUEUE_URL");
+        let queue_above = reader.number("TOKEN_KEEPER_QUEUE_ABOVE", 1..=MAX_QUEUE_ABOVE);
         reader.refuse_unknown();
-        let (Some(prefix), Some(margin), Some(concurrency), Some(rate), Some(plain), Some(tier), true) =
-            (prefix, margin, concurrency, rate, plain, tier, reader.problems.is_empty())
+        let (
+            Some(prefix),
+            Some(margin),
+            Some(concurrency),
+            Some(rate),
+            Some(plain),
+            Some(tier),
+            Some(queue_above),
+            true,
+        ) = (prefix, margin, concurrency, rate, plain, tier, queue_above, reader.problems.is_empty())
         else {
             return Err(Problems(reader.problems));
         };
         let margin = SignedDuration::from_secs(margin.into());
         let settings = Settings { prefix, data_centers, margin, concurrency: concurrency as usize };
-        Ok(Self { settings, publishing: Publishing { plain, rate, kms_key_id, tier }, callback_url })
+        let publishing = Publishing { plain, rate, kms_key_id, tier };
+        Ok(Self { settings, publishing, callback_url, queue_url, queue_above: queue_above as usize })
     }
 }
 
@@ -127,6 +142,13 @@ impl Reader {
         }
     }
 
+    /// `None` if it is unset, too.
+    fn url(&mut self, variable: &str) -> Option<String> {
+        let url = Some(self.value(variable)).filter(|url| !url.is_empty())?;
+        let problem = format!("{url:?} is no https URL (http only for a loopback address)");
+        web_url(&url).or_else(|| self.problem(variable, problem))
+    }
+
     fn one_of<T: Copy>(&mut self, variable: &str, choices: &[(&str, T)]) -> Option<T> {
         let value = self.value(variable);
         let choice = choices.iter().find(|(name, _)| *name == value);
@@ -158,17 +180,18 @@ mod tests {
 
     #[test]
     fn an_empty_environment_gives_the_defaults() {
-        let Config { settings, publishing, callback_url } =
+        let Config { settings, publishing, callback_url, queue_url, queue_above } =
             read(&[("PATH", "/bin"), ("TOKEN_KEEPER_TIER", "")]).expect("defaults");
         assert_eq!(settings.prefix.grant("a"), "token-keeper/connections/a");
         assert_eq!((settings.margin.as_secs(), settings.concurrency), (2100, 16));
         assert_eq!((publishing.plain, publishing.rate, publishing.tier), (false, 10, Tier::Standard));
         assert_eq!((publishing.kms_key_id, callback_url), (None, None));
+        assert_eq!((queue_url, queue_above), (None, 500));
     }
 
     #[test]
     fn every_setting_is_read() {
-        let Config { settings, publishing, callback_url } = read(&[
+        let Config { settings, publishing, callback_url, queue_url, queue_above } = read(&[
             ("TOKEN_KEEPER_PREFIX", "team/tk"),
             ("TOKEN_KEEPER_MARGIN_S", "600"),
             ("TOKEN_KEEPER_PUBLISH", "document,plain"),
@@ -178,6 +201,8 @@ mod tests {
             ("TOKEN_KEEPER_TIER", "Advanced"),
             ("TOKEN_KEEPER_DATA_CENTERS", "lab=http://127.0.0.1:9"),
             ("TOKEN_KEEPER_CALLBACK_URL", "https://consent.example/prod/"),
+            ("TOKEN_KEEPER_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/123456789012/token-keeper"),
+            ("TOKEN_KEEPER_QUEUE_ABOVE", "2000"),
         ])
         .expect("a right environment");
         assert_eq!(settings.prefix.lease("a"), "/team/tk/tokens/a");
@@ -186,6 +211,8 @@ mod tests {
         assert_eq!(publishing.kms_key_id.as_deref(), Some("alias/tokens"));
         assert!(settings.data_centers.get("lab").is_some());
         assert_eq!(callback_url.as_deref(), Some("https://consent.example/prod"));
+        let queue = "https://sqs.eu-central-1.amazonaws.com/123456789012/token-keeper";
+        assert_eq!((queue_url.as_deref(), queue_above), (Some(queue), 2000));
     }
 
     #[test]
@@ -200,8 +227,10 @@ mod tests {
             ("TOKEN_KEEPER_DATA_CENTERS", "eu=http://accounts.example,mars"),
             ("TOKEN_KEEPER_MARGINS", "2100"),
             ("TOKEN_KEEPER_CALLBACK_URL", "http://consent.example"),
+            ("TOKEN_KEEPER_QUEUE_URL", "token-keeper"),
+            ("TOKEN_KEEPER_QUEUE_ABOVE", "0"),
         ])
-        .expect_err("nine wrong settings");
+        .expect_err("eleven wrong settings");
         let text = problems.to_string();
         for wanted in [
             "TOKEN_KEEPER_PREFIX: \"/x\" is no prefix",
@@ -214,6 +243,8 @@ mod tests {
             "TOKEN_KEEPER_DATA_CENTERS: \"mars\" is not name=https://accounts.example",
             "TOKEN_KEEPER_MARGINS: there is no such setting",
             "TOKEN_KEEPER_CALLBACK_URL: \"http://consent.example\" is no https URL",
+            "TOKEN_KEEPER_QUEUE_URL: \"token-keeper\" is no https URL",
+            "TOKEN_KEEPER_QUEUE_ABOVE: \"0\" is no whole number from 1 to 100000",
         ] {
             assert!(text.contains(wanted), "{wanted} is not in {text}");
         }

@@ -9,6 +9,7 @@
 //! - [`decision`]: what to do about a connection, from grant, lease and time alone;
 //! - [`ports`]: the outside services as narrow traits;
 //! - [`refresh`] with [`brake`] and [`report`]: use case 1, a run;
+//! - [`dispatch`]: a run of more connections than one function's worth, in parts;
 //! - [`consent`]: use case 2, from a link to a stored grant;
 //! - [`zoho`] and [`aws`] over [`http`]: the services themselves;
 //! - [`config`], [`telemetry`], [`lambda`]: the environment, what is told, events in and answers out;
@@ -21,6 +22,7 @@ pub mod config;
 pub mod connection;
 pub mod consent;
 pub mod decision;
+pub mod dispatch;
 pub mod http;
 pub mod lambda;
 pub mod lease;

@@ -18,6 +18,29 @@ pub trait Grants {
     async fn read(&self, names: &[String]) -> Result<Vec<StoredSecret>, StoreError>;
 }
 
+/// Names of grants, without a look into one.
+#[expect(async_fn_in_trait, reason = "see Grants")]
+pub trait GrantNames {
+    /// The full names of the connections' secrets. One that was made or removed in the last minutes may still be missing or there.
+    async fn names(&self) -> Result<Vec<String>, StoreError>;
+}
+
+/// A queue whose messages come back to the function, each as one of a batch, and each perhaps twice.
+#[expect(async_fn_in_trait, reason = "see Grants")]
+pub trait Queue {
+    /// Sends these messages. All are tried, whatever becomes of one.
+    async fn send(&self, messages: &[String]) -> Result<(), Unsent>;
+}
+
+/// Messages that a queue did not take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsent {
+    /// How many.
+    pub messages: usize,
+    /// Why not one of them.
+    pub error: StoreError,
+}
+
 /// Secrets, to write: for consent and the operator, never for the refresher.
 #[expect(async_fn_in_trait, reason = "see Grants")]
 pub trait SecretWriter {
@@ -186,7 +209,7 @@ impl StoreError {
     pub fn remedy(&self) -> String {
         let action = self.action;
         match self.code.as_str() {
-            "AccessDeniedException" => format!("allow {action} to the role or user that ran this"),
+            "AccessDeniedException" | "AccessDenied" => format!("allow {action} to the role or user that ran this"),
             "ResourceExistsException" => "somebody else stored it at the same moment: look at it, then try again".to_owned(),
             "InvalidKeyId" | "KMSAccessDeniedException" => {
                 "allow the role kms:Encrypt and kms:Decrypt on the key, and check TOKEN_KEEPER_KMS_KEY_ID".to_owned()
@@ -200,6 +223,9 @@ impl StoreError {
             }
             "HierarchyTypeMismatchException" | "ParameterTypeMismatch" => {
                 "the parameter exists as another type: remove it".to_owned()
+            }
+            "AWS.SimpleQueueService.NonExistentQueue" | "QueueDoesNotExist" | "InvalidAddress" => {
+                "check TOKEN_KEEPER_QUEUE_URL: there is no such queue in this Region".to_owned()
             }
             "no credentials" => "set up AWS credentials, for example with `aws configure` or AWS_PROFILE".to_owned(),
             "no Region" => "set AWS_REGION, or give --region".to_owned(),

@@ -55,8 +55,18 @@ pub enum RunError {
     /// The leases could not be listed; minting without knowing them would ask Zoho for too much.
     #[error("no lease could be read: {0}; {remedy}", remedy = .0.remedy())]
     Leases(StoreError),
-    /// The function's time was up before everything was listed.
-    #[error("the time was up before grants and leases were listed; give the function a longer timeout")]
+    /// The queue did not take every message. Those that it took are worked; the next run sends all again.
+    #[error("{unsent} of {of} messages could not be queued: {error}; {remedy}", remedy = error.remedy())]
+    Queue {
+        /// Messages that are not in the queue.
+        unsent: usize,
+        /// Messages in all.
+        of: usize,
+        /// Why not one of them.
+        error: StoreError,
+    },
+    /// The function's time was up before everything was listed, or queued.
+    #[error("the time was up before everything was listed or queued; give the function a longer timeout")]
     OutOfTime,
 }
 
@@ -66,6 +76,7 @@ impl RunError {
         match self {
             Self::Grants(_) => "GrantsUnavailable",
             Self::Leases(_) => "LeasesUnavailable",
+            Self::Queue { .. } => "QueueUnavailable",
             Self::OutOfTime => "OutOfTime",
         }
     }
@@ -170,10 +181,7 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
     /// As [`run`](Self::run).
     pub async fn look(&self, request: &Request, force: bool, end: Option<Instant>) -> Result<Vec<Seen>, RunError> {
         let listing = async { tokio::try_join!(self.list_grants(request), self.list_leases(request)) };
-        let (grants, mut leases) = match end {
-            Some(end) => timeout_at(end - REPORT_RESERVE, listing).await.map_err(|_| RunError::OutOfTime)??,
-            None => listing.await?,
-        };
+        let (grants, mut leases) = in_time(end, Box::pin(listing)).await?;
         let (now, policy) = ((self.now)(), Policy { margin: self.settings.margin, force });
         let see = |(name, grant): (String, Result<Grant, Broken>)| {
             let lease = leases.remove(&name).transpose();
@@ -366,6 +374,17 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
     }
 }
 
+/// What has to be done before the time is up, with enough left to report.
+pub(crate) async fn in_time<T>(
+    end: Option<Instant>,
+    work: impl Future<Output = Result<T, RunError>>,
+) -> Result<T, RunError> {
+    match end {
+        Some(end) => timeout_at(end - REPORT_RESERVE, work).await.map_err(|_| RunError::OutOfTime)?,
+        None => work.await,
+    }
+}
+
 /// A refusal of the client, with what to compare.
 fn misconfigured(error: String) -> Outcome {
     let remedy = "compare client_id, the data centre's own client secret and data_center with Zoho's API console; then run it with \
@@ -375,7 +394,7 @@ fn misconfigured(error: String) -> Outcome {
 }
 
 /// Trouble found before anything was asked: it never changes a document.
-fn broken(broken: &Broken) -> Outcome {
+pub(crate) fn broken(broken: &Broken) -> Outcome {
     let (error, remedy) = (broken.to_string(), broken.flaw.remedy());
     if broken.flaw.passes() { Outcome::Failed { error, remedy } } else { Outcome::Misconfigured { error, remedy } }
 }

@@ -111,6 +111,9 @@ pub struct Report {
     schema: u64,
     /// How many connections were looked at.
     pub connections: usize,
+    /// How many were handed to the queue, in a run that did so. None of them was looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queued: Option<usize>,
     /// With more than the margin left.
     pub fresh: usize,
     /// With a new token.
@@ -157,6 +160,11 @@ pub struct Line {
 }
 
 impl Report {
+    /// Sums up a run that handed `queued` connections to the queue, and looked at no lease.
+    pub fn dispatched(entries: &[Entry], queued: usize, now: Timestamp, duration: SignedDuration) -> Self {
+        Self { queued: Some(queued), min_remaining_s: None, ..Self::of(entries, now, duration) }
+    }
+
     /// Sums up a run that ended at `now`.
     pub fn of(entries: &[Entry], now: Timestamp, duration: SignedDuration) -> Self {
         let names = |word: &str| -> Vec<String> {
@@ -181,6 +189,7 @@ impl Report {
         Self {
             schema: SCHEMA,
             connections: entries.len(),
+            queued: None,
             fresh: count("fresh"),
             refreshed: count("refreshed"),
             awaiting_consent: count("awaiting_consent"),

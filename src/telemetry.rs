@@ -63,6 +63,7 @@ pub fn log(report: &Report) {
     }
     info!(
         connections = report.connections,
+        queued = report.queued,
         fresh = report.fresh,
         refreshed = report.refreshed,
         awaiting_consent = report.awaiting_consent,
@@ -105,6 +106,10 @@ pub fn write_metrics(report: &Report, now: Timestamp, out: &mut impl Write) -> s
         "Deferred": count(&report.deferred),
         "DurationMs": report.duration_ms,
     });
+    if let Some(queued) = report.queued {
+        metrics.push(metric("Queued", "Count"));
+        line["Queued"] = json!(queued);
+    }
     if let Some(seconds) = report.min_remaining_s {
         metrics.push(metric("MinRemainingSeconds", "Seconds"));
         line["MinRemainingSeconds"] = json!(seconds);

@@ -1,5 +1,5 @@
-//! [`Grants`] and [`SecretWriter`] over Secrets Manager. What the refresher needs is read-only: `BatchGetSecretValue` by prefix and by
-//! name.
+//! [`Grants`], [`GrantNames`] and [`SecretWriter`] over Secrets Manager. What the refresher needs is read-only: `BatchGetSecretValue` by
+//! prefix and by name, and `ListSecrets`.
 
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::operation::batch_get_secret_value::BatchGetSecretValueOutput;
@@ -7,11 +7,13 @@ use aws_sdk_secretsmanager::types::{ApiErrorType, Filter, FilterNameStringType, 
 
 use super::failed;
 use crate::connection::{Flaw, Prefix, SecretVersion, StoredSecret};
-use crate::ports::{Grants, RECOVERY_DAYS, SecretRemover, SecretWriter, StoreError};
+use crate::ports::{GrantNames, Grants, RECOVERY_DAYS, SecretRemover, SecretWriter, StoreError};
 use crate::secret::Text;
 
 /// The most secrets in one call.
 const BATCH: usize = 20;
+/// The most names in one answer.
+const LIST: i32 = 100;
 const ACTION: &str = "secretsmanager:BatchGetSecretValue";
 
 /// Secrets Manager.
@@ -50,6 +52,23 @@ impl Grants for SecretsManager {
             secrets.extend(stored(call.send().await.map_err(|error| failed(ACTION, &error))?));
         }
         Ok(secrets)
+    }
+}
+
+impl GrantNames for SecretsManager {
+    async fn names(&self) -> Result<Vec<String>, StoreError> {
+        let below = Filter::builder().key(FilterNameStringType::Name).values(&self.paths[0]).build();
+        let mut names = Vec::new();
+        let mut token = None;
+        loop {
+            let call = self.client.list_secrets().filters(below.clone()).max_results(LIST).set_next_token(token);
+            let page = call.send().await.map_err(|error| failed("secretsmanager:ListSecrets", &error))?;
+            names.extend(page.secret_list.unwrap_or_default().into_iter().filter_map(|secret| secret.name));
+            token = page.next_token;
+            if token.is_none() {
+                return Ok(names);
+            }
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use token_keeper::{aws, telemetry, zoho};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     telemetry::start(std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().as_deref());
-    let Config { settings, publishing, callback_url } = match Config::read(std::env::vars()) {
+    let Config { settings, publishing, callback_url, .. } = match Config::read(std::env::vars()) {
         Ok(config) => config,
         Err(problems) => {
             tracing::error!("{problems}");

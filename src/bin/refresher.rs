@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
 use token_keeper::config::Config;
+use token_keeper::dispatch::Dispatcher;
 use token_keeper::http::{self, Roots};
 use token_keeper::lambda::refresher::handle;
 use token_keeper::refresh::Refresher;
@@ -17,7 +18,7 @@ use tokio::time::Instant;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     telemetry::start(std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().as_deref());
-    let Config { settings, publishing, .. } = match Config::read(std::env::vars()) {
+    let Config { settings, publishing, queue_url, queue_above, .. } = match Config::read(std::env::vars()) {
         Ok(config) => config,
         Err(problems) => {
             tracing::error!("{problems}");
@@ -26,14 +27,16 @@ async fn main() -> ExitCode {
     };
     let http = http::client(Roots::BuiltIn);
     let loader = aws::loader(std::env::var_os("AWS_ACCESS_KEY_ID").is_some());
-    let (grants, leases) = aws::connect(loader, &http, &settings.prefix, publishing, Timestamp::now).await;
+    let shared = aws::shared(loader, &http).await;
+    let (grants, leases) = aws::stores(&shared, &http, &settings.prefix, publishing, Timestamp::now);
+    let dispatcher = queue_url.map(|url| Dispatcher { queue: aws::Sqs::new(&shared, url), above: queue_above });
     let issuer = zoho::Zoho::new(http, zoho::TIMEOUT, Timestamp::now);
     let refresher = Refresher { settings, grants, issuer, leases, now: Timestamp::now };
     let function = service_fn(async |event: LambdaEvent<Value>| {
         // A deadline in the past is none: cargo-lambda's local runtime sends the time-out's length instead of its end.
         let left = event.context.deadline().duration_since(SystemTime::now()).ok();
         let tell = |report: &Report| telemetry::tell(report, Timestamp::now());
-        handle(&event.payload, &refresher, left.map(|left| Instant::now() + left), tell).await
+        handle(&event.payload, &refresher, dispatcher.as_ref(), left.map(|left| Instant::now() + left), tell).await
     });
     match lambda_runtime::run(function).await {
         Ok(()) => ExitCode::SUCCESS,

@@ -31,7 +31,7 @@ async fn main() -> ExitCode {
         tracing_subscriber::registry().with(layer.with_filter(ours)).init();
     }
     let prefix = cli.prefix.clone().map(|prefix| ("TOKEN_KEEPER_PREFIX".to_owned(), prefix));
-    let Config { settings, mut publishing, callback_url } = match Config::read(std::env::vars().chain(prefix)) {
+    let Config { settings, mut publishing, callback_url, .. } = match Config::read(std::env::vars().chain(prefix)) {
         Ok(config) => config,
         Err(problems) => {
             eprintln!("{problems}");

@@ -52,7 +52,7 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         match error {
             RunError::Grants(error) | RunError::Leases(error) => error.into(),
-            RunError::OutOfTime => Self::new(error, "try again"),
+            RunError::Queue { .. } | RunError::OutOfTime => Self::new(error, "try again"),
         }
     }
 }

@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use crate::connection::ConnectionName;
-use crate::ports::{Grants, Issuer, Leases};
+use crate::dispatch::Dispatcher;
+use crate::ports::{GrantNames, Grants, Issuer, Leases, Queue};
 use crate::refresh::{Refresher, Request, RunError};
 use crate::report::Report;
 
@@ -46,14 +47,16 @@ impl From<HandlerError> for lambda_runtime::Diagnostic {
     }
 }
 
-/// Handles one event; `end` is when the function's time is up. Each report is handed to `tell` (logs and metrics) as well.
+/// Handles one event; `end` is when the function's time is up. Each report is handed to `tell` (logs and metrics) as well. With a
+/// `dispatcher`, a run over more connections than it allows only sends them to its queue; a message of a batch is never sent on.
 ///
 /// # Errors
 /// If the event is not understood, or a single request's run could do nothing. A batch answers with the messages that are to come
 /// again (`batchItemFailures`): those not understood, those whose run could do nothing, and those with connections left undone.
-pub async fn handle<G: Grants, I: Issuer, L: Leases, Now: Fn() -> jiff::Timestamp>(
+pub async fn handle<G: Grants + GrantNames, I: Issuer, L: Leases, Q: Queue, Now: Fn() -> jiff::Timestamp>(
     event: &Value,
     refresher: &Refresher<G, I, L, Now>,
+    dispatcher: Option<&Dispatcher<Q>>,
     end: Option<Instant>,
     tell: impl Fn(&Report),
 ) -> Result<Value, HandlerError> {
@@ -64,7 +67,16 @@ pub async fn handle<G: Grants, I: Issuer, L: Leases, Now: Fn() -> jiff::Timestam
         Ok::<_, RunError>(report)
     };
     match parse(event)? {
-        Event::Single(request) => Ok(json!(run(&request).await?)),
+        Event::Single(request) => {
+            if request == Request::All
+                && let Some(dispatcher) = dispatcher
+                && let Some(report) = Box::pin(dispatcher.dispatch(refresher, end)).await?
+            {
+                tell(&report);
+                return Ok(json!(report));
+            }
+            Ok(json!(run(&request).await?))
+        }
         Event::Batch(messages) => {
             let mut again = Vec::new();
             for (id, request) in messages {

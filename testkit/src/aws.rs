@@ -1,4 +1,4 @@
-//! Secrets Manager and Parameter Store in memory, behind one URL, spoken to over the wire (AWS JSON 1.1).
+//! Secrets Manager, Parameter Store and SQS in memory, behind one URL, spoken to over the wire (AWS JSON 1.1, and 1.0 for SQS).
 //!
 //! It keeps the rules that a program meets in production and emulators leave out: sizes, tiers, policies, request
 //! tokens, page limits, key refusals, throttling. It neither checks signatures nor evaluates IAM, what is written is
@@ -9,6 +9,7 @@ mod answer;
 mod listing;
 mod parameters;
 mod put_parameter;
+mod queues;
 mod scramble;
 mod secret;
 mod secret_filters;
@@ -30,6 +31,7 @@ use crate::clock::Clock;
 use crate::wire::{Call, Faults, Server, StandIn};
 use answer::{Answer, Refusal, refuse};
 use parameters::Parameters;
+use queues::Queues;
 use secret::Content;
 use secrets::Secrets;
 use throttle::Bucket;
@@ -37,19 +39,19 @@ use throttle::Bucket;
 pub use answer::{error, server_error};
 pub use parameters::Parameter;
 
-/// A running stand-in for both services; it ends when this value is dropped.
+/// A running stand-in for the services; it ends when this value is dropped.
 pub struct Aws {
     services: Arc<Services>,
     server: Server,
 }
 
 impl Aws {
-    /// Serves two empty stores on a free loopback port.
+    /// Serves empty services on a free loopback port.
     pub fn start(clock: Clock, faults: Faults) -> Self {
         Self::start_on(0, clock, faults)
     }
 
-    /// Serves two empty stores on this loopback port.
+    /// Serves empty services on this loopback port.
     ///
     /// # Panics
     /// If the port is taken.
@@ -57,6 +59,7 @@ impl Aws {
         let state = State {
             secrets: Secrets::new(clock.clone()),
             parameters: Parameters::new(clock.clone()),
+            queues: Queues::new(clock.clone()),
             clock,
             rates: HashMap::new(),
         };
@@ -151,23 +154,40 @@ impl Aws {
         self.state().parameters.put_denied.insert(name.to_owned());
     }
 
-    /// Takes back every refusal about this secret or parameter.
+    /// Makes a queue if there is none of this name; answers its URL.
+    pub fn create_queue(&self, name: &str) -> String {
+        self.state().queues.create(name)
+    }
+
+    /// Takes all messages out of the queue of this URL, in the order in which they were sent.
+    pub fn take_messages(&self, url: &str) -> Vec<String> {
+        self.state().queues.take(url)
+    }
+
+    /// From now on a message that contains this text fails (`InternalError`), while the others of its batch are taken.
+    pub fn refuse_message(&self, text: &str) {
+        self.state().queues.refused.insert(text.to_owned());
+    }
+
+    /// Takes back every refusal about this secret or parameter, or message with this text.
     pub fn allow(&self, name: &str) {
         let mut state = self.state();
         state.secrets.denied.remove(name);
         state.secrets.undecryptable.remove(name);
         state.parameters.undecryptable.remove(name);
         state.parameters.put_denied.remove(name);
+        state.queues.refused.remove(name);
     }
 
-    /// Throttles `secretsmanager` or `ssm`: `burst` calls at once, `per_second` in the long run, by the clock.
+    /// Throttles `secretsmanager`, `ssm` or `sqs`: `burst` calls at once, `per_second` in the long run, by the clock.
     pub fn rate(&self, service: &'static str, per_second: f64, burst: f64) {
         let mut state = self.state();
         let bucket = Bucket::new(per_second, burst, state.clock.now());
         state.rates.insert(service, bucket);
     }
 
-    /// Whether an empty page with a token comes before each page of the filtered batch and of `GetParametersByPath`.
+    /// Whether an empty page with a token comes before each page of the filtered batch, of `ListSecrets` and of
+    /// `GetParametersByPath`.
     pub fn empty_pages(&self, on: bool) {
         let mut state = self.state();
         state.secrets.empty_pages = on;
@@ -188,6 +208,7 @@ struct State {
     clock: Clock,
     secrets: Secrets,
     parameters: Parameters,
+    queues: Queues,
     rates: HashMap<&'static str, Bucket>,
 }
 
@@ -201,6 +222,7 @@ impl State {
         match service {
             "secretsmanager" => self.secrets.answer(operation, body),
             "ssm" => self.parameters.answer(operation, body),
+            "sqs" => self.queues.answer(operation, body),
             _ => Err(Refusal::unknown_operation(operation)),
         }
     }
@@ -223,7 +245,8 @@ impl StandIn for Services {
 
     fn handle(&self, request: &Request<Bytes>) -> Response<Bytes> {
         let (service, operation) = target(request);
-        answer::response(self.state().answer(service, operation, request.body()))
+        let answer = self.state().answer(service, operation, request.body());
+        if service == "sqs" { answer::sqs_response(answer) } else { answer::response(answer) }
     }
 }
 
@@ -233,16 +256,18 @@ fn target(request: &Request<Bytes>) -> (&'static str, &str) {
     match target.split_once('.') {
         Some(("secretsmanager", operation)) => ("secretsmanager", operation),
         Some(("AmazonSSM", operation)) => ("ssm", operation),
+        Some(("AmazonSQS", operation)) => ("sqs", operation),
         _ => ("unknown", target),
     }
 }
 
-/// The fields by which requests of either service say what they are about.
+/// The fields by which requests of any service say what they are about.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 struct Subject {
     name: Option<String>,
     secret_id: Option<String>,
+    queue_url: Option<String>,
     path: Option<String>,
     #[serde(alias = "SecretIdList")]
     names: Vec<String>,
@@ -261,6 +286,9 @@ impl Subject {
     fn name(self) -> String {
         if let Some(name) = self.name.or(self.path) {
             return name;
+        }
+        if let Some(url) = self.queue_url {
+            return queues::name_in(&url).to_owned();
         }
         let ids = self.secret_id.into_iter().chain(self.names);
         let ids: Vec<_> = ids.map(|id| secrets::name_in(&id).to_owned()).collect();

@@ -16,14 +16,15 @@ struct World {
     faults: Faults,
     secrets: aws_sdk_secretsmanager::Client,
     ssm: aws_sdk_ssm::Client,
+    sqs: aws_sdk_sqs::Client,
 }
 
 impl World {
     async fn new() -> Self {
         let (clock, faults) = (Clock::at("2026-11-21T00:00:00Z"), Faults::new());
         let aws = Aws::start(clock.clone(), faults.clone());
-        let (secrets, ssm) = clients(&aws.url()).await;
-        Self { aws, clock, faults, secrets, ssm }
+        let (secrets, ssm, sqs) = clients(&aws.url()).await;
+        Self { aws, clock, faults, secrets, ssm, sqs }
     }
 
     async fn put(&self, name: &str, value: &str) -> String {
@@ -145,6 +146,13 @@ async fn with_empty_pages_on_every_page_comes_after_an_empty_one() {
     }
     assert_eq!(sizes, [0, 20, 0, 1]);
 
+    let mut pages = world.secrets.list_secrets().filters(below("tk/")).into_paginator().send();
+    let mut sizes = Vec::new();
+    while let Some(page) = pages.next().await {
+        sizes.push(page.expect("a page").secret_list().len());
+    }
+    assert_eq!(sizes, [0, 21]);
+
     let mut pages = world.ssm.get_parameters_by_path().path("/tk").into_paginator().send();
     let mut sizes = Vec::new();
     while let Some(page) = pages.next().await {
@@ -194,6 +202,56 @@ async fn an_overwrite_keeps_what_it_does_not_name() {
     // Nothing ends it when the time comes: AWS is late, and readers must not rely on it.
     world.clock.advance(SignedDuration::from_hours(2));
     assert_eq!(world.get("/tk/a", true).await, "accepted");
+}
+
+#[tokio::test]
+async fn a_message_may_fail_while_the_others_of_its_batch_are_taken() {
+    let world = World::new().await;
+    let url = world.aws.create_queue("tk");
+    world.aws.refuse_message("two");
+    let entry = |body: &str| {
+        aws_sdk_sqs::types::SendMessageBatchRequestEntry::builder()
+            .id(body)
+            .message_body(body)
+            .build()
+            .expect("an entry")
+    };
+    let send = || world.sqs.send_message_batch().queue_url(&url).entries(entry("one")).entries(entry("two")).send();
+    let answer = send().await.expect("an answer");
+    let failed: Vec<_> = answer.failed.iter().map(|entry| (entry.id.as_str(), entry.sender_fault)).collect();
+    assert_eq!((failed, answer.successful.len()), (vec![("two", false)], 1));
+    assert_eq!(world.aws.take_messages(&url), ["one"]);
+    world.aws.allow("two");
+    assert!(send().await.expect("an answer").failed.is_empty());
+    assert_eq!(world.aws.take_messages(&url), ["one", "two"]);
+    assert_eq!(world.faults.calls()[0].to_string(), "sqs SendMessageBatch tk");
+}
+
+#[tokio::test]
+async fn a_received_message_comes_again_when_its_time_is_over_and_goes_by_its_newest_receipt() {
+    let world = World::new().await;
+    let url = world.aws.create_queue("tk");
+    let entry = aws_sdk_sqs::types::SendMessageBatchRequestEntry::builder().id("a").message_body("a").build();
+    let send = world.sqs.send_message_batch().queue_url(&url).entries(entry.expect("an entry"));
+    send.send().await.expect("an answer");
+    let receive = async || {
+        let received = world.sqs.receive_message().queue_url(&url).send().await.expect("an answer");
+        received.messages.unwrap_or_default().pop().and_then(|message| message.receipt_handle)
+    };
+    let delete = async |receipt: &str| {
+        let entry =
+            aws_sdk_sqs::types::DeleteMessageBatchRequestEntry::builder().id("a").receipt_handle(receipt).build();
+        let delete = world.sqs.delete_message_batch().queue_url(&url).entries(entry.expect("an entry"));
+        told(delete.send().await)
+    };
+    let first = receive().await.expect("a message");
+    assert_eq!(receive().await, None);
+    world.clock.advance(SignedDuration::from_secs(30));
+    let second = receive().await.expect("the message again");
+    world.clock.advance(SignedDuration::from_secs(30));
+    assert_eq!(delete(&first).await, "accepted");
+    assert!(receive().await.is_some_and(|third| third != second), "an old receipt deletes nothing");
+    assert_eq!(world.aws.take_messages(&url), ["a"]);
 }
 
 #[tokio::test]

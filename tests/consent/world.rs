@@ -101,7 +101,7 @@ impl World {
         let arguments = command.split_whitespace().map(|word| word.replace("BASE", BASE));
         let cli = Cli::try_parse_from(["token-keeper".to_owned()].into_iter().chain(arguments));
         let cli = cli.map_err(|error| error.to_string())?;
-        let Config { settings, publishing, callback_url } =
+        let Config { settings, publishing, callback_url, .. } =
             Config::read(self.environment.clone()).expect("a right environment");
         let http = http::client(Roots::BuiltIn);
         let (secrets, leases) = token_keeper::aws::connect(

@@ -36,13 +36,15 @@ class Invocation:
 
 
 class Zoho:
-    """The stand-ins program, of which only Zoho is used here."""
+    """The stand-ins program. Most stories use only its Zoho."""
 
-    def __init__(self, programs: ExitStack, redirect_uri: str) -> None:
-        command = [compiled("stand-ins"), "--connections", "12", "--redirect-uri", redirect_uri]
+    def __init__(self, programs: ExitStack, redirect_uri: str, connections: int = 12, latency_ms: int = 0) -> None:
+        command = [compiled("stand-ins"), "--connections", str(connections), "--redirect-uri", redirect_uri]
+        command += ["--zoho-latency-ms", str(latency_ms)]
         self._program = programs.enter_context(Program(command, environment()))
         self._lines_read = 0
         about = json.loads(self._next_line())
+        self.aws: str = about["aws"]
         self.data_centers: str = about["data_centers"]
         self.accounts: dict[str, str] = dict(entry.split("=", 1) for entry in self.data_centers.split(","))
         self.client_id: str = about["client_id"]
@@ -69,9 +71,13 @@ class Zoho:
 
     def times_asked(self, operation: str = "refresh_token") -> int:
         """How many such requests came so far: if nothing is said, those for an access token."""
+        return self.calls().get(f"zoho {operation}", 0)
+
+    def calls(self) -> dict[str, int]:
+        """How often each operation of Zoho and AWS was called so far: `{"zoho refresh_token": 3, …}`"""
         self._program.write_line()
         counts: dict[str, int] = json.loads(self._next_line())
-        return counts.get(f"zoho {operation}", 0)
+        return counts
 
     def knows(self, token: str) -> bool:
         """Whether this refresh or access token lives."""
@@ -87,6 +93,7 @@ class Function:
         self._name = name
         # With HTTPS on this port, cargo-lambda has everything else on the next one.
         self._port = port + 1 if tls else port
+        self.url = f"http://127.0.0.1:{self._port}"
         # `--only-lambda-apis`: the function is compiled already. Otherwise this is the `cargo lambda watch` of the README.
         watch = ["cargo", "lambda", "watch", "--only-lambda-apis"]
         watch += ["--invoke-address", "127.0.0.1", "--invoke-port", str(port), *tls]
@@ -99,18 +106,19 @@ class Function:
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
             "AWS_LAMBDA_FUNCTION_NAME": name,
             "AWS_LAMBDA_FUNCTION_VERSION": "1",
-            "AWS_LAMBDA_RUNTIME_API": f"http://127.0.0.1:{self._port}/.rt/{name}",
+            "AWS_LAMBDA_RUNTIME_API": f"{self.url}/.rt/{name}",
         }
         self._instances: list[Program] = []
         self.answers = ""
         self.start()
 
-    def start(self, **variables: str) -> None:
-        """A new instance, with other settings; the one before ends."""
+    def start(self, instances: int = 1, **variables: str) -> None:
+        """New instances, with other settings; those before end."""
         for instance in self._instances:
             instance.stop()
-        program = Program([compiled(self._name)], environment(**{**self._variables, **variables}))
-        self._instances.append(self._programs.enter_context(program))
+        for _ in range(instances):
+            program = Program([compiled(self._name)], environment(**{**self._variables, **variables}))
+            self._instances.append(self._programs.enter_context(program))
 
     def invoke_file(self, name: str) -> Invocation:
         return self._invoke("--data-file", f"events/{name}.json")

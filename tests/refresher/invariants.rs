@@ -48,7 +48,9 @@ fn the_domain_reads_no_clock_environment_or_network() {
         ["secret.rs", "connection", "lease.rs", "notice.rs", "decision.rs", "ports.rs", "brake.rs", "report.rs"];
     let outside = ["::now(", "::now)", "std::env", "std::fs", "std::process", "tokio", "reqwest", "aws_", "TcpStream"];
     check_absent(&outside, |name| domain.iter().any(|part| name.starts_with(part)));
-    check_absent(&["Timestamp::now", "SystemTime", "std::env", "reqwest", "aws_"], |name| name == "refresh.rs");
+    check_absent(&["Timestamp::now", "SystemTime", "std::env", "reqwest", "aws_"], |name| {
+        ["refresh.rs", "dispatch.rs"].contains(&name)
+    });
     check_absent(&["::now(", "SystemTime", "std::env", "getrandom", "reqwest", "aws_"], |name| {
         name.starts_with("consent")
     });
@@ -64,7 +66,15 @@ fn the_sdk_and_zohos_http_are_named_in_one_place_each() {
 
 #[test]
 fn the_refresher_can_name_nothing_that_writes_a_secret_and_nobody_deletes_one() {
-    let refresher = ["refresh.rs", "decision.rs", "brake.rs", "report.rs", "lambda/refresher.rs", "bin/refresher.rs"];
+    let refresher = [
+        "refresh.rs",
+        "dispatch.rs",
+        "decision.rs",
+        "brake.rs",
+        "report.rs",
+        "lambda/refresher.rs",
+        "bin/refresher.rs",
+    ];
     check_absent(&["SecretWriter", "Authorizer", "put_secret_value", "create_secret"], |name| {
         refresher.contains(&name)
     });
@@ -72,6 +82,12 @@ fn the_refresher_can_name_nothing_that_writes_a_secret_and_nobody_deletes_one() 
     check_absent(&["delete_secret", "delete_parameter"], |name| !name.starts_with("aws/"));
     check_absent(&["Remover"], |name| !name.starts_with("aws/") && !name.starts_with("cli") && name != "ports.rs");
     check_absent(&["update_secret"], |_| true);
+}
+
+#[test]
+fn a_run_that_queues_can_name_nothing_that_reads_a_grant_or_a_lease_or_asks_zoho() {
+    check_absent(&["Issuer", "Leases", "StoredSecret", "Lease", "RefreshToken"], |name| name == "dispatch.rs");
+    check_absent(&["send_message"], |name| name != "aws/queue.rs");
 }
 
 /// A log's writer that keeps what is written.
@@ -122,7 +138,9 @@ async fn no_secret_reaches_a_log_a_report_an_error_a_metric_or_a_description_at_
             Fault::Respond(testkit::aws::error("ValidationException", CLIENT_SECRET)),
         );
         for event in [json!({}), json!({"connections": names, "force": true}), json!({"connections": tokens})] {
-            let answer = token_keeper::lambda::refresher::handle(&event, &world.refresher, None, tell).await;
+            let dispatcher = world.dispatcher.as_ref();
+            let answer =
+                token_keeper::lambda::refresher::handle(&event, &world.refresher, dispatcher, None, tell).await;
             let mut said = said.lock().expect("the text");
             match answer {
                 Ok(answer) => said.push_str(&answer.to_string()),

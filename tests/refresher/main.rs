@@ -8,6 +8,7 @@ mod events;
 mod invariants;
 mod life;
 mod notices;
+mod queue;
 mod time;
 mod tree;
 mod world;

@@ -9,8 +9,9 @@ use testkit::aws::Aws;
 use testkit::clock::Clock;
 use testkit::wire::Faults;
 use testkit::zoho::Zoho;
-use token_keeper::aws::{ParameterStore, SecretsManager};
+use token_keeper::aws::{ParameterStore, SecretsManager, Sqs};
 use token_keeper::config::Config;
+use token_keeper::dispatch::Dispatcher;
 use token_keeper::lambda::refresher::{HandlerError, handle};
 use token_keeper::notice::MARKER;
 use token_keeper::refresh::Refresher;
@@ -31,6 +32,8 @@ pub(crate) struct World {
     pub(crate) faults: Faults,
     pub(crate) zoho: Zoho,
     pub(crate) aws: Aws,
+    /// There is one if the settings name a queue.
+    pub(crate) dispatcher: Option<Dispatcher<Sqs>>,
     pub(crate) refresher: Refresher<SecretsManager, token_keeper::zoho::Zoho<Now>, ParameterStore<Now>, Now>,
 }
 
@@ -55,7 +58,8 @@ impl World {
         let data_centers = zoho.data_centers();
         let base = [("TOKEN_KEEPER_SSM_RATE", "10000"), ("TOKEN_KEEPER_DATA_CENTERS", &data_centers)];
         let environment = base.iter().chain(settings).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let Config { settings, publishing, .. } = Config::read(environment).expect("a right environment");
+        let Config { settings, publishing, queue_url, queue_above, .. } =
+            Config::read(environment).expect("a right environment");
         let now = || -> Now {
             let clock = clock.clone();
             Box::new(move || clock.now())
@@ -66,10 +70,12 @@ impl World {
             .test_credentials()
             .region("eu-central-1")
             .endpoint_url(aws.url());
-        let (grants, leases) = token_keeper::aws::connect(loader, &http, &settings.prefix, publishing, now()).await;
+        let shared = token_keeper::aws::shared(loader, &http).await;
+        let (grants, leases) = token_keeper::aws::stores(&shared, &http, &settings.prefix, publishing, now());
+        let dispatcher = queue_url.map(|url| Dispatcher { queue: Sqs::new(&shared, url), above: queue_above });
         let issuer = token_keeper::zoho::Zoho::new(http, ZOHO_TIMEOUT, now());
         let refresher = Refresher { settings, grants, issuer, leases, now: now() };
-        Self { clock, faults, zoho, aws, refresher }
+        Self { clock, faults, zoho, aws, dispatcher, refresher }
     }
 
     /// A user in `eu` consents, and the operator stores the grant. Returns the refresh token.
@@ -95,7 +101,7 @@ impl World {
 
     /// As `send`, with the function's time up at `end`.
     pub(crate) async fn send_until(&self, event: Value, end: Option<Instant>) -> Result<Value, HandlerError> {
-        handle(&event, &self.refresher, end, |_| {}).await
+        handle(&event, &self.refresher, self.dispatcher.as_ref(), end, |_| {}).await
     }
 
     /// A scheduled run; its report.

@@ -1,6 +1,7 @@
 //! What the services answer: JSON, or a refusal with a code.
 
 use bytes::Bytes;
+use hyper::header::HeaderValue;
 use hyper::{Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -39,6 +40,24 @@ pub(super) fn response(answer: Answer) -> Response<Bytes> {
         Ok(value) => json_response(StatusCode::OK, &value),
         Err(refusal) => error(refusal.code, &refusal.message),
     }
+}
+
+/// As [`response`], in SQS's dialect: the codes of its older interface go along in a header, and SDKs go by them.
+pub(super) fn sqs_response(answer: Answer) -> Response<Bytes> {
+    let query_error = answer.as_ref().err().map(|refusal| match refusal.code {
+        "QueueDoesNotExist" => "AWS.SimpleQueueService.NonExistentQueue;Sender".to_owned(),
+        code @ ("InvalidParameterValue" | "SerializationException" | "UnknownOperationException") => {
+            format!("{code};Sender")
+        }
+        code => format!("AWS.SimpleQueueService.{code};Sender"),
+    });
+    let mut response = response(answer);
+    let headers = response.headers_mut();
+    headers.insert("content-type", HeaderValue::from_static("application/x-amz-json-1.0"));
+    if let Some(error) = query_error {
+        headers.insert("x-amzn-query-error", error.parse().expect("a code that can stand in a header"));
+    }
+    response
 }
 
 /// An error answer (status 400) for [`Fault::Respond`](crate::wire::Fault::Respond).

@@ -105,7 +105,7 @@ impl Secrets {
         let size = page_size(request.max_results, LIST)?;
         let cursor = cursor(request.next_token.as_deref())?;
         let entries = self.matching(&cursor, &request.filters, request.include_planned_deletion)?;
-        let (page, next) = cursor.page(entries, size, false);
+        let (page, next) = cursor.page(entries, size, self.empty_pages);
         let list: Vec<_> =
             page.into_iter().map(|(name, secret)| secret.description(name, "SecretVersionsToStages")).collect();
         Ok(json!({"SecretList": list, "NextToken": next}))

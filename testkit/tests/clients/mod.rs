@@ -5,7 +5,7 @@ use aws_config::retry::RetryConfig;
 use aws_sdk_ssm::config::{Credentials, Region};
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 
-pub(crate) async fn clients(url: &str) -> (aws_sdk_secretsmanager::Client, aws_sdk_ssm::Client) {
+pub(crate) async fn clients(url: &str) -> (aws_sdk_secretsmanager::Client, aws_sdk_ssm::Client, aws_sdk_sqs::Client) {
     let config = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::from_static("eu-central-1"))
         .credentials_provider(Credentials::new("AKIDEXAMPLE", "not-a-secret", None, None, "made up"))
@@ -13,7 +13,8 @@ pub(crate) async fn clients(url: &str) -> (aws_sdk_secretsmanager::Client, aws_s
         .endpoint_url(url)
         .load()
         .await;
-    (aws_sdk_secretsmanager::Client::new(&config), aws_sdk_ssm::Client::new(&config))
+    let (secrets, ssm) = (aws_sdk_secretsmanager::Client::new(&config), aws_sdk_ssm::Client::new(&config));
+    (secrets, ssm, aws_sdk_sqs::Client::new(&config))
 }
 
 /// The outcome of a call in a word: `accepted`, or the error's code.

@@ -1,7 +1,8 @@
-//! Behaviours of Secrets Manager and Parameter Store, seen through the SDK's clients. Each has a probe that does
+//! Behaviours of Secrets Manager, Parameter Store and SQS, seen through the SDK's clients. Each has a probe that does
 //! something and says in a few words what came of it; beside it stands what AWS would say, and moto where that differs.
 
 mod parameters;
+mod queues;
 mod secrets;
 
 use std::fmt::Display;
@@ -41,6 +42,7 @@ impl Behaviour {
 struct World {
     secrets: aws_sdk_secretsmanager::Client,
     ssm: aws_sdk_ssm::Client,
+    sqs: aws_sdk_sqs::Client,
     /// Begins every name that the probe uses, and nobody else's.
     prefix: String,
 }
@@ -57,12 +59,14 @@ impl World {
 
 /// Runs every behaviour against the services at `url` and reports all that are not as expected.
 pub(crate) async fn check(url: &str, expected: impl Fn(&Behaviour) -> &'static str) {
-    let (secrets, ssm) = clients(url).await;
+    let (secrets, ssm, sqs) = clients(url).await;
     let run = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970").as_nanos();
     let mut differences = Vec::new();
-    for (number, behaviour) in secrets::behaviours().into_iter().chain(parameters::behaviours()).enumerate() {
+    let behaviours = secrets::behaviours().into_iter().chain(parameters::behaviours()).chain(queues::behaviours());
+    for (number, behaviour) in behaviours.enumerate() {
         assert_ne!(Some(behaviour.aws), behaviour.moto, "{}: a note of no difference", behaviour.title);
-        let world = World { secrets: secrets.clone(), ssm: ssm.clone(), prefix: format!("tk{run}-{number}") };
+        let (secrets, ssm, sqs) = (secrets.clone(), ssm.clone(), sqs.clone());
+        let world = World { secrets, ssm, sqs, prefix: format!("tk{run}-{number}") };
         let seen = (behaviour.probe)(world).await;
         if seen != expected(&behaviour) {
             differences.push(format!("{}\n  expected: {}\n  seen:     {seen}", behaviour.title, expected(&behaviour)));

@@ -49,6 +49,13 @@ pub(super) fn behaviours() -> Vec<Behaviour> {
             .but_moto("45, all different"),
         Behaviour::new("a filter passes over what is scheduled for deletion", deleted_in_batch, "one value, no errors")
             .but_moto("InvalidRequestException"),
+        Behaviour::new(
+            "a list goes by the beginning of names, with their case",
+            list_filter,
+            "connections/a connections/b",
+        ),
+        Behaviour::new("a list comes in pages of at most 100", list_pages, "100 1, 101 ValidationException")
+            .but_moto("100 1, 101 accepted"),
         Behaviour::new("a list passes over what is scheduled for deletion unless asked", deleted_in_list, "b; a b"),
         Behaviour::new(
             "what is scheduled for deletion can be neither read, written nor created, until it is restored",
@@ -266,6 +273,34 @@ async fn deleted_in_list(world: World) -> String {
         seen.push(joined(names));
     }
     seen.join("; ")
+}
+
+async fn list_filter(world: World) -> String {
+    for name in ["connections/a", "connections/b", "Connections/c", "connections-too/d", "in/connections/e"] {
+        create(&world, name, "text").await;
+    }
+    let list = world.secrets.list_secrets().filters(by_name(&[world.secret("connections/")])).send().await;
+    let list = list.expect("a list");
+    let own = world.secret("");
+    let mut names: Vec<_> = list.secret_list().iter().filter_map(|entry| entry.name()?.strip_prefix(&own)).collect();
+    names.sort_unstable();
+    joined(names)
+}
+
+async fn list_pages(world: World) -> String {
+    for number in 0..101 {
+        create(&world, &number.to_string(), "text").await;
+    }
+    let list = |size| world.secrets.list_secrets().filters(by_name(&[world.secret("")])).max_results(size);
+    let (mut sizes, mut token) = (Vec::new(), None);
+    loop {
+        let page = list(100).set_next_token(token).send().await.expect("a page");
+        sizes.push(page.secret_list().len());
+        token = page.next_token;
+        if token.is_none() {
+            return format!("{}, 101 {}", joined(sizes), told(list(101).send().await));
+        }
+    }
 }
 
 async fn deletion(world: World) -> String {

@@ -1,0 +1,195 @@
+"""Ten thousand connections through a queue, with the compiled refresher and its Zoho and AWS from the served stand-ins.
+
+Real: the refresher's program in two instances, cargo-lambda's Runtime API, SQS's wire protocol. This program plays what Lambda does between
+queue and function: it receives messages, invokes with them, and deletes those that the answer does not name.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from threading import Lock
+from typing import Any, Callable
+
+import boto3
+from botocore.config import Config
+from checks import check, instant, tell
+from installation import PREFIX, REGION, Function, Zoho
+from processes import ROOT, free_port
+
+CONNECTIONS = 10_000
+CHUNK = 100
+INSTANCES = 2
+POLLERS = 3
+"""More than there are instances, as with Lambda's `MaximumConcurrency` when one is just being started."""
+MOST_MESSAGES = 4
+"""The most messages in one event; events have one to so many."""
+DOUBLED = 5
+"""Every so many-th event is delivered twice."""
+ZOHO_LATENCY_MS = 20
+VISIBILITY_TIMEOUT_S = 300
+
+
+class Story:
+    """The steps in their order. Each relies on those before."""
+
+    def __init__(self, programs: ExitStack) -> None:
+        port = free_port()
+        self.zoho = Zoho(programs, f"http://localhost:{port}/callback", CONNECTIONS, ZOHO_LATENCY_MS)
+        self.names = [f"conn-{number:05}" for number in range(1, CONNECTIONS + 1)]
+        keys = {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "not-a-secret", "region_name": REGION}
+        session = boto3.Session(**keys)
+        patient = Config(read_timeout=VISIBILITY_TIMEOUT_S, retries={"max_attempts": 0}, max_pool_connections=POLLERS)
+        self.sqs = session.client("sqs", endpoint_url=self.zoho.aws, config=patient)
+        self.parameters = session.client("ssm", endpoint_url=self.zoho.aws)
+        self.queue: str = self.sqs.create_queue(QueueName=PREFIX)["QueueUrl"]
+        variables = {
+            "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+            "AWS_ENDPOINT_URL": self.zoho.aws,
+            "AWS_LAMBDA_LOG_LEVEL": "DEBUG",
+            "AWS_REGION": REGION,
+            "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+            "TOKEN_KEEPER_CONCURRENCY": "64",
+            "TOKEN_KEEPER_DATA_CENTERS": self.zoho.data_centers,
+            "TOKEN_KEEPER_QUEUE_URL": self.queue,
+            "TOKEN_KEEPER_SSM_RATE": "100000",
+        }
+        self.function = Function(programs, "refresher", port, [], variables)
+        self.function.start(INSTANCES)
+        self.lambda_ = session.client("lambda", endpoint_url=self.function.url, config=patient)
+        self.lock = Lock()
+        self.events = 0
+        self.doubled: list[str] = []
+        self.deleted: list[str] = []
+        self.seconds: dict[str, float] = {}
+
+    def steps(self) -> list[Callable[[], None]]:
+        return [
+            self.a_scheduled_run_queues_every_name,
+            self.the_queue_is_worked,
+            self.nothing_was_forgotten_and_nothing_minted_twice,
+            self.what_it_took,
+        ]
+
+    # The steps.
+
+    def a_scheduled_run_queues_every_name(self) -> None:
+        """events/schedule.json: ten thousand names go to the queue"""
+        setting_up = self.zoho.calls()
+        started = time.monotonic()
+        report = self.invoke(json.loads((ROOT / "events" / "schedule.json").read_text()))
+        self.seconds["dispatch"] = time.monotonic() - started
+        found = (report["queued"], report["connections"], report["outcomes"], report["min_remaining_s"])
+        check("all are queued and none is looked at", found, (CONNECTIONS, 0, [], None))
+        calls = Counter(self.zoho.calls())
+        calls.subtract(setting_up)
+        wanted = {"secretsmanager ListSecrets": CONNECTIONS // 100, "sqs SendMessageBatch": CONNECTIONS // CHUNK // 10}
+        check("names were listed and messages sent, and that was all", dict(+calls), wanted)
+
+    def the_queue_is_worked(self) -> None:
+        """The queue brings the messages back, some of them twice"""
+        started = time.monotonic()
+        with ThreadPoolExecutor(POLLERS) as pollers:
+            for poller in [pollers.submit(self.poll) for _ in range(POLLERS)]:
+                poller.result()
+        self.seconds["work"] = time.monotonic() - started
+        check("every message is done once", (len(self.deleted), len(set(self.deleted))), (CONNECTIONS // CHUNK,) * 2)
+        left = self.sqs.receive_message(QueueUrl=self.queue, VisibilityTimeout=0)
+        check("the queue is empty", left.get("Messages", []), [])
+        check("some were delivered twice", len(self.doubled) > 0)
+
+    def nothing_was_forgotten_and_nothing_minted_twice(self) -> None:
+        """Nothing was forgotten, and nothing minted twice"""
+        check("Zoho minted once for each connection", self.zoho.times_asked(), CONNECTIONS)
+        started = time.monotonic()
+        pages = self.parameters.get_paginator("get_parameters_by_path")
+        pages = pages.paginate(Path=f"/{PREFIX}/tokens", WithDecryption=True)
+        leases = {parameter["Name"].split("/")[-1]: parameter for page in pages for parameter in page["Parameters"]}
+        self.seconds["reading all"] = time.monotonic() - started
+        check("each connection has a lease", sorted(leases), self.names)
+        check("each was written once", {lease["Version"] for lease in leases.values()}, {1})
+        documents = [json.loads(lease["Value"]) for lease in leases.values()]
+        check("each is active", {document["status"] for document in documents}, {"active"})
+        lives = [instant(document["expires_at"]) - instant(document["issued_at"]) for document in documents]
+        check("each token lives an hour", {life.total_seconds() for life in lives}, {3600.0})
+        check("no two are the same", len({document["access_token"] for document in documents}), CONNECTIONS)
+        lines = [json.loads(line) for line in self.function.stdout().splitlines()]
+        done = [line["connection"] for line in lines if line.get("message") == "connection done"]
+        check("each was told of once, as refreshed", sorted(done), self.names)
+        metrics = [line for line in lines if "_aws" in line]
+        check("so say the metrics", sum(line["Refreshed"] for line in metrics), CONNECTIONS)
+        check("one run says what was queued", [line["Queued"] for line in metrics if "Queued" in line], [CONNECTIONS])
+        twice = sum(line["Connections"] for line in metrics) - CONNECTIONS
+        check("what came twice was fresh", twice, CHUNK * len(self.doubled))
+        trouble = [line for line in lines if line.get("level") in ("WARN", "ERROR")]
+        check("and nobody had anything to complain of", trouble, [])
+
+    def what_it_took(self) -> None:
+        """What it took"""
+        for operation, times in sorted(self.zoho.calls().items()):
+            print(f"  {times:6}  {operation}")
+        print(f"  {self.events:6}  events, {len(self.doubled)} messages of them delivered twice, {POLLERS} at a time")
+        for what, seconds in self.seconds.items():
+            print(f"  {seconds:6.1f}  seconds: {what}")
+
+    # What Lambda does.
+
+    def poll(self) -> None:
+        """Receives, invokes and deletes until there is nothing left to receive."""
+        while True:
+            with self.lock:
+                number, self.events = self.events, self.events + 1
+            received = self.sqs.receive_message(
+                QueueUrl=self.queue,
+                MaxNumberOfMessages=1 + number % MOST_MESSAGES,
+                VisibilityTimeout=VISIBILITY_TIMEOUT_S,
+            )
+            messages = received.get("Messages", [])
+            if not messages:
+                with self.lock:
+                    self.events -= 1
+                return
+            again = self.work(messages)
+            if number % DOUBLED == 0:
+                again |= self.work(messages)
+                with self.lock:
+                    self.doubled += [message["MessageId"] for message in messages]
+            done = [message for message in messages if message["MessageId"] not in again]
+            entries = [{"Id": str(number), "ReceiptHandle": message["ReceiptHandle"]} for number, message in enumerate(done)]
+            answer = self.sqs.delete_message_batch(QueueUrl=self.queue, Entries=entries)
+            assert not answer.get("Failed"), answer
+            with self.lock:
+                self.deleted += [message["MessageId"] for message in done]
+
+    def work(self, messages: list[dict[str, Any]]) -> set[str]:
+        """Invokes with the messages; the ids of those that are to come again."""
+        records = [
+            {
+                "messageId": message["MessageId"],
+                "receiptHandle": message["ReceiptHandle"],
+                "body": message["Body"],
+                "attributes": {},
+                "messageAttributes": {},
+                "eventSource": "aws:sqs",
+                "eventSourceARN": f"arn:aws:sqs:{REGION}:123456789012:{PREFIX}",
+                "awsRegion": REGION,
+            }
+            for message in messages
+        ]
+        failures = self.invoke({"Records": records})["batchItemFailures"]
+        return {failure["itemIdentifier"] for failure in failures}
+
+    def invoke(self, event: dict[str, Any]) -> dict[str, Any]:
+        answer = self.lambda_.invoke(FunctionName="refresher", Payload=json.dumps(event))
+        told = answer["Payload"].read().decode()
+        assert "FunctionError" not in answer and answer["StatusCode"] == 200, told
+        report: dict[str, Any] = json.loads(told)
+        return report
+
+
+if __name__ == "__main__":
+    sys.exit(tell(lambda programs: Story(programs).steps()))
