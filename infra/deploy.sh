@@ -30,11 +30,13 @@ output() {
         --query "Stacks[0].Outputs[?OutputKey=='$2'].OutputValue"
 }
 
-function_of() { # binary, time-out in seconds, name of its role's output, further settings
-    local settings=() setting
-    while IFS= read -r setting; do settings+=(--env-var "$setting"); done < <(env | grep '^TOKEN_KEEPER_' || true)
-    for setting in "${@:4}"; do settings+=(--env-var "$setting"); done
-    cargo lambda deploy "$name-$1" --binary-name "$1" --memory 128 --timeout "$2" --role "$(output foundation "$3")" "${settings[@]}"
+# Settings go through a file, because cargo-lambda parts its --env-var at commas.
+function_of() { # binary, time-out in seconds, name of its role's output, one more setting
+    local settings
+    settings=$(mktemp)
+    { env; echo "${4:-}"; } | sed -n 's/^\(TOKEN_KEEPER_[A-Z_]*\)=\(.*\)/\1="\2"/p' >"$settings"
+    cargo lambda deploy "$name-$1" --binary-name "$1" --memory 128 --timeout "$2" --role "$(output foundation "$3")" --env-file "$settings"
+    rm "$settings"
 }
 
 say "1/4 roles, keys, queues, logs ($name-foundation)"

@@ -16,6 +16,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
+use crate::connection::Prefix;
 use crate::report::Report;
 
 /// The namespace of the metrics.
@@ -42,11 +43,11 @@ where
 }
 
 /// Logs a report and, where no person reads along, writes its metrics.
-pub fn tell(report: &Report, now: Timestamp) {
+pub fn tell(report: &Report, prefix: &Prefix, now: Timestamp) {
     log(report);
     let mut out = std::io::stdout().lock();
     if !out.is_terminal()
-        && let Err(error) = write_metrics(report, now, &mut out)
+        && let Err(error) = write_metrics(report, prefix, now, &mut out)
     {
         warn!(%error, "metrics not written");
     }
@@ -78,12 +79,12 @@ pub fn log(report: &Report) {
     );
 }
 
-/// Writes a report's metrics as one line of the embedded metric format. Names of connections are no dimensions: each value of a
-/// dimension is a metric that is paid for.
+/// Writes a report's metrics as one line of the embedded metric format. The prefix is their dimension, so that one installation's alarms
+/// do not see another's runs. Names of connections are none: each value of a dimension is a metric that is paid for.
 ///
 /// # Errors
 /// If the line cannot be written.
-pub fn write_metrics(report: &Report, now: Timestamp, out: &mut impl Write) -> std::io::Result<()> {
+pub fn write_metrics(report: &Report, prefix: &Prefix, now: Timestamp, out: &mut impl Write) -> std::io::Result<()> {
     let count = |names: &Vec<String>| names.len();
     let metric = |name: &str, unit: &str| json!({"Name": name, "Unit": unit});
     let mut metrics = vec![
@@ -97,6 +98,7 @@ pub fn write_metrics(report: &Report, now: Timestamp, out: &mut impl Write) -> s
         metric("DurationMs", "Milliseconds"),
     ];
     let mut line = json!({
+        "Prefix": prefix.as_str(),
         "Connections": report.connections,
         "Refreshed": report.refreshed,
         "Failed": count(&report.failed),
@@ -114,7 +116,7 @@ pub fn write_metrics(report: &Report, now: Timestamp, out: &mut impl Write) -> s
         metrics.push(metric("MinRemainingSeconds", "Seconds"));
         line["MinRemainingSeconds"] = json!(seconds);
     }
-    let directive = json!({"Namespace": NAMESPACE, "Dimensions": [[]], "Metrics": metrics});
+    let directive = json!({"Namespace": NAMESPACE, "Dimensions": [["Prefix"]], "Metrics": metrics});
     line["_aws"] = json!({"Timestamp": now.as_millisecond(), "CloudWatchMetrics": [directive]});
     writeln!(out, "{line}")
 }

@@ -35,7 +35,7 @@ async fn main() -> ExitCode {
     let function = service_fn(async |event: LambdaEvent<Value>| {
         // A deadline in the past is none: cargo-lambda's local runtime sends the time-out's length instead of its end.
         let left = event.context.deadline().duration_since(SystemTime::now()).ok();
-        let tell = |report: &Report| telemetry::tell(report, Timestamp::now());
+        let tell = |report: &Report| telemetry::tell(report, &refresher.settings.prefix, Timestamp::now());
         handle(&event.payload, &refresher, dispatcher.as_ref(), left.map(|left| Instant::now() + left), tell).await
     });
     match lambda_runtime::run(function).await {

@@ -226,10 +226,11 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
             fields["client"] = json!(client.as_str());
         }
         let needed = |what: &str| {
-            Failure::new(
-                format!("{connection} is new, and --{what} is missing"),
-                format!("give --{what}; see token-keeper connect --help"),
-            )
+            let problem = match before {
+                None => format!("{connection} is new, and --{what} is missing"),
+                Some(_) => format!("the secret of {connection} says none, and --{what} is missing"),
+            };
+            Failure::new(problem, format!("give --{what}; see token-keeper connect --help"))
         };
         if before.is_none() && client.is_none() {
             return Err(needed("client"));

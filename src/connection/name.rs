@@ -77,6 +77,11 @@ names! {
 pub struct Prefix(String);
 
 impl Prefix {
+    /// As it is set.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// The secret of a connection's grant.
     pub fn grant(&self, connection: &str) -> String {
         format!("{}/connections/{connection}", self.0)

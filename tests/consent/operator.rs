@@ -78,12 +78,16 @@ async fn connect_says_what_to_register_whom_to_send_the_link_and_what_comes_of_i
 #[tokio::test]
 async fn a_connection_that_could_not_be_consented_to_is_refused_before_anything_is_written() {
     let world = World::new().await;
+    world
+        .aws
+        .put_secret(&grant_name("byhand"), r#"{"client": "acme", "data_center": "eu", "refresh_token": "1000.made"}"#);
     world.faults.forget_calls();
     let full = "--client acme --data-center eu --scope ZohoCRM.modules.ALL --callback-url BASE";
     for (arguments, complaint) in [
         ("new --data-center eu --scope A.b --callback-url BASE".to_owned(), "new is new, and --client is missing"),
         ("new --client acme --scope A.b --callback-url BASE".to_owned(), "new is new, and --data-center is missing"),
         ("new --client acme --data-center eu --callback-url BASE".to_owned(), "new is new, and --scope is missing"),
+        ("byhand --callback-url BASE".to_owned(), "the secret of byhand says none, and --scope is missing"),
         ("new --client acme --data-center eu --scope A.b".to_owned(), "the callback function's address is not known"),
         (
             "new --client acme --data-center eu --scope A.b --callback-url http://consent.example".to_owned(),

@@ -281,7 +281,7 @@ class Story:
         check("and one line that the run finished", sum(line["message"] == "run finished" for line in logs), self.runs)
         directives = [directive for line in metrics for directive in line["_aws"]["CloudWatchMetrics"]]
         check("one namespace", {directive["Namespace"] for directive in directives}, {"TokenKeeper"})
-        check("no dimension", [directive for directive in directives if directive["Dimensions"] != [[]]], [])
+        check("the prefix is their dimension", {json.dumps(directive["Dimensions"]) for directive in directives}, {'[["Prefix"]]'})
         check("all metrics, each a number", [line for line in metrics if not has_all_metrics(line)], [])
         check("the first run's figures", {name: metrics[0][name] for name in METRICS - {"DurationMs"}}, {
             "Connections": 6, "Refreshed": 3, "Failed": 0, "Throttled": 0, "ConsentRequired": 1, "Misconfigured": 1,

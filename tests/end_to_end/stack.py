@@ -1,23 +1,25 @@
 """The life of the deployed stack: built, deployed, used, updated and deleted, once by SAM and once by infra/deploy.sh.
 
 Real: the templates, SAM, the AWS CLI, cargo-lambda, the compiled functions and command line. Stood in for: AWS by ministack (see
-ministack.py for what is made good there), Zoho by the testkit's stand-in, a browser by a few requests. ministack evaluates no policies
-and delivers no e-mail, and the functions are built for this machine and without optimisation.
+mended_ministack.py for what is mended there), Zoho by the testkit's stand-in, a browser by a few requests. ministack evaluates no policies
+and delivers no e-mail, and the functions are built for this machine and without optimisation. The commands are those of the README and
+of infra/README.md, as they stand there.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
+import re
 import subprocess
 import sys
 from contextlib import ExitStack
 from typing import Any, Callable, Optional
 from urllib.parse import urlsplit
 
+from account import Account, everything
 from checks import check, leaked, recent, tell
 from installation import PREFIX, Zoho, compiled
-from ministack import Account, build_directory, everything
 from processes import ROOT, environment
 
 STACK = "token-keeper"
@@ -68,6 +70,7 @@ class Story:
         self.queues = self.aws.client("sqs")
         self.passed: set[str] = {self.zoho.client_secret}
         self.printed = ""
+        self.alarms: list[dict[str, Any]] = []
 
     def steps(self) -> list[Callable[[], None]]:
         return [
@@ -77,11 +80,14 @@ class Story:
             self.a_consent_through_the_http_api,
             self.a_dead_grant_gives_one_notice,
             self.a_consent_gives_one_more,
+            self.keys_are_changed,
             self.the_stack_is_updated_in_place,
             self.a_consent_through_the_function_url,
             self.many_connections_go_through_the_queue,
             self.an_event_that_fails_is_kept,
             self.alarms_see_the_metrics,
+            self.consumers_get_a_policy,
+            self.secrets_move_to_another_region,
             self.no_secret_is_in_a_log_or_on_a_screen,
             self.deletion_leaves_what_the_readme_says,
             self.the_same_without_sam,
@@ -91,23 +97,22 @@ class Story:
 
     def sam_builds_both_functions(self) -> None:
         """sam build, for this machine and without optimisation"""
-        self.aws.run(
-            "sam", "build", "--build-dir", build_directory(), "--parameter-overrides", "Architecture=x86_64", SAM_BUILD_MODE="debug",
-        )  # fmt: skip
+        command = shown_line("README.md", "sam build")
+        self.aws.type_in(f"{command} --parameter-overrides Architecture=x86_64", SAM_BUILD_MODE="debug")
         for function in ("Refresher", "Callback"):
-            check(f"{function} is built", (build_directory() / function / "bootstrap").exists())
+            check(f"{function} is built", (ROOT / ".aws-sam/build" / function / "bootstrap").exists())
 
     def one_command_deploys_everything(self) -> None:
         """sam deploy"""
-        self.deploy()
+        self.deploy(
+            "Architecture=x86_64", f"CallbackUrl={CALLBACK_URL}", f"DataCenters={self.zoho.data_centers}", "ScheduleExpression=rate(1 minute)"
+        )  # fmt: skip
         outputs = self.outputs(STACK)
         check("the outputs say what to type next", f"--callback-url {CALLBACK_URL}" in outputs["NextCommands"])
         check("and what to register at Zoho", outputs["RedirectUri"], f"{CALLBACK_URL}/callback")
         kinds = sorted({resource["ResourceType"] for resource in self.resources(STACK)})
-        print(f"  --  {len(self.resources(STACK))} resources of {len(kinds)} types")
-        signing_key = self.secrets.get_secret_value(SecretId=f"{PREFIX}/signing-key")["SecretString"]
-        self.passed.add(signing_key)
-        check("the stack has made a signing key", len(signing_key), 64)
+        print(f"  --  {len(self.resources(STACK))} resources of {len(kinds)} types", flush=True)
+        check("the stack has made a signing key", len(self.signing_key()), 64)
         self.watch_the_topic()
 
     def the_schedule_fires_by_itself(self) -> None:
@@ -145,6 +150,21 @@ class Story:
         check("one notice says that it has recovered", notice.startswith(f"{MARKER}desk has recovered, its token lives until "))
         self.invoke({"connections": ["desk"], "force": True})
         check("and the next renewal says nothing", self.notices(), [])
+
+    def keys_are_changed(self) -> None:
+        """Another signing key, and a KMS key of one's own"""
+        before = self.signing_key()
+        self.aws.type_in(shown_block("infra/README.md", "get-random-password"))
+        check("the signing key is another", (self.signing_key() != before, len(self.signing_key())), (True, 64))
+        key = self.aws.client("kms").create_key()["KeyMetadata"]["Arn"]
+        self.printed += self.aws.type_in(
+            shown_block("infra/README.md", "KEY_ARN"), KEY_ARN=key, TOKEN_KEEPER_DATA_CENTERS=self.zoho.data_centers
+        )
+        described = everything(self.parameters, "describe_parameters", "Parameters")
+        check("every document is under the KMS key", {parameter["KeyId"] for parameter in described}, {key})
+        self.invoke({"connections": ["books"], "force": True})
+        described = everything(self.parameters, "describe_parameters", "Parameters")
+        check("and stays there when it is renewed", {parameter["KeyId"] for parameter in described}, {key})
 
     def the_stack_is_updated_in_place(self) -> None:
         """The same command with two other parameters: a function URL in front, and chunks above two connections"""
@@ -191,14 +211,40 @@ class Story:
 
     def alarms_see_the_metrics(self) -> None:
         """Alarms"""
-        check("the runs have metrics", self.aws.meter_the_log(f"{STACK}-refresher") > 0)
-        alarms = {alarm["AlarmName"].removeprefix(f"{STACK}-"): alarm for alarm in everything(self.aws.client("cloudwatch"), "describe_alarms", "MetricAlarms")}
-        check("there are eight", len(alarms), 8)
-        self.aws.wait_until("no-run to be well", lambda: True if self.alarm("no-run") == "OK" else None)
-        check("a run was seen", self.alarm("no-run"), "OK")
-        check("a connection without a token is too near its end", self.alarm("short-life"), "ALARM")
-        topics = {action for alarm in alarms.values() for action in alarm["AlarmActions"]}
-        check("each tells the topic", topics, {self.topic()})
+        self.notices()
+        alarms = everything(self.aws.client("cloudwatch"), "describe_alarms", "MetricAlarms")
+        states = {alarm["AlarmName"].removeprefix(f"{STACK}-"): alarm["StateValue"] for alarm in alarms}
+        check("there are eight", len(states), 8)
+        check("that no run has reported is not so", states["no-run"], "OK")
+        check("that a token is near its end is so: of the dead connection", states["short-life"], "ALARM")
+        check("which the topic was told", f"{STACK}-short-life" in {message["AlarmName"] for message in self.alarms})
+        topics = {action for alarm in alarms for action in alarm["AlarmActions"]}
+        check("as it is by each of them", topics, {self.topic()})
+
+    def consumers_get_a_policy(self) -> None:
+        """A role that reads one connection's token"""
+        trust = {"Version": "2012-10-17", "Statement": []}
+        self.aws.client("iam").create_role(RoleName="billing", AssumeRolePolicyDocument=json.dumps(trust))
+        self.aws.type_in(shown_block("infra/README.md", "attach-role-policy"))
+        [policy] = self.aws.client("iam").list_attached_role_policies(RoleName="billing")["AttachedPolicies"]
+        check("it has the policy", "ReadOneToken" in policy["PolicyName"])
+        tags = self.aws.client("iam").list_role_tags(RoleName="billing")["Tags"]
+        check("and the tag that names the connection", tags, [{"Key": "token-keeper-connection", "Value": "crm-prod"}])
+        self.aws.client("iam").detach_role_policy(RoleName="billing", PolicyArn=policy["PolicyArn"])
+        self.aws.client("iam").delete_role(RoleName="billing")
+
+    def secrets_move_to_another_region(self) -> None:
+        """The secrets are copied to another Region"""
+        self.aws.type_in(shown_block("infra/README.md", "NEW_REGION"), NEW_REGION="eu-west-1")
+        here, there = (
+            {
+                secret["Name"]: client.get_secret_value(SecretId=secret["Name"])["SecretString"]
+                for secret in everything(client, "list_secrets", "SecretList")
+            }
+            for client in (self.secrets, self.aws.client("secretsmanager", "eu-west-1"))
+        )
+        del here[f"{PREFIX}/signing-key"]
+        check(f"all {len(here)} but the signing key are there as they are here", there, here)
 
     def no_secret_is_in_a_log_or_on_a_screen(self) -> None:
         """Secrets"""
@@ -218,46 +264,49 @@ class Story:
         check("or on the operator's screen", leaked(self.passed, self.printed), [])
 
     def deletion_leaves_what_the_readme_says(self) -> None:
-        """sam delete"""
-        self.printed += self.aws.run("sam", "delete", "--stack-name", STACK, "--no-prompts", "--region", "eu-central-1")
+        """aws cloudformation delete-stack"""
+        self.aws.type_in(shown_block("infra/README.md", "delete-stack"))
         self.only_what_is_the_operators_is_left()
 
     # Without it.
 
     def the_same_without_sam(self) -> None:
         """infra/deploy.sh, then infra/undeploy.sh"""
-        for name in [parameter["Name"] for parameter in everything(self.parameters, "describe_parameters", "Parameters")]:
-            self.parameters.delete_parameter(Name=name)
-        settings = {"TOKEN_KEEPER_DATA_CENTERS": self.zoho.data_centers, "TOKEN_KEEPER_CALLBACK_URL": CALLBACK_URL}
-        said = self.aws.run("infra/deploy.sh", "ScheduleExpression=rate(1 minute)", BUILD_FLAGS="--x86-64", **settings)
+        for parameter in everything(self.parameters, "describe_parameters", "Parameters"):
+            self.parameters.delete_parameter(Name=parameter["Name"])
+        settings = {
+            "BUILD_FLAGS": "--x86-64",
+            "NAME": "keeper",
+            "TOKEN_KEEPER_CALLBACK_URL": CALLBACK_URL,
+            "TOKEN_KEEPER_DATA_CENTERS": self.zoho.data_centers,
+        }
+        command = shown_line("README.md", "infra/deploy.sh")
+        said = self.aws.type_in(f"{command} 'ScheduleExpression=rate(1 minute)'", **settings)
         check("it says what to type next", f"--callback-url {CALLBACK_URL}" in said)
-        self.aws.number_the_concurrency(f"{STACK}-refresher")
         lease = self.aws.wait_until("a token", lambda: self.lease("books"))
         check("the schedule fires, and a parameter appears", lease["status"], "active")
         [api] = self.aws.client("apigatewayv2").get_apis()["Items"]
         self.browser.host = urlsplit(api["ApiEndpoint"]).netloc
         self.connect("crm-prod")
-        self.aws.run("infra/deploy.sh", "ScheduleExpression=rate(2 minutes)", BUILD_FLAGS="--x86-64", **settings)
+        self.aws.type_in("infra/deploy.sh 'ScheduleExpression=rate(2 minutes)'", **settings)
         [schedule] = self.aws.client("scheduler").list_schedules()["Schedules"]
         found = self.aws.client("scheduler").get_schedule(Name=schedule["Name"])["ScheduleExpression"]
-        check("run again, it changes what is to be changed", found, "rate(2 minutes)")
-        self.aws.run("infra/undeploy.sh")
+        check("typed again, it changes what is named", found, "rate(2 minutes)")
+        self.aws.type_in("infra/undeploy.sh", NAME="keeper")
         self.only_what_is_the_operators_is_left()
 
     # What the steps share.
 
     def deploy(self, *parameters: str) -> None:
-        parameters = (
-            "Architecture=x86_64", f"CallbackUrl={CALLBACK_URL}", f"DataCenters={self.zoho.data_centers}",
-            "NoticeEmail=ops@example.com", "ScheduleExpression=rate(1 minute)", *parameters,
-        )  # fmt: skip
-        overrides = [f"ParameterKey={key},ParameterValue='{value}'" for key, value in (each.split("=", 1) for each in parameters)]
-        self.aws.run(
-            "sam", "deploy", "--template-file", build_directory() / "template.yaml", "--stack-name", STACK, "--resolve-s3",
-            "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--no-confirm-changeset", "--parameter-overrides", *overrides,
-        )  # fmt: skip
-        self.aws.number_the_concurrency(f"{STACK}-refresher")
-        print(f"  ok  deployed with {', '.join(parameters[5:]) or 'the defaults, a run each minute'}", flush=True)
+        command = shown_line("README.md", "sam deploy")
+        overrides = (each.split("=", 1) for each in parameters)
+        self.aws.type_in(" ".join([command, *(f"""'{key}="{value}"'""" for key, value in overrides)]))
+        print(f"  ok  {command} {' '.join(parameters)}", flush=True)
+
+    def signing_key(self) -> str:
+        key: str = self.secrets.get_secret_value(SecretId=f"{PREFIX}/signing-key")["SecretString"]
+        self.passed.add(key)
+        return key
 
     def outputs(self, stack: str) -> dict[str, str]:
         [found] = self.aws.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
@@ -277,7 +326,7 @@ class Story:
             "functions": self.aws.client("lambda").list_functions()["Functions"],
             "schedules": self.aws.client("scheduler").list_schedules()["Schedules"],
             "APIs": self.aws.client("apigatewayv2").get_apis()["Items"],
-            "queues": self.queues.list_queues(QueueNamePrefix=STACK).get("QueueUrls", []),
+            "queues": [url for url in self.queues.list_queues()["QueueUrls"] if not url.endswith("/mailbox")],
             "topics": self.aws.client("sns").list_topics()["Topics"],
             "alarms": self.aws.client("cloudwatch").describe_alarms()["MetricAlarms"],
             "dashboards": self.aws.client("cloudwatch").list_dashboards()["DashboardEntries"],
@@ -299,17 +348,13 @@ class Story:
     def connect_by_hand(self, connection: str) -> str:
         """A secret with a grant; its refresh token."""
         refresh_token = self.zoho.consent("eu")
-        grant = {"client": "acme", "data_center": "eu", "refresh_token": refresh_token}
+        grant = {"client": "acme", "data_center": "eu", "scopes": [SCOPE], "refresh_token": refresh_token}
         self.secrets.create_secret(Name=f"{PREFIX}/connections/{connection}", SecretString=json.dumps(grant))
         return refresh_token
 
     def connect(self, connection: str, *arguments: str) -> None:
         """A link, and an administrator who opens it and agrees."""
-        command = ["connect", connection, *arguments, "--callback-url", CALLBACK_URL, "--json"]
-        if arguments:
-            # ministack gives a new secret another version than it is asked to, which voids the link; the next one is for that version.
-            self.token_keeper(*command)
-        out = self.token_keeper(*command)
+        out = self.token_keeper("connect", connection, *arguments, "--callback-url", CALLBACK_URL, "--json")
         status, page, question = self.browser.get(json.loads(out)["url"])
         assert status == 303, f"the link does not lead to Zoho: {status} {page}"
         check(f"{connection}: the link leads to Zoho", question.split("/oauth")[0], self.zoho.accounts["eu"])
@@ -357,16 +402,19 @@ class Story:
         )
 
     def notices(self) -> list[str]:
-        """Those that have come since the last look. Alarms' messages are not among them."""
-        self.aws.forward_parameter_events()
-        texts = []
+        """Those that have come since the last look. Alarms' messages are kept by themselves."""
+        texts: list[str] = []
         while True:
             messages = self.queues.receive_message(QueueUrl=self.queue("mailbox"), MaxNumberOfMessages=10, WaitTimeSeconds=2)
             for message in messages.get("Messages", []):
                 self.queues.delete_message(QueueUrl=self.queue("mailbox"), ReceiptHandle=message["ReceiptHandle"])
-                texts.append(json.loads(message["Body"]))
+                content = json.loads(message["Body"])
+                if isinstance(content, str):
+                    texts.append(content)
+                else:
+                    self.alarms.append(content)
             if not messages.get("Messages"):
-                return [text for text in texts if isinstance(text, str)]
+                return texts
 
     def queue(self, name: str) -> str:
         full = name if name == "mailbox" else f"{STACK}-{name}"
@@ -383,10 +431,22 @@ class Story:
         messages = self.queues.receive_message(QueueUrl=self.queue(queue)).get("Messages", [])
         return json.loads(messages[0]["Body"]) if messages else None
 
-    def alarm(self, name: str) -> str:
-        [alarm] = self.aws.client("cloudwatch").describe_alarms(AlarmNames=[f"{STACK}-{name}"])["MetricAlarms"]
-        state: str = alarm["StateValue"]
-        return state
+
+def shown_blocks(file: str) -> list[str]:
+    """The commands that a page shows."""
+    return re.findall(r"^```sh\n(.*?)^```$", (ROOT / file).read_text(), re.DOTALL | re.MULTILINE)
+
+
+def shown_block(file: str, word: str) -> str:
+    """The commands that have this word."""
+    [block] = [block for block in shown_blocks(file) if word in block]
+    return block
+
+
+def shown_line(file: str, start: str) -> str:
+    """The command that starts like this."""
+    [line] = [line for block in shown_blocks(file) for line in block.splitlines() if line.startswith(start)]
+    return line
 
 
 if __name__ == "__main__":

@@ -117,7 +117,8 @@ async fn no_secret_reaches_a_log_a_report_an_error_a_metric_or_a_description_at_
         let said = Mutex::new(String::new());
         let tell = |report: &token_keeper::report::Report| {
             telemetry::log(report);
-            telemetry::write_metrics(report, world.clock.now(), &mut log.clone()).expect("a line");
+            telemetry::write_metrics(report, &world.refresher.settings.prefix, world.clock.now(), &mut log.clone())
+                .expect("a line");
             write!(said.lock().expect("the text"), "{report:?} {}", json!(report)).expect("text");
         };
         let [_, dead, throttled, refused, down, _, _, hung] = &tokens;

@@ -266,7 +266,8 @@ async fn the_metrics_of_a_run_that_queues_have_what_it_queued_and_no_life_left()
     let lines = Mutex::new(Vec::new());
     let tell = |report: &token_keeper::report::Report| {
         let mut line = Vec::new();
-        telemetry::write_metrics(report, world.clock.now(), &mut line).expect("a line");
+        telemetry::write_metrics(report, &world.refresher.settings.prefix, world.clock.now(), &mut line)
+            .expect("a line");
         lines.lock().expect("the lines").push(serde_json::from_slice::<Value>(&line).expect("JSON"));
     };
     for event in [json!({}), json!({"connections": ["c-000"]})] {

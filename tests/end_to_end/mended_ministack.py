@@ -1,0 +1,104 @@
+"""ministack 1.5.33 as a program, mended where it is not yet as AWS is. It runs in ministack's own environment.
+
+- Parameter Store tells EventBridge of every writing.
+- CloudWatch reads metrics in the embedded metric format from functions' logs.
+- CreateSecret takes the ClientRequestToken as the version's id.
+- A nested stack's resource keeps the attributes that an update does not name.
+- Numbers that a template hands on to a nested stack are numbers there: a queue's concurrency, an alarm's period and threshold.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from ministack.app import main
+from ministack.services import cloudwatch, cloudwatch_logs, eventbridge, lambda_svc, secretsmanager, ssm
+from ministack.services.cloudformation import _stacks, provisioners
+
+put_parameter = ssm._put_parameter
+fan_out = cloudwatch_logs._fanout_to_subscription_filters
+create_secret = secretsmanager._create_secret
+update_resource = provisioners._update_resource
+concurrency = lambda_svc._sqs_esm_concurrency
+evaluate_alarm = cloudwatch._evaluate_alarm
+
+
+def put_parameter_and_tell(data: dict[str, Any]) -> Any:
+    answer = put_parameter(data)
+    if answer[0] == 200:
+        record = ssm._parameters[data["Name"]]
+        detail = {
+            "operation": "Create" if record["Version"] == 1 else "Update",
+            "name": record["Name"],
+            "type": record["Type"],
+            "description": record["Description"],
+        }
+        event = {
+            "EventId": ssm.new_uuid(),
+            "Source": "aws.ssm",
+            "DetailType": "Parameter Store Change",
+            "Detail": json.dumps(detail),
+            "EventBusName": "default",
+            "Time": int(time.time()),
+            "Resources": [record["ARN"]],
+            "Account": ssm.get_account_id(),
+            "Region": ssm.get_region(),
+        }
+        eventbridge._dispatch_event(event)
+    return answer
+
+
+def fan_out_and_meter(group: str, stream: str, events: list[dict[str, Any]]) -> None:
+    for event in events:
+        if '"CloudWatchMetrics"' in event["message"]:
+            document = json.loads(event["message"])
+            for directive in document["_aws"]["CloudWatchMetrics"]:
+                for names in directive["Dimensions"]:
+                    dimensions = {name: document[name] for name in names}
+                    for metric in directive["Metrics"]:
+                        name, unit = metric["Name"], metric["Unit"]
+                        cloudwatch.record_metric(directive["Namespace"], name, document[name], unit, dimensions)
+            cloudwatch._evaluate_all_alarms()
+    fan_out(group, stream, events)
+
+
+def create_secret_of_that_version(data: dict[str, Any]) -> Any:
+    answer = create_secret(data)
+    token = data.get("ClientRequestToken")
+    if answer[0] != 200 or token is None:
+        return answer
+    secret = secretsmanager._secrets[data["Name"]]
+    [(_, version)] = secret["Versions"].items()
+    secret["Versions"] = {token: version}
+    return secretsmanager.json_response({"ARN": secret["ARN"], "Name": data["Name"], "VersionId": token})
+
+
+def update_resource_and_keep_attributes(
+    kind: str, physical_id: str, old: Any, new: Any, stack: str, logical_id: str
+) -> tuple[str, dict[str, Any]]:
+    before = _stacks[stack]["_resources"][logical_id]["Attributes"] or {}
+    id_after, attributes = update_resource(kind, physical_id, old, new, stack, logical_id)
+    return id_after, {**(before if id_after == physical_id else {}), **(attributes or {})}
+
+
+def concurrency_as_a_number(mapping: dict[str, Any], *others: Any) -> int:
+    scaling = {"MaximumConcurrency": int(mapping["ScalingConfig"]["MaximumConcurrency"])}
+    number: int = concurrency({**mapping, "ScalingConfig": scaling}, *others)
+    return number
+
+
+def evaluate_alarm_with_numbers(alarm: dict[str, Any]) -> None:
+    for field in ("Period", "EvaluationPeriods", "Threshold"):
+        alarm[field] = float(alarm[field])
+    evaluate_alarm(alarm)
+
+
+ssm._put_parameter = put_parameter_and_tell
+cloudwatch_logs._fanout_to_subscription_filters = fan_out_and_meter
+secretsmanager._create_secret = create_secret_of_that_version
+provisioners._update_resource = update_resource_and_keep_attributes
+lambda_svc._sqs_esm_concurrency = concurrency_as_a_number
+cloudwatch._evaluate_alarm = evaluate_alarm_with_numbers
+main()
