@@ -1,8 +1,7 @@
 //! Asks a Zoho API with the token that Token Keeper keeps: `consumer crm-prod /crm/v8/org [/PATH...]`
 //!
 //! In a project of your own it needs `cargo add aws-config aws-sdk-ssm reqwest serde_json` and `cargo add tokio --features
-//! macros,rt,sync`. This repository builds the SDK without its HTTP client, except for tests: here, `cargo test --workspace --no-run`
-//! and then `target/debug/examples/consumer`.
+//! macros,rt,sync`. Here it is `cargo run --example consumer crm-prod /crm/v8/org`.
 
 use std::error::Error;
 use std::process::ExitCode;
