@@ -1,6 +1,6 @@
-# `make test` is everything: it needs Rust (rustup's toolchain with clippy and rustfmt), Python 3.10 or newer with venv, and Chromium,
-# which root on Debian gets by itself. What else it needs goes into .tools/ once. Every server that is started listens on loopback,
-# and ends with its test.
+# `make test` is everything: it needs Linux, Rust (rustup's toolchain with clippy and rustfmt), Python 3.10 or newer with venv, and
+# Chromium, curl and jq, which root on Debian gets by itself. What else it needs goes into .tools/ once. Every server that is started
+# listens on loopback, and ends with its test.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import platform
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from checks import check, leaked, recent, tell
 from installation import PREFIX, Zoho, compiled
 from processes import ROOT, environment
 
+ARCHITECTURE = {"aarch64": "arm64", "x86_64": "x86_64"}[platform.machine()]
 STACK = "token-keeper"
 CALLBACK_URL = "https://consent.example"
 """The domain of one's own; where it leads is up to `Browser`."""
@@ -98,15 +100,18 @@ class Story:
     def sam_builds_both_functions(self) -> None:
         """sam build, for this machine and without optimisation"""
         command = shown_line("README.md", "sam build")
-        self.aws.type_in(f"{command} --parameter-overrides Architecture=x86_64", SAM_BUILD_MODE="debug")
+        self.aws.type_in(f"{command} --parameter-overrides Architecture={ARCHITECTURE}", SAM_BUILD_MODE="debug")
         for function in ("Refresher", "Callback"):
             check(f"{function} is built", (ROOT / ".aws-sam/build" / function / "bootstrap").exists())
 
     def one_command_deploys_everything(self) -> None:
         """sam deploy"""
         self.deploy(
-            "Architecture=x86_64", f"CallbackUrl={CALLBACK_URL}", f"DataCenters={self.zoho.data_centers}", "ScheduleExpression=rate(1 minute)"
-        )  # fmt: skip
+            f"Architecture={ARCHITECTURE}",
+            f"CallbackUrl={CALLBACK_URL}",
+            f"DataCenters={self.zoho.data_centers}",
+            "ScheduleExpression=rate(1 minute)",
+        )
         outputs = self.outputs(STACK)
         check("the outputs say what to type next", f"--callback-url {CALLBACK_URL}" in outputs["NextCommands"])
         check("and what to register at Zoho", outputs["RedirectUri"], f"{CALLBACK_URL}/callback")
@@ -275,7 +280,7 @@ class Story:
         for parameter in everything(self.parameters, "describe_parameters", "Parameters"):
             self.parameters.delete_parameter(Name=parameter["Name"])
         settings = {
-            "BUILD_FLAGS": "--x86-64",
+            "BUILD_FLAGS": "--arm64" if ARCHITECTURE == "arm64" else "--x86-64",
             "NAME": "keeper",
             "TOKEN_KEEPER_CALLBACK_URL": CALLBACK_URL,
             "TOKEN_KEEPER_DATA_CENTERS": self.zoho.data_centers,
