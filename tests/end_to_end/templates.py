@@ -43,11 +43,13 @@ REGION = "eu-central-1"
 class Story:
     def __init__(self, programs: ExitStack) -> None:
         self.directory = Path(programs.enter_context(tempfile.TemporaryDirectory()))
+        self.templates = {template: json.loads(run(SAM_TOOLS / "python", "-c", LOAD, template)) for template in TEMPLATES}
 
     def steps(self) -> list[Callable[[], None]]:
         return [
             self.sam_and_cfn_lint_accept_the_templates,
             self.checkov_accepts_the_templates_and_their_transform,
+            self.parameters_mean_the_same_everywhere,
             self.policies_are_least_and_the_same_in_both_places,
             self.the_costs_are_those_of_the_script,
         ]
@@ -63,16 +65,27 @@ class Story:
         """checkov, with the skip list of infra/checkov.yaml"""
         transformed = self.directory / "transformed.json"
         transformed.write_text(run(SAM_TOOLS / "python", "-c", TRANSFORM, "template.yaml"))
-        for template in [*TEMPLATES, transformed]:
+        for template in [*TEMPLATES, str(transformed)]:
             report = run(CHECK_TOOLS / "checkov", "--config-file", "infra/checkov.yaml", "--output", "json", "--file", template)
             passed = json.loads(report)["summary"]["passed"]
             check(f"{Path(template).name}: {passed} checks passed, none failed", passed > 0)
 
+    def parameters_mean_the_same_everywhere(self) -> None:
+        """Parameters"""
+        found: dict[str, dict[str, Any]] = {}
+        for template, content in self.templates.items():
+            for name, parameter in content["Parameters"].items():
+                described = parameter.pop("Description", None)
+                check(f"{template}: {name} is described, and is as in the others", (bool(described), found.setdefault(name, parameter)), (True, parameter))
+        guide = (ROOT / "infra/README.md").read_text()
+        listed = {name for row in re.findall(r"^\| (`.*?`) \|", guide, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+        check("the guide lists each of SAM's", set(self.templates["template.yaml"]["Parameters"]) - listed, set())
+
     def policies_are_least_and_the_same_in_both_places(self) -> None:
         """Policies"""
         resources: dict[str, Any] = {}
-        for template in TEMPLATES:
-            resources |= json.loads(run(SAM_TOOLS / "python", "-c", LOAD, template))["Resources"]
+        for content in self.templates.values():
+            resources |= content["Resources"]
         kinds = ("AWS::IAM::Role", "AWS::IAM::ManagedPolicy")
         with_policy = {name for name, resource in resources.items() if resource["Type"] in kinds}
         check("every role and policy of the templates has its file", set(POLICIES), with_policy)
