@@ -18,9 +18,22 @@ parameters=(
     "$@"
 )
 
+# The AWS CLI would leave out what a template does not have, and say nothing.
+for parameter in "$@"; do
+    if ! sed -n '/^Parameters:/,/^Conditions:/p' infra/foundation.yaml infra/operation.yaml | grep "^  ${parameter%%=*}:\$" >/dev/null; then
+        echo "there is no parameter ${parameter%%=*} here: infra/README.md lists them, and which of them are variables of the environment" >&2
+        exit 2
+    fi
+done
+
 say() { printf '\n== %s\n' "$1"; }
 
 stack() {
+    # What is left of a first creation that failed can only be deleted.
+    if [ "$(aws cloudformation describe-stacks --stack-name "$name-$1" --query 'Stacks[0].StackStatus' --output text 2>/dev/null)" = ROLLBACK_COMPLETE ]; then
+        aws cloudformation delete-stack --stack-name "$name-$1"
+        aws cloudformation wait stack-delete-complete --stack-name "$name-$1"
+    fi
     aws cloudformation deploy --stack-name "$name-$1" --template-file "infra/$1.yaml" --capabilities CAPABILITY_IAM \
         --no-fail-on-empty-changeset --parameter-overrides "${parameters[@]}"
 }

@@ -85,7 +85,7 @@ where
 {
     let service = error.as_service_error();
     if let Some(code) = service.and_then(ProvideErrorMetadata::code) {
-        // Only this one is known to name nothing but caller, action and resource.
+        // Only these two are known to name nothing but caller, action and resource.
         let detail = match code {
             "AccessDeniedException" | "AccessDenied" => {
                 service.and_then(ProvideErrorMetadata::message).unwrap_or_default()

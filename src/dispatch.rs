@@ -16,7 +16,7 @@ use crate::refresh::{Refresher, RunError, broken, in_time};
 use crate::report::{Entry, Report};
 
 /// Connections in one message. All due, they take some eleven seconds at the default ceiling of ten Parameter Store calls a second: ten to
-/// read the leases and a hundred to write them. So several messages fit into one invocation, and what is done twice after a failure is little.
+/// read the leases and a hundred to write them (twice as many with bare tokens). So several messages fit into one invocation, and what is done twice after a failure is little.
 pub const CHUNK: usize = 100;
 
 /// A queue, and when to use it.

@@ -1,8 +1,8 @@
-//! What an operator is told of a connection: once when somebody is needed, once when it has recovered, and nothing in between.
+//! What an operator is told of a connection: once when it needs a new consent, once when it has recovered, and nothing in between.
 //!
 //! Pure. A notice is the parameter's description, in the very put that changes the document: Parameter Store's own event of that put
-//! carries it, and a rule forwards what starts with [`MARKER`]. A throttle in between hides the trouble before it, because the
-//! document holds one status.
+//! carries it, and a rule forwards what starts with [`MARKER`]. A refused client is no notice: it is told by an alarm, once, and not by
+//! each of its connections. Another status in between hides a dead grant, because the document holds one status.
 
 use crate::connection::ConnectionName;
 use crate::lease::{Lease, Status};
@@ -25,21 +25,19 @@ pub fn recovered(lease: &Lease, last: Option<&Lease>) -> bool {
 }
 
 fn notice(connection: &ConnectionName, lease: &Lease, last: Option<&Lease>) -> Option<String> {
-    // What was told of another grant says nothing about this one.
-    let told = last.filter(|last| last.grant_version == lease.grant_version).map(|last| &last.status);
-    match (&lease.status, told) {
-        (Status::Active, _) => recovered(lease, last)
-            .then(|| format!("{connection} has recovered, its token lives until {}.", lease.expires_at())),
-        (Status::ConsentRequired(_), Some(Status::ConsentRequired(_))) | (Status::Throttled(_), _) => None,
-        (Status::ConsentRequired(trouble), _) => Some(format!(
-            "{connection} needs a new consent, Zoho no longer takes its refresh token ({}). Type: token-keeper connect {connection}",
-            trouble.error
-        )),
-        (Status::Misconfigured(trouble), Some(Status::Misconfigured(before))) if trouble.error == before.error => None,
-        (Status::Misconfigured(trouble), _) => Some(format!(
-            "{connection} is misconfigured, Zoho refuses its client ({}). Type: token-keeper doctor",
-            trouble.error
-        )),
+    let dead = last.filter(|last| matches!(last.status, Status::ConsentRequired(_)));
+    match &lease.status {
+        Status::Active => {
+            dead.map(|_| format!("{connection} has recovered, its token lives until {}.", lease.expires_at()))
+        }
+        // What was told of another grant says nothing about this one.
+        Status::ConsentRequired(trouble) if dead.is_none_or(|dead| dead.grant_version != lease.grant_version) => {
+            Some(format!(
+                "{connection} needs a new consent, Zoho no longer takes its refresh token ({}). Type: token-keeper connect {connection}",
+                trouble.error
+            ))
+        }
+        Status::ConsentRequired(_) | Status::Misconfigured(_) | Status::Throttled(_) => None,
     }
 }
 
@@ -78,43 +76,30 @@ mod tests {
     #[test]
     fn the_table_of_notices() {
         let dead = |version| lease(Status::ConsentRequired(trouble("invalid_code")), version);
-        let refused = |error, version| lease(Status::Misconfigured(trouble(error)), version);
+        let refused = || lease(Status::Misconfigured(trouble("invalid_client")), "v1");
         let throttled = || lease(Status::Throttled(trouble("too_many_requests")), "v1");
-        let active = |version| lease(Status::Active, version);
+        let active = || lease(Status::Active, "v1");
         let check = |last: Option<Lease>, lease: Lease, expected: Option<&str>| {
             let said = description(&"desk".parse().expect("a name"), &lease, last.as_ref());
             let expected = expected.map_or(QUIET.to_owned(), |notice| format!("Token Keeper: desk {notice}"));
             assert_eq!(said, expected, "{:?} after {:?}", lease.status, last.map(|last| last.status));
         };
         let consent = "needs a new consent, Zoho no longer takes its refresh token (invalid_code). Type: token-keeper connect desk";
-        let client = "is misconfigured, Zoho refuses its client (invalid_client). Type: token-keeper doctor";
-        let secret = "is misconfigured, Zoho refuses its client (invalid_client_secret). Type: token-keeper doctor";
         let recovered = "has recovered, its token lives until 2026-11-21T01:00:00Z.";
 
-        for last in [None, Some(active("v1")), Some(throttled()), Some(refused("invalid_client", "v1"))] {
+        for last in [None, Some(active()), Some(throttled()), Some(refused()), Some(dead("v0"))] {
             check(last, dead("v1"), Some(consent));
         }
         check(Some(dead("v1")), dead("v1"), None);
-        check(Some(dead("v0")), dead("v1"), Some(consent));
-
-        for last in [None, Some(active("v1")), Some(throttled()), Some(dead("v1"))] {
-            check(last, refused("invalid_client", "v1"), Some(client));
-        }
-        check(Some(refused("invalid_client", "v1")), refused("invalid_client", "v1"), None);
-        check(Some(refused("invalid_client", "v1")), refused("invalid_client_secret", "v1"), Some(secret));
-        check(Some(refused("invalid_client", "v0")), refused("invalid_client", "v1"), Some(client));
-
         for version in ["v0", "v1"] {
-            check(Some(dead(version)), active("v1"), Some(recovered));
-            check(Some(refused("invalid_client", version)), active("v1"), Some(recovered));
+            check(Some(dead(version)), active(), Some(recovered));
         }
-        for last in [None, Some(active("v1")), Some(throttled())] {
-            check(last, active("v1"), None);
+        for last in [None, Some(active()), Some(throttled()), Some(refused())] {
+            check(last, active(), None);
         }
-        for last in
-            [None, Some(active("v1")), Some(throttled()), Some(dead("v1")), Some(refused("invalid_client", "v1"))]
-        {
-            check(last, throttled(), None);
+        for last in [None, Some(active()), Some(throttled()), Some(dead("v1")), Some(refused())] {
+            check(last.clone(), throttled(), None);
+            check(last, refused(), None);
         }
     }
 
@@ -122,11 +107,9 @@ mod tests {
     fn every_description_is_one_that_parameter_store_takes_and_only_a_notice_is_marked() {
         assert!(!QUIET.starts_with(MARKER));
         let (name, code) = ("n".repeat(64).parse().expect("a name"), "c".repeat(40));
-        for status in [Status::ConsentRequired(trouble(&code)), Status::Misconfigured(trouble(&code))] {
-            let said = description(&name, &lease(status, "v1"), None);
-            assert!(said.len() <= 1024 && said.starts_with(MARKER), "{said}");
-            assert!(said.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()), "{said}");
-            assert!(!said.contains("hush"), "{said}");
-        }
+        let said = description(&name, &lease(Status::ConsentRequired(trouble(&code)), "v1"), None);
+        assert!(said.len() <= 1024 && said.starts_with(MARKER), "{said}");
+        assert!(said.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()), "{said}");
+        assert!(!said.contains("hush"), "{said}");
     }
 }

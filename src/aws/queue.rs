@@ -10,30 +10,30 @@ use crate::ports::{Queue, StoreError, Unsent};
 
 /// The most messages in one call. Ten chunks of names are far from the 1 MiB that a call may have.
 const BATCH: usize = 10;
-/// Calls at the same time, so that a queue that does not answer costs a run no more than one call's tries.
+/// Calls at the same time, so that a queue that does not answer costs a run of up to 16,000 connections one call's tries.
 const CALLS: usize = 16;
 /// As an IAM policy names `SendMessageBatch`.
 const ACTION: &str = "sqs:SendMessage";
 
-/// One SQS queue.
+/// One SQS queue. Its client is made where something is sent: most runs have nothing to send, and a cold start does without.
 pub struct Sqs {
-    client: Client,
+    shared: SdkConfig,
     url: String,
 }
 
 impl Sqs {
     /// The queue of this URL.
     pub fn new(shared: &SdkConfig, url: String) -> Self {
-        Self { client: Client::new(shared), url }
+        Self { shared: shared.clone(), url }
     }
 
-    async fn send_batch(&self, messages: &[String]) -> Result<(), Unsent> {
+    async fn send_batch(&self, client: &Client, messages: &[String]) -> Result<(), Unsent> {
         let entry = |(id, body): (usize, &String)| {
             let entry = SendMessageBatchRequestEntry::builder().id(id.to_string()).message_body(body);
             entry.build().expect("an entry with id and body")
         };
         let entries = messages.iter().enumerate().map(entry).collect();
-        let call = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries));
+        let call = client.send_message_batch().queue_url(&self.url).set_entries(Some(entries));
         let answer = call.send().await;
         let answer = answer.map_err(|error| Unsent { messages: messages.len(), error: failed(ACTION, &error) })?;
         // The call is answered with 200 even if it failed for some of its messages, or for all.
@@ -49,7 +49,8 @@ impl Sqs {
 
 impl Queue for Sqs {
     async fn send(&self, messages: &[String]) -> Result<(), Unsent> {
-        let calls = messages.chunks(BATCH).map(|batch| self.send_batch(batch));
+        let client = Client::new(&self.shared);
+        let calls = messages.chunks(BATCH).map(|batch| self.send_batch(&client, batch));
         let answers: Vec<_> = stream::iter(calls).buffer_unordered(CALLS).collect().await;
         let unsent = answers.into_iter().filter_map(Result::err);
         let sum = unsent.reduce(|sum, unsent| Unsent { messages: sum.messages + unsent.messages, ..sum });

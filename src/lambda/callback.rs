@@ -69,13 +69,12 @@ struct Event {
     /// Null in cargo-lambda's events.
     raw_query_string: Option<String>,
     cookies: Option<Vec<String>>,
-    #[serde(default)]
-    headers: Headers,
+    headers: Option<Headers>,
     request_context: Context,
 }
 
 /// Where emulators leave the cookies that AWS puts into a list of their own.
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 struct Headers {
     cookie: Option<String>,
 }
@@ -101,7 +100,8 @@ impl Request {
         let event = Event::deserialize(event).map_err(|_| NotHttp)?;
         let Context { domain_name: domain, http } = event.request_context;
         let query = event.raw_query_string.unwrap_or_default();
-        let cookies = event.cookies.unwrap_or_else(|| event.headers.cookie.into_iter().collect());
+        let header = event.headers.and_then(|headers| headers.cookie);
+        let cookies = event.cookies.unwrap_or_else(|| header.into_iter().collect());
         Ok(Self { method: http.method, path: event.raw_path, query, cookies, domain })
     }
 

@@ -85,7 +85,12 @@ pub async fn handle<G: Grants + GrantNames, I: Issuer, L: Leases, Q: Queue, Now:
                     Err(error) => Err(HandlerError::from(error)),
                 };
                 match done {
-                    Ok(report) if report.failed.is_empty() && report.deferred.is_empty() => continue,
+                    // What a throttle has deferred is not asked for again within its pause: that is the next scheduled run's.
+                    Ok(report)
+                        if report.failed.is_empty() && (report.deferred.is_empty() || !report.throttled.is_empty()) =>
+                    {
+                        continue;
+                    }
                     Ok(_) => {}
                     Err(error) => tracing::error!(message_id = id, %error, "message not done"),
                 }

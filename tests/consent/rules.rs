@@ -122,6 +122,9 @@ fn cookies_are_found_in_their_list_and_else_in_their_header() {
     let cookies = |list: Value| Request::of_event(&event(list)).expect("an HTTP event").cookies;
     assert_eq!(cookies(json!(["c=3", "d=4"])), ["c=3", "d=4"]);
     assert_eq!(cookies(Value::Null), ["a=1; b=2"]);
+    let mut bare = event(Value::Null);
+    bare["headers"] = Value::Null;
+    assert_eq!(Request::of_event(&bare).expect("an HTTP event").cookies, [""; 0]);
 }
 
 #[tokio::test]

@@ -287,6 +287,8 @@ class Story:
             "TOKEN_KEEPER_CALLBACK_URL": CALLBACK_URL,
             "TOKEN_KEEPER_DATA_CENTERS": self.zoho.data_centers,
         }
+        refused = self.aws.type_in("! infra/deploy.sh NoticeMail=ops@example.com 2>&1")
+        check("a parameter that there is not is refused before anything is done", "no parameter NoticeMail" in refused)
         command = shown_line("README.md", "infra/deploy.sh")
         said = self.aws.type_in(f"{command} 'ScheduleExpression=rate(1 minute)'", **settings)
         check("it says what to type next", f"--callback-url {CALLBACK_URL}" in said)

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use serde_json::{Value, json};
 use testkit::wire::{Bytes, Fault, Response, Rule};
+use testkit::zoho::answers;
 use token_keeper::dispatch::CHUNK;
 use token_keeper::lambda::refresher::handle;
 use token_keeper::telemetry;
@@ -171,6 +172,24 @@ async fn messages_for_which_there_is_no_time_left_come_again_untouched() {
     let answer = world.send_until(batch(&messages), Some(Instant::now())).await.expect("an answer");
     assert_eq!(answer, json!({"batchItemFailures": [{"itemIdentifier": "0"}, {"itemIdentifier": "1"}]}));
     assert_eq!((world.zoho_calls(), world.puts()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_run_without_time_queues_nothing_and_says_so() {
+    let (world, _) = world(3, 2).await;
+    let error = world.send_until(json!({}), Some(Instant::now())).await.expect_err("no time");
+    assert_eq!(lambda_runtime::Diagnostic::from(error).error_type, "OutOfTime");
+    assert!(world.aws.take_messages(QUEUE).is_empty());
+}
+
+#[tokio::test]
+async fn what_a_throttle_has_deferred_does_not_come_back_within_its_pause() {
+    let (world, _) = world(40, 2).await;
+    world.run().await;
+    let messages = world.aws.take_messages(QUEUE);
+    world.faults.add(Rule::on("zoho", "refresh_token"), Fault::Respond(answers::throttled()));
+    assert_eq!(world.send(batch(&messages)).await.expect("an answer"), json!({"batchItemFailures": []}));
+    assert!(world.zoho_calls() < 40, "most were deferred");
 }
 
 #[tokio::test]

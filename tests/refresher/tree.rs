@@ -57,9 +57,7 @@ fn every_function_is_deployed_in_both_ways() {
         words.map(|rest| rest.split([' ', '}']).next().unwrap_or_default().to_owned()).collect()
     };
     assert_eq!(after(TEMPLATE, "BuildProperties: {Binary: "), functions);
-    let mut scripted = after(DEPLOY, "function_of ");
-    scripted.remove("()");
-    assert_eq!(scripted, functions);
+    assert_eq!(after(DEPLOY, "function_of "), functions);
 }
 
 #[test]
@@ -84,6 +82,10 @@ fn alarms_and_dashboard_look_at_metrics_that_the_code_emits() {
     let (alarms, widgets) =
         (named("Namespace: TokenKeeper\n      MetricName: ", '\n'), named("[\"TokenKeeper\", \"", '"'));
     assert_eq!((alarms.len(), OPERATION.matches("Namespace: TokenKeeper").count()), (3, 3));
+    let of_this_prefix = |metric: &str| {
+        OPERATION.contains(&format!("MetricName: {metric}\n      Dimensions: [{{Name: Prefix, Value: !Ref Prefix}}]"))
+    };
+    assert!(alarms.iter().all(|metric| of_this_prefix(metric)), "each alarm has the metrics' dimension");
     for metric in alarms.iter().chain(&widgets) {
         assert!(emitted.contains(*metric), "{metric} is in infra/operation.yaml and is emitted by nothing");
     }
