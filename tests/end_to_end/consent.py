@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 from browser import Profile, Seen, start_chromium
 from checks import check, leaked, recent, tell
 from installation import PREFIX, Installation, compiled
-from processes import ROOT, environment
+from processes import POLL_S, ROOT, environment
 
 SCOPES = ["ZohoCRM.modules.ALL", "ZohoCRM.settings.READ"]
 STATE_LIFE_S = 600
@@ -222,6 +222,9 @@ class Story:
             [compiled("token-keeper"), *arguments], cwd=ROOT, env=environment(**self.here.variables), text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
+        # For a moment after its start a program has no arguments yet.
+        while Path("/proc/self/cmdline").exists() and program.poll() is None and not command_line(program.pid):
+            time.sleep(POLL_S)
         self.arguments += arguments_of_all_programs()
         out, err = program.communicate(f"{secret}\n")
         self.printed += out + err
@@ -257,6 +260,10 @@ class Story:
             self.zoho.times_asked("authorization_code"),
             self.zoho.times_asked("revoke"),
         )
+
+
+def command_line(process: int) -> str:
+    return Path(f"/proc/{process}/cmdline").read_text(errors="replace")
 
 
 def arguments_of_all_programs() -> str:
