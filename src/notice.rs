@@ -18,12 +18,6 @@ pub fn description(connection: &ConnectionName, lease: &Lease, last: Option<&Lea
     notice(connection, lease, last).map_or_else(|| QUIET.to_owned(), |notice| format!("{MARKER}{notice}"))
 }
 
-/// Whether an operator was needed before and no longer is.
-pub fn recovered(lease: &Lease, last: Option<&Lease>) -> bool {
-    let needed = |last: &Lease| matches!(last.status, Status::ConsentRequired(_) | Status::Misconfigured(_));
-    lease.status == Status::Active && last.is_some_and(needed)
-}
-
 fn notice(connection: &ConnectionName, lease: &Lease, last: Option<&Lease>) -> Option<String> {
     let dead = last.filter(|last| matches!(last.status, Status::ConsentRequired(_)));
     match &lease.status {

@@ -16,7 +16,6 @@ use crate::brake::Brakes;
 use crate::connection::{self, Broken, ConnectionName, DataCenters, Grant, Prefix, clients_of, read_grants};
 use crate::decision::{Decision, Policy, decide};
 use crate::lease::{Lease, Status, Token, Trouble, whole_second};
-use crate::notice::recovered;
 use crate::ports::{Grants, Issuer, Leases, Minted, Published, Refusal, StoreError};
 use crate::report::{Entry, Outcome, Report};
 
@@ -317,7 +316,11 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
         lease.api_domain = api_domain.or(lease.api_domain);
         lease.scope = scope.unwrap_or(lease.scope);
         match self.leases.publish(&grant.connection, &lease, last).await {
-            Ok(()) => (Outcome::Refreshed { recovered: recovered(&lease, last) }, Some(expires_at)),
+            Ok(()) => {
+                let needed =
+                    |last: &Lease| matches!(last.status, Status::ConsentRequired(_) | Status::Misconfigured(_));
+                (Outcome::Refreshed { recovered: last.is_some_and(needed) }, Some(expires_at))
+            }
             Err(error) => {
                 let parameter = self.settings.prefix.lease(grant.connection.as_str());
                 let remedy = error.remedy();

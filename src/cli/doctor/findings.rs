@@ -196,9 +196,7 @@ fn limits(connections: usize, publishing: &Publishing) -> Vec<Finding> {
         Finding::new("limits", severity, &room, why, remedy)
     });
     let slow = (seconds > FUNCTION_TIMEOUT).then(|| {
-        let why = format!(
-                "the function is given {FUNCTION_TIMEOUT} s; what it does not reach is left to the next run, unless the stack's queue parts the work"
-            );
+        let why = format!("the function is given {FUNCTION_TIMEOUT} s; the rest waits for the next run, if no queue parts the work");
         let remedy = "raise the account's Parameter Store throughput and TOKEN_KEEPER_SSM_RATE, or the function's timeout (900 s at most)";
         Finding::new("limits", Severity::Note, &time, why, remedy)
     });
