@@ -5,6 +5,8 @@ use std::cell::RefCell;
 use std::fmt::Write as _;
 
 use clap::Parser as _;
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use testkit::aws::Aws;
@@ -12,6 +14,7 @@ use testkit::clock::Clock;
 use testkit::wire::Faults;
 use testkit::zoho::Zoho;
 use token_keeper::aws::{ParameterStore, SecretsManager, Sqs};
+use token_keeper::brake::Brakes;
 use token_keeper::cli::{Cli, Console, Look, Operator};
 use token_keeper::config::Config;
 use token_keeper::connection::read_grants;
@@ -21,7 +24,7 @@ use token_keeper::http::{self, Roots};
 use token_keeper::lambda::callback::{Request, respond};
 use token_keeper::lambda::refresher::handle;
 use token_keeper::ports::{Grants as _, Issuer as _};
-use token_keeper::refresh::Refresher;
+use token_keeper::refresh::{Refresher, Settings};
 use token_keeper::{aws, zoho};
 
 #[tokio::main(flavor = "current_thread")]
@@ -118,8 +121,10 @@ impl Demo {
         let Config { settings, publishing, .. } = Config::read(environment.clone()).expect("a right environment");
         let http = http::client(Roots::BuiltIn);
         let (grants, leases) = aws::connect(loader(&aws), &http, &settings.prefix, publishing, now(&clock)).await;
+        // This tour is not about quotas, and nobody wants to wait for them.
+        let (leases, settings) = (leases.unpaced(), Settings { settling: Duration::ZERO, ..settings });
         let issuer = zoho::Zoho::new(http, zoho::TIMEOUT, now(&clock));
-        let refresher = Refresher { settings, grants, issuer, leases, now: now(&clock) };
+        let refresher = Refresher { settings, grants, issuer, leases, now: now(&clock), brakes: Brakes::default() };
         Self { clock, environment, faults, zoho, aws, refresher }
     }
 
@@ -156,7 +161,7 @@ impl Demo {
         let (http, now) = (http::client(Roots::BuiltIn), || now(&self.clock));
         let (secrets, leases) =
             aws::connect(loader(&self.aws), &http, &settings.prefix, publishing.clone(), now()).await;
-        let zoho = zoho::Zoho::new(http, zoho::TIMEOUT, now());
+        let (leases, zoho) = (leases.unpaced(), zoho::Zoho::new(http, zoho::TIMEOUT, now()));
         Operator { settings, publishing, callback_url, secrets, zoho, leases, random: Box::new(|| [7; 32]), now: now() }
     }
 

@@ -14,6 +14,7 @@ use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
+use aws_sdk_ssm::config::retry::{RetryPartition, TokenBucket};
 use aws_sdk_ssm::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use jiff::Timestamp;
 
@@ -26,7 +27,8 @@ use crate::ports::{NO_ANSWER, NOT_AWS, StoreError};
 
 /// How long one call may take, from first to last byte.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// Tries of one call. Parameter Store holds puts to a few a second at its default setting, so a throttled put needs patience.
+/// Tries of one call after faults that may be over in a second. What Parameter Store refuses for too many calls is
+/// left to the [pace](crate::pace).
 const ATTEMPTS: u32 = 6;
 /// The mean of the first wait between tries is half of this; it doubles from try to try.
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
@@ -55,27 +57,33 @@ pub async fn connect<Now: Fn() -> Timestamp>(
     publishing: Publishing,
     now: Now,
 ) -> (SecretsManager, ParameterStore<Now>) {
-    stores(&shared(loader, client).await, client, prefix, publishing, now)
+    stores(&shared(loader, client).await, prefix, publishing, now)
 }
 
 /// What the clients of one process have in common.
 pub async fn shared(loader: ConfigLoader, client: &reqwest::Client) -> SdkConfig {
     let timeouts = TimeoutConfig::builder().read_timeout(CALL_TIMEOUT).build();
     let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(FIRST_BACKOFF);
-    loader.http_client(http::for_sdk(client, None)).timeout_config(timeouts).retry_config(retries).load().await
+    loader.http_client(http::for_sdk(client)).timeout_config(timeouts).retry_config(retries).load().await
 }
 
 /// Both stores.
 pub fn stores<Now: Fn() -> Timestamp>(
     shared: &SdkConfig,
-    client: &reqwest::Client,
     prefix: &Prefix,
     publishing: Publishing,
     now: Now,
 ) -> (SecretsManager, ParameterStore<Now>) {
-    let grants = SecretsManager::new(aws_sdk_secretsmanager::Client::new(shared), prefix);
-    let leases = ParameterStore::new(shared, client, prefix.clone(), publishing, now);
+    let config = aws_sdk_secretsmanager::config::Builder::from(shared).retry_partition(unlimited_retries()).build();
+    let grants = SecretsManager::new(aws_sdk_secretsmanager::Client::from_conf(config), prefix);
+    let leases = ParameterStore::new(shared, prefix.clone(), publishing, now);
     (grants, leases)
+}
+
+/// Instead of the SDK's quota of retries, which all clients of a process share and time does not refill: after one
+/// outage a warm function would have no retries left. [`ATTEMPTS`] and the run's time are bound enough.
+fn unlimited_retries() -> RetryPartition {
+    RetryPartition::custom("token-keeper").token_bucket(TokenBucket::unlimited()).build()
 }
 
 /// An SDK error as ours.

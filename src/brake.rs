@@ -1,57 +1,193 @@
-//! Stops asking where a run has seen that asking is in vain, so that one sick data centre or one throttled client does not use up
-//! the time that healthy connections need. It lives for one run; what is stopped is deferred to the next.
+//! Brakes: circuit breakers that keep a run from asking where asking is in vain, so that one sick data
+//! centre, one throttled client or a store that refuses does not cost the healthy their time and tokens.
+//!
+//! Each goes by what it really knows. A brake closes the way after some failures in a row, lets one
+//! connection try after a pause, and opens the way again when that works. The brakes are kept as long as
+//! the process lives: what one run has learnt saves the next one from learning it again.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::connection::Grant;
-use crate::ports::{Minted, Refusal};
+use crate::ports::{Minted, Refusal, StoreError};
 
-/// So many connections of one client refused for too many requests in a row say that Zoho counts by client, not by refresh token
-/// (its documents say both). Each further request would only prolong the pause.
-const THROTTLED_IN_A_ROW: usize = 3;
-/// So many passing faults in a row, or as many as run at the same time if that is more, say that a data centre is down.
-const FAULTS_IN_A_ROW: usize = 10;
+/// A data centre is taken for out of order after so many connections in a row without an answer.
+const UNANSWERED_IN_A_ROW: u32 = 10;
+/// A client is taken for throttled as a whole after so many throttled connections in a row. Zoho's pages
+/// disagree on what is counted, client or refresh token; each further request would prolong the pause.
+const THROTTLED_IN_A_ROW: u32 = 3;
+/// The store is taken for out of order after so many failed puts in a row. Each has cost a token.
+const UNSTORED_IN_A_ROW: u32 = 2;
+/// How long the first pause is.
+const PAUSE: Duration = Duration::from_secs(5);
+/// How many times longer each further pause is.
+const LONGER: u32 = 3;
+/// The longest pause: shorter than an interval, so that each run tries again.
+const LONGEST_PAUSE: Duration = Duration::from_mins(4);
 
-/// What the run has seen so far: refusals in a row, by accounts server and by client.
-pub struct Brakes {
-    fault_limit: usize,
-    faults: RefCell<HashMap<String, usize>>,
-    throttled: RefCell<HashMap<(String, String), usize>>,
+/// The brakes of one process.
+#[derive(Default)]
+pub struct Brakes(RefCell<HashMap<Way, Brake>>);
+
+/// What a connection's way leads through.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// An accounts server.
+    DataCenter {
+        /// Its data centre's name.
+        name: String,
+        /// Its base URL.
+        accounts_server: String,
+    },
+    /// A client in its data centre.
+    Client {
+        /// The accounts server's base URL.
+        accounts_server: String,
+        /// The `client_id`.
+        id: String,
+    },
+    /// Parameter Store.
+    Store,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DataCenter { name, .. } => write!(f, "the data centre {name} seems to be out of order"),
+            Self::Client { id, .. } => write!(f, "Zoho has had too many requests of the client {id}"),
+            Self::Store => f.write_str("Parameter Store refuses new tokens"),
+        }
+    }
+}
+
+/// Whether a connection may start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// It may.
+    Go,
+    /// It may, as the one that tries whether a way is open again.
+    Try,
+    /// Not before this; without a time, not before another one's try has ended.
+    Hold(Way, Option<Instant>),
+}
+
+#[derive(Default)]
+struct Brake {
+    failures: u32,
+    closed: Option<Closed>,
+}
+
+struct Closed {
+    until: Instant,
+    pause: Duration,
+    /// Whether one is trying just now.
+    trying: bool,
 }
 
 impl Brakes {
-    /// For a run that works on `concurrency` connections at the same time.
-    pub fn new(concurrency: usize) -> Self {
-        let fault_limit = concurrency.max(FAULTS_IN_A_ROW);
-        Self { fault_limit, faults: RefCell::default(), throttled: RefCell::default() }
-    }
-
-    /// Why nothing is to be asked for this grant any more, if so.
-    pub fn stopped(&self, grant: &Grant) -> Option<String> {
-        let in_a_row = |count: Option<&usize>, limit: usize| count.is_some_and(|&count| count >= limit);
-        if in_a_row(self.faults.borrow().get(&grant.data_center.accounts_server), self.fault_limit) {
-            return Some(format!("the data centre {} seems to be out of order", grant.data_center.name));
+    /// Whether a connection with this grant may start now.
+    pub fn leave(&self, grant: &Grant, now: Instant) -> Leave {
+        let brakes = self.0.borrow();
+        let mut leave = Leave::Go;
+        for way in ways(grant) {
+            match brakes.get(&way).and_then(|brake| brake.closed.as_ref()) {
+                None => {}
+                Some(closed) if closed.trying => return Leave::Hold(way, None),
+                Some(closed) if now < closed.until => return Leave::Hold(way, Some(closed.until)),
+                Some(_) => leave = Leave::Try,
+            }
         }
-        in_a_row(self.throttled.borrow().get(&client(grant)), THROTTLED_IN_A_ROW)
-            .then(|| format!("Zoho has had too many requests of the client {}", grant.client.id))
+        leave
     }
 
-    /// Takes an answer into account.
-    pub fn note(&self, grant: &Grant, answer: &Result<Minted, Refusal>) {
-        let count = |in_a_row: &mut usize, counts: bool| *in_a_row = if counts { *in_a_row + 1 } else { 0 };
-        let mut faults = self.faults.borrow_mut();
-        let faults = faults.entry(grant.data_center.accounts_server.clone()).or_default();
-        count(faults, matches!(answer, Err(Refusal::Passing { .. })));
-        let mut throttled = self.throttled.borrow_mut();
-        match answer {
-            Ok(_) => count(throttled.entry(client(grant)).or_default(), false),
-            Err(Refusal::Throttled) => count(throttled.entry(client(grant)).or_default(), true),
-            Err(_) => {}
+    /// Starts a connection that has [`leave`](Self::leave). What it finds out is noted on the way.
+    pub fn start(&self, grant: &Grant) -> Start<'_> {
+        let mut brakes = self.0.borrow_mut();
+        let steps = ways(grant).map(|way| {
+            let closed = brakes.get_mut(&way).and_then(|brake| brake.closed.as_mut());
+            let tries = closed.map(|closed| closed.trying = true).is_some();
+            Step { way, tries }
+        });
+        Start { brakes: self, steps }
+    }
+
+    fn note(&self, Step { way, tries }: &Step, works: bool, limit: u32) {
+        let mut brakes = self.0.borrow_mut();
+        if works {
+            brakes.remove(way);
+            return;
+        }
+        let brake = brakes.entry(way.clone()).or_default();
+        brake.failures += 1;
+        let until = |pause| Instant::now() + pause;
+        match &mut brake.closed {
+            // Those under way when it closed say nothing new.
+            Some(_) if !tries => {}
+            Some(closed) => {
+                let pause = (closed.pause * LONGER).min(LONGEST_PAUSE);
+                *closed = Closed { until: until(pause), pause, trying: false };
+            }
+            closed if brake.failures >= limit => {
+                *closed = Some(Closed { until: until(PAUSE), pause: PAUSE, trying: false });
+            }
+            None => {}
         }
     }
 }
 
-fn client(grant: &Grant) -> (String, String) {
-    (grant.data_center.accounts_server.clone(), grant.client.id.clone())
+/// A connection on its way. If it ends without having found out anything, the next one tries.
+pub struct Start<'b> {
+    brakes: &'b Brakes,
+    steps: [Step; 3],
+}
+
+/// One of the ways, and whether this connection is the one that tries it.
+struct Step {
+    way: Way,
+    tries: bool,
+}
+
+impl Start<'_> {
+    /// Notes what Zoho answered to a connection that was `throttled` last time, or was not.
+    pub fn answered(&self, answer: &Result<Minted, Refusal>, throttled: bool) {
+        let [data_center, client, _] = &self.steps;
+        self.brakes.note(data_center, !matches!(answer, Err(Refusal::OutOfOrder { .. })), UNANSWERED_IN_A_ROW);
+        match answer {
+            Ok(_) => self.brakes.note(client, true, THROTTLED_IN_A_ROW),
+            // One that is always throttled says nothing about the others of its client.
+            Err(Refusal::Throttled) if !throttled => self.brakes.note(client, false, THROTTLED_IN_A_ROW),
+            Err(_) => {}
+        }
+    }
+
+    /// Notes what became of a put. Too many calls are the pace's affair, and not a failure of the store.
+    pub fn put<T>(&self, answer: &Result<T, StoreError>) {
+        if !answer.as_ref().err().is_some_and(StoreError::too_many_calls) {
+            self.brakes.note(&self.steps[2], answer.is_ok(), UNSTORED_IN_A_ROW);
+        }
+    }
+}
+
+impl Drop for Start<'_> {
+    fn drop(&mut self) {
+        let mut brakes = self.brakes.0.borrow_mut();
+        for Step { way, .. } in self.steps.iter().filter(|step| step.tries) {
+            if let Some(closed) = brakes.get_mut(way).and_then(|brake| brake.closed.as_mut()) {
+                closed.trying = false;
+            }
+        }
+    }
+}
+
+fn ways(grant: &Grant) -> [Way; 3] {
+    let accounts_server = grant.data_center.accounts_server.clone();
+    [
+        Way::DataCenter { name: grant.data_center.name.clone(), accounts_server: accounts_server.clone() },
+        Way::Client { accounts_server, id: grant.client.id.clone() },
+        Way::Store,
+    ]
 }

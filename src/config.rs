@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 
 use crate::aws::{Publishing, Tier};
 use crate::connection::{DataCenters, web_url};
-use crate::refresh::Settings;
+use crate::refresh::{SETTLING, Settings};
 
 /// What the functions and the command line need to know.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ pub const VARIABLES: [(&str, &str); 11] = [
     ("TOKEN_KEEPER_MARGIN_S", "2100"),
     ("TOKEN_KEEPER_PUBLISH", "document"),
     ("TOKEN_KEEPER_CONCURRENCY", "16"),
-    ("TOKEN_KEEPER_SSM_RATE", "10"),
+    ("TOKEN_KEEPER_SSM_RATE", "40"),
     ("TOKEN_KEEPER_KMS_KEY_ID", ""),
     ("TOKEN_KEEPER_TIER", "Standard"),
     ("TOKEN_KEEPER_DATA_CENTERS", ""),
@@ -103,7 +103,7 @@ impl Config {
             return Err(Problems(reader.problems));
         };
         let margin = SignedDuration::from_secs(margin.into());
-        let settings = Settings { prefix, data_centers, margin, concurrency: concurrency as usize };
+        let settings = Settings { prefix, data_centers, margin, concurrency: concurrency as usize, settling: SETTLING };
         let publishing = Publishing { plain, rate, kms_key_id, tier };
         Ok(Self { settings, publishing, callback_url, queue_url, queue_above: queue_above as usize })
     }
@@ -184,7 +184,7 @@ mod tests {
             read(&[("PATH", "/bin"), ("TOKEN_KEEPER_TIER", "")]).expect("defaults");
         assert_eq!(settings.prefix.grant("a"), "token-keeper/connections/a");
         assert_eq!((settings.margin.as_secs(), settings.concurrency), (2100, 16));
-        assert_eq!((publishing.plain, publishing.rate, publishing.tier), (false, 10, Tier::Standard));
+        assert_eq!((publishing.plain, publishing.rate, publishing.tier), (false, 40, Tier::Standard));
         assert_eq!((publishing.kms_key_id, callback_url), (None, None));
         assert_eq!((queue_url, queue_above), (None, 500));
     }

@@ -8,7 +8,10 @@ mod key;
 pub mod link;
 mod stop;
 
+use std::time::Duration;
+
 use jiff::Timestamp;
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 pub use key::{KeyRing, read_signing_key};
@@ -21,6 +24,10 @@ use crate::connection::{
 use crate::lease::{Lease, Status, Token, whole_second};
 use crate::ports::{Authorizer, Exchanged, Grants, Leases, Proof, Refusal, SecretWriter, StoreError};
 use crate::secret::{AuthorizationCode, RefreshToken, SigningKey, Text};
+
+/// How long a consent waits for its first lease to be published. Somebody looks at an empty page meanwhile, and the
+/// callback function has 30 seconds in all.
+const PUBLISH_PATIENCE: Duration = Duration::from_secs(8);
 
 /// The consent of one installation: what it knows and the world it works in.
 pub struct Consent<S, Z, L, Random, Now> {
@@ -302,21 +309,20 @@ where
 
     /// Publishes the first lease. If that fails, the refresher's next run finds a grant of another version and mints.
     async fn publish(&self, connection: &ConnectionName, lease: &Lease) -> bool {
-        let failed = match self.leases.read(std::slice::from_ref(connection)).await {
-            Ok(mut leases) => match leases.remove(connection.as_str()).transpose() {
-                // A parameter that is not ours, or a newer program's, is left alone.
-                Err(broken) => Some(broken.to_string()),
-                Ok(last) => {
-                    let published = self.leases.publish(connection, lease, last.as_ref()).await;
-                    published.err().map(|error| error.to_string())
-                }
-            },
-            Err(error) => Some(error.to_string()),
+        let published = async {
+            let mut leases =
+                self.leases.read(std::slice::from_ref(connection)).await.map_err(|error| error.to_string())?;
+            // A parameter that is not ours, or a newer program's, is left alone.
+            let last = leases.remove(connection.as_str()).transpose().map_err(|broken| broken.to_string())?;
+            let turn = self.leases.pace().turn().await;
+            self.leases.publish(turn, connection, lease, last.as_ref()).await.map_err(|error| error.to_string())
         };
-        if let Some(error) = &failed {
+        let late = |_| Err("Parameter Store had too many calls for too long".to_owned());
+        let published = timeout(PUBLISH_PATIENCE, published).await.unwrap_or_else(late);
+        if let Err(error) = &published {
             warn!(connection = connection.as_str(), error, "connected, but the first token was not published");
         }
-        failed.is_none()
+        published.is_ok()
     }
 }
 
@@ -359,6 +365,8 @@ fn refused(connection: &ConnectionName, home: &DataCenter, refusal: &Refusal) ->
             connection: connection.clone(),
             why: format!("Zoho refuses the client in the data centre {} ({error})", home.name),
         },
-        Refusal::Throttled | Refusal::Passing { .. } => Stop::ZohoOutOfOrder(connection.clone()),
+        Refusal::Throttled | Refusal::OutOfOrder { .. } | Refusal::Unclear { .. } => {
+            Stop::ZohoOutOfOrder(connection.clone())
+        }
     }
 }

@@ -37,6 +37,8 @@ pub struct Lease {
     pub scope: String,
     /// The `VersionId` of the grant that it came from.
     pub grant_version: String,
+    /// The parameter's version that this was read as; 0 if it was not read. It is not part of the document.
+    pub version: i64,
 }
 
 /// An access token and the times that belong to it.
@@ -146,6 +148,7 @@ impl Lease {
                 _ => grant.scopes.join(" "),
             },
             grant_version: grant.version.clone(),
+            version: 0,
         }
     }
 
@@ -221,6 +224,7 @@ impl Lease {
             accounts_server: document.accounts_server,
             scope: document.scope,
             grant_version: document.grant_version,
+            version: 0,
         })
     }
 }
@@ -246,6 +250,7 @@ mod tests {
             accounts_server: "https://accounts.zoho.eu".to_owned(),
             scope: "ZohoCRM.modules.ALL".to_owned(),
             grant_version: "v1".to_owned(),
+            version: 0,
         }
     }
 

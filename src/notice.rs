@@ -64,6 +64,7 @@ mod tests {
             accounts_server: "https://accounts.zoho.eu".to_owned(),
             scope: String::new(),
             grant_version: grant_version.to_owned(),
+            version: 0,
         }
     }
 

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::connection::{Broken, Client, ConnectionName, DataCenter, Grant, StoredSecret};
 use crate::lease::Lease;
+use crate::pace::{Pace, Turn};
 use crate::secret::{AccessToken, AuthorizationCode, CodeVerifier, RefreshToken, Text};
 
 /// Grants and clients, to read. There is no way to write one here.
@@ -78,12 +80,27 @@ pub trait Leases {
     async fn list(&self) -> Result<Published, StoreError>;
     /// The leases of these connections.
     async fn read(&self, connections: &[ConnectionName]) -> Result<Published, StoreError>;
-    /// Publishes a lease with a new token, in place of `last`. The document is written last: it is the commit, and tells an operator
-    /// what is [news](crate::notice) to him.
-    async fn publish(&self, connection: &ConnectionName, lease: &Lease, last: Option<&Lease>)
-    -> Result<(), StoreError>;
-    /// Rewrites the document for a change of status, and tells an operator as `publish` does.
-    async fn mark(&self, connection: &ConnectionName, lease: &Lease, last: Option<&Lease>) -> Result<(), StoreError>;
+    /// The document that was written as this version; `None` if it is not kept any more.
+    async fn read_version(&self, connection: &ConnectionName, version: i64) -> Result<Option<Lease>, StoreError>;
+    /// The pace of writing. A turn is taken before a token is asked for: what is minted can be stored.
+    fn pace(&self) -> &Pace;
+    /// Publishes a lease with a new token, in place of `last`, and answers the document's version. The document is
+    /// written last: it is the commit, and its description tells the operator what is [news](crate::notice).
+    async fn publish(
+        &self,
+        turn: Turn<'_>,
+        connection: &ConnectionName,
+        lease: &Lease,
+        last: Option<&Lease>,
+    ) -> Result<i64, StoreError>;
+    /// Rewrites the document for a change of status, as `publish` does.
+    async fn mark(
+        &self,
+        turn: Turn<'_>,
+        connection: &ConnectionName,
+        lease: &Lease,
+        last: Option<&Lease>,
+    ) -> Result<i64, StoreError>;
 }
 
 /// Zoho's token endpoint.
@@ -91,6 +108,8 @@ pub trait Leases {
 pub trait Issuer {
     /// Asks for an access token (RFC 6749 §6). Sends nothing for a grant without a refresh token.
     async fn refresh(&self, grant: &Grant) -> Result<Minted, Refusal>;
+    /// How long one request takes at the most.
+    fn timeout(&self) -> Duration;
 }
 
 /// Zoho's endpoints that only a consent needs.
@@ -150,8 +169,15 @@ pub enum Refusal {
     },
     /// Too many requests: wait.
     Throttled,
-    /// Anything else: try again later, nothing is known about the grant.
-    Passing {
+    /// No answer, a broken connection or a 5xx: the data centre's own trouble. Try again later.
+    OutOfOrder {
+        /// What came instead of a token. Never a body.
+        error: String,
+        /// Whether one more try in the same run makes sense.
+        at_once: bool,
+    },
+    /// An answer that says nothing known, about this connection alone. Try again later.
+    Unclear {
         /// What came instead of a token. Never a body.
         error: String,
         /// Whether one more try in the same run makes sense.
@@ -163,13 +189,16 @@ impl Refusal {
     /// What Zoho said, in a word or a few of our own.
     pub fn word(&self) -> &str {
         match self {
-            Self::ConsentRequired { error } | Self::Misconfigured { error } | Self::Passing { error, .. } => error,
+            Self::ConsentRequired { error }
+            | Self::Misconfigured { error }
+            | Self::OutOfOrder { error, .. }
+            | Self::Unclear { error, .. } => error,
             Self::Throttled => "too_many_requests",
         }
     }
 }
 
-/// An AWS call that failed after the SDK's own retries.
+/// An AWS call that failed, after every retry that made sense.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreError {
     /// The action as an IAM policy names it: `ssm:PutParameter`.
@@ -180,6 +209,17 @@ pub struct StoreError {
     pub detail: String,
 }
 
+/// AWS's words for too many calls, in whatever service and interface.
+const TOO_MANY_CALLS: [&str; 6] = [
+    "ThrottlingException",
+    "Throttling",
+    "ThrottledException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "TooManyRequestsException",
+];
+/// AWS's word for two updates of one parameter at the same moment.
+const OVERLAPPED: &str = "TooManyUpdates";
 /// The `code` of a call without an answer.
 pub(crate) const NO_ANSWER: &str = "no answer";
 /// The `code` of an answer that AWS does not give: a proxy's, perhaps.
@@ -200,6 +240,16 @@ impl StoreError {
         self.code == "ResourceExistsException"
     }
 
+    /// Whether AWS wants fewer calls a second.
+    pub fn too_many_calls(&self) -> bool {
+        TOO_MANY_CALLS.contains(&self.code.as_str())
+    }
+
+    /// Whether another update of the same parameter was under way.
+    pub fn overlapped(&self) -> bool {
+        self.code == OVERLAPPED
+    }
+
     /// Whether AWS answered at all. If not, the call may have been carried out.
     pub fn answered(&self) -> bool {
         !matches!(self.code.as_str(), NO_ANSWER | NOT_AWS)
@@ -214,8 +264,12 @@ impl StoreError {
             "InvalidKeyId" | "KMSAccessDeniedException" => {
                 "allow the role kms:Encrypt and kms:Decrypt on the key, and check TOKEN_KEEPER_KMS_KEY_ID".to_owned()
             }
-            "ThrottlingException" | "TooManyUpdates" => {
-                "the next run tries again; lower TOKEN_KEEPER_SSM_RATE or raise the account's throughput setting if it stays"
+            code if code == OVERLAPPED || TOO_MANY_CALLS.contains(&code) => {
+                "the next run tries again; raise the account's throughput setting for Parameter Store if it stays".to_owned()
+            }
+            "ParameterLimitExceeded" => {
+                "the account has all the standard parameters that it may have in this Region: remove some, or set \
+                 TOKEN_KEEPER_TIER to Intelligent-Tiering"
                     .to_owned()
             }
             "ValidationException" => {

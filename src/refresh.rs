@@ -1,35 +1,26 @@
-//! Use case 1: see which leases are due, mint for them, publish, report.
+//! Use case 1: see which leases are due, mint for them and publish ([`renew`](crate::renew)), report.
 //!
 //! It knows the outside only through [`ports`](crate::ports), is given its clock, and decides nothing itself: that is
 //! [`decision`](crate::decision)'s.
 
-use std::collections::BTreeMap;
-use std::future::pending;
-use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::brake::Brakes;
-use crate::connection::{self, Broken, ConnectionName, DataCenters, Grant, Prefix, clients_of, read_grants};
+use crate::connection::{self, Broken, ConnectionName, DataCenters, Flaw, Grant, Prefix, clients_of, read_grants};
 use crate::decision::{Decision, Policy, decide};
-use crate::lease::{Lease, Status, Token, Trouble, whole_second};
-use crate::ports::{Grants, Issuer, Leases, Minted, Published, Refusal, StoreError};
+use crate::lease::Lease;
+use crate::ports::{Grants, Issuer, Leases, Published, StoreError};
+use crate::renew::Due;
 use crate::report::{Entry, Outcome, Report};
 
-/// How long a throttled connection is left alone: the ten minutes that Zoho documents, and one more because a request that
-/// comes too early starts them anew.
-pub const COOL_DOWN: SignedDuration = SignedDuration::from_secs(660);
-/// How long a refused client is left alone while its grant stays the same.
-pub const MISCONFIGURED_PAUSE: SignedDuration = SignedDuration::from_secs(3600);
-/// The shortest wait before the one retry; up to a second more by the connection's name, so that many do not come at once.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
-/// With less time than this before the end, no connection is started.
-const START_RESERVE: Duration = Duration::from_secs(2);
+/// How long both stores may take until every reader sees what was written. AWS calls them eventually consistent
+/// and gives no figure; a second is long in practice.
+pub const SETTLING: Duration = Duration::from_secs(2);
 /// This long before the end, what still runs is broken off, so that there is time to report.
-const REPORT_RESERVE: Duration = Duration::from_millis(500);
+pub(crate) const REPORT_RESERVE: Duration = Duration::from_millis(500);
 
 /// Which connections, and how hard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +33,8 @@ pub enum Request {
         connections: Vec<ConnectionName>,
         /// Mint even where it is not due.
         force: bool,
+        /// Pass over a name without a secret: it was there when somebody listed it.
+        gone: bool,
     },
 }
 
@@ -92,6 +85,8 @@ pub struct Settings {
     pub margin: SignedDuration,
     /// How many connections are worked on at the same time.
     pub concurrency: usize,
+    /// How long the stores may take until a write is seen by all: [`SETTLING`].
+    pub settling: Duration,
 }
 
 /// The refresher: settings and the world it works in.
@@ -106,6 +101,8 @@ pub struct Refresher<G, I, L, Now> {
     pub leases: L,
     /// The time.
     pub now: Now,
+    /// What this process has learnt about who is out of order.
+    pub brakes: Brakes,
 }
 
 /// A connection as a run finds it.
@@ -134,13 +131,6 @@ impl Decision {
             Self::Broken(flaw) => Some(broken(flaw)),
         }
     }
-}
-
-/// A connection that is to get a new token.
-struct Due {
-    name: String,
-    grant: Grant,
-    last: Option<Lease>,
 }
 
 impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L, Now> {
@@ -190,9 +180,9 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
         Ok(grants.into_iter().map(see).collect())
     }
 
-    async fn list_grants(&self, request: &Request) -> Result<connection::Grants, RunError> {
+    pub(crate) async fn list_grants(&self, request: &Request) -> Result<connection::Grants, RunError> {
         let Settings { prefix, data_centers, .. } = &self.settings;
-        let secrets = match request {
+        let mut secrets = match request {
             Request::All => self.grants.list().await.map_err(RunError::Grants)?,
             Request::Named { connections, .. } => {
                 let names: Vec<_> = connections.iter().map(|name| prefix.grant(name.as_str())).collect();
@@ -203,6 +193,9 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
                 secrets
             }
         };
+        if matches!(request, Request::Named { gone: true, .. }) {
+            secrets.retain(|secret| !matches!(secret.content, Err(Flaw::NotFound | Flaw::Deleted)));
+        }
         Ok(read_grants(&secrets, prefix, data_centers))
     }
 
@@ -212,168 +205,6 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
             Request::Named { connections, .. } => self.leases.read(connections).await,
         }
         .map_err(RunError::Leases)
-    }
-
-    /// Works through what is due, the shortest life first, several at a time, until all is done or the time is up.
-    async fn renew_all(&self, mut due: Vec<Due>, end: Option<Instant>, progress: impl Fn(usize, usize)) -> Vec<Entry> {
-        due.sort_by_key(|due| (due.last.as_ref().map(Lease::expires_at), due.name.clone()));
-        let mut open: BTreeMap<String, Option<Timestamp>> =
-            due.iter().map(|due| (due.name.clone(), token_end(due.last.as_ref()))).collect();
-        let brakes = Brakes::new(self.settings.concurrency);
-        let mut done = Vec::with_capacity(due.len());
-        {
-            let renewals = due.into_iter().map(|due| self.renew(due, &brakes, end));
-            let mut renewals = pin!(stream::iter(renewals).buffer_unordered(self.settings.concurrency));
-            let mut cut = pin!(async {
-                match end {
-                    Some(end) => sleep_until(end - REPORT_RESERVE).await,
-                    None => pending().await,
-                }
-            });
-            loop {
-                tokio::select! {
-                    biased;
-                    entry = renewals.next() => match entry {
-                        Some(entry) => {
-                            open.remove(&entry.connection);
-                            done.push(entry);
-                            progress(done.len(), done.len() + open.len());
-                        }
-                        None => break,
-                    },
-                    () = &mut cut => break,
-                }
-            }
-        }
-        done.extend(open.into_iter().map(|(connection, expires_at)| {
-            let outcome = Outcome::Deferred { error: "the time was up while it was being worked on".to_owned() };
-            Entry { connection, outcome, expires_at }
-        }));
-        done
-    }
-
-    /// One connection, start to end. Whatever happens here stays here.
-    async fn renew(&self, due: Due, brakes: &Brakes, end: Option<Instant>) -> Entry {
-        let Due { name, grant, last } = due;
-        let deferred = if end.is_some_and(|end| Instant::now() + START_RESERVE > end) {
-            Some("the time was up before its turn".to_owned())
-        } else {
-            brakes.stopped(&grant)
-        };
-        if let Some(error) = deferred {
-            let expires_at = token_end(last.as_ref());
-            return Entry { connection: name, outcome: Outcome::Deferred { error }, expires_at };
-        }
-        let answer = self.mint(&grant).await;
-        let (grant, answer) = match answer {
-            Err(Refusal::ConsentRequired { error }) => match self.newer(&grant).await {
-                Ok(Some(newer)) => {
-                    let answer = self.mint(&newer).await;
-                    (newer, answer)
-                }
-                Ok(None) => (grant, Err(Refusal::ConsentRequired { error })),
-                // Whether there is a newer grant is not known, so the old one is not called dead.
-                Err(why) => (grant, Err(Refusal::Passing { error: format!("{error}, but {why}"), at_once: false })),
-            },
-            answer => (grant, answer),
-        };
-        brakes.note(&grant, &answer);
-        let (outcome, expires_at) = match answer {
-            Ok(minted) => self.publish(&grant, last.as_ref(), minted).await,
-            Err(refusal) => (self.note_refusal(&grant, last.as_ref(), refusal).await, token_end(last.as_ref())),
-        };
-        Entry { connection: name, outcome, expires_at }
-    }
-
-    /// Asks Zoho, and once more after a fault that may be over in a second.
-    async fn mint(&self, grant: &Grant) -> Result<Minted, Refusal> {
-        match self.issuer.refresh(grant).await {
-            Err(Refusal::Passing { at_once: true, .. }) => {
-                sleep(RETRY_AFTER + spread(grant.connection.as_str())).await;
-                self.issuer.refresh(grant).await
-            }
-            answer => answer,
-        }
-    }
-
-    /// The grant as it stands now, if it is another version than the one just refused.
-    async fn newer(&self, refused: &Grant) -> Result<Option<Grant>, String> {
-        let request = Request::Named { connections: vec![refused.connection.clone()], force: false };
-        let mut grants = self.list_grants(&request).await.map_err(|error| error.to_string())?;
-        match grants.remove(refused.connection.as_str()) {
-            Some(Ok(grant)) if grant.version == refused.version => Ok(None),
-            Some(Ok(grant)) if grant.refresh_token.is_some() => Ok(Some(grant)),
-            Some(Ok(_)) => Err("its refresh token has just been taken out".to_owned()),
-            Some(Err(broken)) => Err(broken.to_string()),
-            None => Err("its secret was not answered".to_owned()),
-        }
-    }
-
-    async fn publish(&self, grant: &Grant, last: Option<&Lease>, minted: Minted) -> (Outcome, Option<Timestamp>) {
-        let Minted { access_token, issued_at, expires_at, api_domain, scope } = minted;
-        let mut lease = Lease::of(grant, Status::Active, last);
-        lease.token = Some(Token { access_token, issued_at, expires_at });
-        lease.api_domain = api_domain.or(lease.api_domain);
-        lease.scope = scope.unwrap_or(lease.scope);
-        match self.leases.publish(&grant.connection, &lease, last).await {
-            Ok(()) => {
-                let needed =
-                    |last: &Lease| matches!(last.status, Status::ConsentRequired(_) | Status::Misconfigured(_));
-                (Outcome::Refreshed { recovered: last.is_some_and(needed) }, Some(expires_at))
-            }
-            Err(error) => {
-                let parameter = self.settings.prefix.lease(grant.connection.as_str());
-                let remedy = error.remedy();
-                let error = format!("the new token could not be published in parameter {parameter}: {error}");
-                (Outcome::Failed { error, remedy }, token_end(last))
-            }
-        }
-    }
-
-    /// Turns a refusal into an outcome, and into the document's status where the next run has to know of it.
-    async fn note_refusal(&self, grant: &Grant, last: Option<&Lease>, refusal: Refusal) -> Outcome {
-        let now = whole_second((self.now)());
-        let trouble = |error: &str, pause: Option<SignedDuration>| Trouble {
-            error: error.to_owned(),
-            since: now,
-            retry_after: pause.map(|pause| now + pause),
-        };
-        let (mut status, mut outcome) = match refusal {
-            Refusal::ConsentRequired { error } => {
-                (Status::ConsentRequired(trouble(&error, None)), Outcome::ConsentRequired { error })
-            }
-            Refusal::Misconfigured { error } => {
-                (Status::Misconfigured(trouble(&error, Some(MISCONFIGURED_PAUSE))), misconfigured(error))
-            }
-            Refusal::Throttled => {
-                let trouble = trouble("too_many_requests", Some(COOL_DOWN));
-                (Status::Throttled(trouble), Outcome::Throttled { until: now + COOL_DOWN })
-            }
-            Refusal::Passing { error, .. } => {
-                let remedy =
-                    "the next run tries again; if it stays, check Zoho's status page and the network".to_owned();
-                return Outcome::Failed { error, remedy };
-            }
-        };
-        let same_before =
-            last.filter(|last| last.grant_version == grant.version && last.status.word() == status.word());
-        if let (Some(before), Some(trouble)) =
-            (same_before.and_then(|last| last.status.trouble()), status.trouble_mut())
-        {
-            trouble.since = before.since;
-        }
-        if same_before.is_some_and(|last| last.status == status) {
-            return outcome;
-        }
-        let lease = Lease::of(grant, status, last);
-        if let Err(why) = self.leases.mark(&grant.connection, &lease, last).await {
-            let parameter = self.settings.prefix.lease(grant.connection.as_str());
-            outcome = Outcome::Failed {
-                error: format!("{} and parameter {parameter} could not be marked: {why}", lease.status.word()),
-                remedy: why.remedy(),
-            };
-        }
-        outcome
     }
 }
 
@@ -389,7 +220,7 @@ pub(crate) async fn in_time<T>(
 }
 
 /// A refusal of the client, with what to compare.
-fn misconfigured(error: String) -> Outcome {
+pub(crate) fn misconfigured(error: String) -> Outcome {
     let remedy = "compare client_id, the data centre's own client secret and data_center with Zoho's API console; then run it with \
                   force, or wait an hour"
         .to_owned();
@@ -402,12 +233,6 @@ pub(crate) fn broken(broken: &Broken) -> Outcome {
     if broken.flaw.passes() { Outcome::Failed { error, remedy } } else { Outcome::Misconfigured { error, remedy } }
 }
 
-/// Up to a second, always the same for one name.
-fn spread(name: &str) -> Duration {
-    let hash = name.bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
-    Duration::from_millis(u64::from(hash % 1000))
-}
-
-fn token_end(lease: Option<&Lease>) -> Option<Timestamp> {
+pub(crate) fn token_end(lease: Option<&Lease>) -> Option<Timestamp> {
     lease.and_then(|lease| lease.token.as_ref()).map(|token| token.expires_at)
 }

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use crate::brake::Way;
 use crate::lease::SCHEMA;
 
 /// The most outcomes that a report lists, so that it stays within the size of an event.
@@ -45,10 +46,21 @@ pub enum Outcome {
         remedy: String,
     },
     /// Not started, or broken off unharmed: the next run does it.
-    Deferred {
-        /// Why.
-        error: String,
-    },
+    Deferred(Deferral),
+}
+
+/// Why a connection is left to the next run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Deferral {
+    /// It was not started, because there was no time left to publish its token.
+    #[error("there was too little time left to publish a new token")]
+    NoTime,
+    /// It was broken off.
+    #[error("the time was up while it was being worked on")]
+    CutOff,
+    /// It would have asked in vain.
+    #[error("{0}")]
+    Braked(Way),
 }
 
 impl Outcome {
@@ -62,7 +74,16 @@ impl Outcome {
             Self::Misconfigured { .. } => "misconfigured",
             Self::Throttled { .. } => "throttled",
             Self::Failed { .. } => "failed",
-            Self::Deferred { .. } => "deferred",
+            Self::Deferred(_) => "deferred",
+        }
+    }
+
+    /// Whether another run at once might do it.
+    fn is_undone(&self) -> bool {
+        match self {
+            Self::Failed { .. } => true,
+            Self::Deferred(why) => !matches!(why, Deferral::Braked(Way::Client { .. })),
+            _ => false,
         }
     }
 
@@ -71,10 +92,10 @@ impl Outcome {
         match self {
             Self::Fresh | Self::Refreshed { .. } | Self::AwaitingConsent => None,
             Self::Throttled { until } => Some(format!("too many requests; Zoho is asked again after {until}")),
-            Self::ConsentRequired { error }
-            | Self::Misconfigured { error, .. }
-            | Self::Failed { error, .. }
-            | Self::Deferred { error } => Some(error.clone()),
+            Self::ConsentRequired { error } | Self::Misconfigured { error, .. } | Self::Failed { error, .. } => {
+                Some(error.clone())
+            }
+            Self::Deferred(why) => Some(why.to_string()),
         }
     }
 
@@ -88,7 +109,8 @@ impl Outcome {
             Self::Throttled { .. } => {
                 Some("nothing but waiting helps; see that nothing else mints tokens with this client".to_owned())
             }
-            Self::Deferred { .. } => Some("the next run does it; give the function more time if it stays".to_owned()),
+            Self::Deferred(Deferral::Braked(_)) => Some("the next run tries again".to_owned()),
+            Self::Deferred(_) => Some("the next run does it; give the function more time if it stays".to_owned()),
             Self::Misconfigured { remedy, .. } | Self::Failed { remedy, .. } => Some(remedy.clone()),
         }
     }
@@ -132,13 +154,16 @@ pub struct Report {
     pub deferred: Vec<String>,
     /// Refreshed after an operator had been needed.
     pub recovered: Vec<String>,
-    /// The shortest life left in seconds, over all connections that should have a lease; 0 if one has none, `null` without
-    /// such a connection.
+    /// The shortest life left in seconds, over all connections that a run can keep fresh: those that await consent or
+    /// whose grant is dead are left out. 0 if one has no lease, `null` without such a connection.
     pub min_remaining_s: Option<i64>,
     /// From the first call to the last, in milliseconds.
     pub duration_ms: i64,
     /// What became of each connection that was not fresh; at most 500.
     pub outcomes: Vec<Line>,
+    /// How many of the failed and deferred another run at once might do: all but those of a client that has to wait.
+    #[serde(skip)]
+    pub undone: usize,
 }
 
 /// One connection in the report.
@@ -201,11 +226,12 @@ impl Report {
             recovered: entries.iter().filter(recovered).map(|entry| entry.connection.clone()).collect(),
             min_remaining_s: entries
                 .iter()
-                .filter(|entry| entry.outcome != Outcome::AwaitingConsent)
+                .filter(|entry| !matches!(entry.outcome, Outcome::AwaitingConsent | Outcome::ConsentRequired { .. }))
                 .map(remaining)
                 .min(),
             duration_ms: i64::try_from(duration.as_millis()).unwrap_or(i64::MAX),
             outcomes: bad.into_iter().chain(good).take(MAX_OUTCOMES).map(line).collect(),
+            undone: entries.iter().filter(|entry| entry.outcome.is_undone()).count(),
         }
     }
 }

@@ -51,7 +51,7 @@ impl<Now: Fn() -> Timestamp> Zoho<Now> {
         while let Some(chunk) = response.chunk().await.map_err(|error| unanswered(&error))? {
             body.extend_from_slice(&chunk);
             if body.len() > MAX_BODY {
-                return Err(Refusal::Passing { error: "the answer is too long".to_owned(), at_once: false });
+                return Err(Refusal::Unclear { error: "the answer is too long".to_owned(), at_once: false });
             }
         }
         Ok((status, body))
@@ -61,7 +61,7 @@ impl<Now: Fn() -> Timestamp> Zoho<Now> {
 impl<Now: Fn() -> Timestamp> Issuer for Zoho<Now> {
     async fn refresh(&self, grant: &Grant) -> Result<Minted, Refusal> {
         let Some(refresh_token) = &grant.refresh_token else {
-            return Err(Refusal::Passing { error: "there is no refresh token yet".to_owned(), at_once: false });
+            return Err(Refusal::Unclear { error: "there is no refresh token yet".to_owned(), at_once: false });
         };
         let form = [
             ("grant_type", "refresh_token"),
@@ -71,6 +71,10 @@ impl<Now: Fn() -> Timestamp> Issuer for Zoho<Now> {
         ];
         // Zoho does not rotate refresh tokens: whatever came beside the access token is not taken for one.
         Ok(self.token(&grant.data_center, &form).await?.minted)
+    }
+
+    fn timeout(&self) -> Duration {
+        self.timeout
     }
 }
 
@@ -93,7 +97,7 @@ impl<Now: Fn() -> Timestamp> Authorizer for Zoho<Now> {
         match self.post(url, &[("token", refresh_token.expose())]).await? {
             // An unknown token gets a 400, sometimes with a page for people.
             (200..300 | 400, _) => Ok(()),
-            (status, _) => Err(Refusal::Passing { error: format!("HTTP {status}"), at_once: false }),
+            (status, _) => Err(Refusal::Unclear { error: format!("HTTP {status}"), at_once: false }),
         }
     }
 }
@@ -119,20 +123,20 @@ pub struct Answer {
 /// The class of everything that is not a 2xx JSON object with an `access_token` and no `error`. A refusal that would change
 /// anything (dead grant, wrong client) counts only on 2xx: on any other status it may be a proxy's or an outage's.
 pub fn classify(status: u16, body: &[u8]) -> Result<Answer, Refusal> {
-    let passing = |error: String, at_once| Err(Refusal::Passing { error, at_once });
+    let unclear = |error: String, at_once| Err(Refusal::Unclear { error, at_once });
     let success = (200..300).contains(&status);
     if status >= 500 {
-        return passing(format!("HTTP {status}"), true);
+        return Err(Refusal::OutOfOrder { error: format!("HTTP {status}"), at_once: true });
     }
     if (300..400).contains(&status) {
-        return passing(format!("HTTP {status}: a redirect, not followed"), false);
+        return unclear(format!("HTTP {status}: a redirect, not followed"), false);
     }
     if status == 429 {
         return Err(Refusal::Throttled);
     }
     let Ok(Value::Object(fields)) = serde_json::from_slice(body) else {
         let what = if body.is_empty() { "an empty body" } else { "a body that is no JSON object" };
-        return passing(format!("HTTP {status} with {what}"), success);
+        return unclear(format!("HTTP {status} with {what}"), success);
     };
     let text = |field| fields.get(field).and_then(Value::as_str);
     if fields.get("error").is_some_and(|error| !error.is_null()) {
@@ -146,17 +150,17 @@ pub fn classify(status: u16, body: &[u8]) -> Result<Answer, Refusal> {
             }
             // The throttle's texts are translated, so its mark is the field beside them.
             _ if text("status") == Some("failure") => Err(Refusal::Throttled),
-            code if is_code(code) => passing(format!("{code} (HTTP {status})"), false),
-            _ => passing(format!("an error that is no known code (HTTP {status})"), false),
+            code if is_code(code) => unclear(format!("{code} (HTTP {status})"), false),
+            _ => unclear(format!("an error that is no known code (HTTP {status})"), false),
         };
     }
     if !success {
-        return passing(format!("HTTP {status}"), false);
+        return unclear(format!("HTTP {status}"), false);
     }
     let access_token = match text("access_token") {
         Some(token) if is_token(token) => AccessToken::new(token),
-        Some(_) => return passing("an access_token that cannot be one".to_owned(), false),
-        None => return passing(format!("HTTP {status} without an access_token"), true),
+        Some(_) => return unclear("an access_token that cannot be one".to_owned(), false),
+        None => return unclear(format!("HTTP {status} without an access_token"), true),
     };
     Ok(Answer {
         access_token,
@@ -200,5 +204,5 @@ fn unanswered(error: &reqwest::Error) -> Refusal {
         () if error.is_connect() => ("the accounts server cannot be reached", true),
         () => ("the connection broke before the answer was whole", true),
     };
-    Refusal::Passing { error: error.to_owned(), at_once }
+    Refusal::OutOfOrder { error: error.to_owned(), at_once }
 }

@@ -1,8 +1,7 @@
 //! The SDK's HTTP, through the process's one client. With the SDK's own, every process would read all root certificates twice, which is
-//! most of a cold start. A ceiling on calls per second lies under the SDK too, so that its retries count as well.
+//! most of a cold start.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_ssm::config::SharedHttpClient;
@@ -10,22 +9,18 @@ use aws_sdk_ssm::config::http::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use reqwest::{Client, Method};
-use tokio::time::{Instant, sleep_until};
 
-/// The client as the SDK takes one, with at most so many calls per second.
-pub(super) fn for_sdk(client: &Client, per_second: Option<u32>) -> SharedHttpClient {
+/// The client as the SDK takes one.
+pub(super) fn for_sdk(client: &Client) -> SharedHttpClient {
     let client = client.clone();
-    let pace = per_second.map(|per_second| Arc::new(Pace::of(Duration::from_secs(1) / per_second)));
     http_client_fn(move |settings, _| {
-        let (client, pace) = (client.clone(), pace.clone());
-        SharedHttpConnector::new(Connector { client, pace, timeout: settings.read_timeout() })
+        SharedHttpConnector::new(Connector { client: client.clone(), timeout: settings.read_timeout() })
     })
 }
 
 #[derive(Clone)]
 struct Connector {
     client: Client,
-    pace: Option<Arc<Pace>>,
     timeout: Option<Duration>,
 }
 
@@ -38,12 +33,7 @@ impl fmt::Debug for Connector {
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let connector = self.clone();
-        HttpConnectorFuture::new(async move {
-            if let Some(pace) = &connector.pace {
-                pace.turn().await;
-            }
-            connector.send(&request).await
-        })
+        HttpConnectorFuture::new(async move { connector.send(&request).await })
     }
 }
 
@@ -78,45 +68,4 @@ fn broken(error: reqwest::Error) -> ConnectorError {
     let timeout = error.is_timeout();
     let error = Box::new(error.without_url());
     if timeout { ConnectorError::timeout(error) } else { ConnectorError::io(error) }
-}
-
-/// Spaces calls evenly: each takes the next free slot.
-struct Pace {
-    interval: Duration,
-    next: Mutex<Option<Instant>>,
-}
-
-impl Pace {
-    fn of(interval: Duration) -> Self {
-        Self { interval, next: Mutex::new(None) }
-    }
-
-    async fn turn(&self) {
-        let now = Instant::now();
-        let slot = {
-            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-            let slot = next.unwrap_or(now).max(now);
-            *next = Some(slot + self.interval);
-            slot
-        };
-        sleep_until(slot).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn calls_are_spaced_evenly_and_an_idle_time_is_not_saved_up() {
-        let pace = Pace::of(Duration::from_millis(100));
-        let start = Instant::now();
-        let mut turns = Vec::new();
-        for idle in [0, 0, 0, 1000, 0] {
-            tokio::time::sleep(Duration::from_millis(idle)).await;
-            pace.turn().await;
-            turns.push(start.elapsed().as_millis());
-        }
-        assert_eq!(turns, [0, 100, 200, 1200, 1300]);
-    }
 }

@@ -4,16 +4,18 @@ use aws_config::SdkConfig;
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::config::interceptors::InterceptorContext;
 use aws_sdk_ssm::config::retry::{ClassifyRetry, RetryAction};
-use aws_sdk_ssm::operation::put_parameter::PutParameterError;
+use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ssm::types::{Parameter, ParameterTier, ParameterType};
+use aws_smithy_runtime_api::client::retries::ErrorKind;
+use aws_smithy_runtime_api::client::retries::classifiers::RetryReason;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::failed;
-use super::http::for_sdk;
+use super::{failed, unlimited_retries};
 use crate::connection::{Broken, ConnectionName, Flaw, Prefix};
 use crate::lease::{Lease, whole_second};
 use crate::notice;
+use crate::pace::{Pace, Turn};
 use crate::ports::{LeaseRemover, Leases, Published, StoreError};
 use crate::secret::Text;
 
@@ -30,7 +32,7 @@ const KEY_REFUSALS: [&str; 3] = ["InvalidKeyId", "AccessDeniedException", "KMSAc
 pub struct Publishing {
     /// Whether the bare access token is published beside the document.
     pub plain: bool,
-    /// The most calls per second.
+    /// The most calls per second. Below it the pace finds by itself what the account allows.
     pub rate: u32,
     /// The key for the values; the account's `aws/ssm` if unset.
     pub kms_key_id: Option<String>,
@@ -54,22 +56,37 @@ pub struct ParameterStore<Now> {
     client: Client,
     prefix: Prefix,
     publishing: Publishing,
+    puts: Pace,
+    reads: Pace,
     now: Now,
 }
 
 impl<Now: Fn() -> Timestamp> ParameterStore<Now> {
-    pub(super) fn new(
-        shared: &SdkConfig,
-        client: &reqwest::Client,
-        prefix: Prefix,
-        publishing: Publishing,
-        now: Now,
-    ) -> Self {
+    pub(super) fn new(shared: &SdkConfig, prefix: Prefix, publishing: Publishing, now: Now) -> Self {
         let config = aws_sdk_ssm::config::Builder::from(shared)
-            .http_client(for_sdk(client, Some(publishing.rate)))
-            .retry_classifier(OverlappingUpdates)
+            .retry_partition(unlimited_retries())
+            .retry_classifier(LeftToThePace)
             .build();
-        Self { client: Client::from_conf(config), prefix, publishing, now }
+        let (puts, reads) = Pace::below(publishing.rate);
+        Self { client: Client::from_conf(config), prefix, publishing, puts, reads, now }
+    }
+
+    /// The same without any pace, where the store has no quotas.
+    #[must_use]
+    pub fn unpaced(self) -> Self {
+        Self { puts: Pace::lifted(), reads: Pace::lifted(), ..self }
+    }
+
+    /// One reading call, at its pace.
+    async fn read_paced<T, E>(
+        &self,
+        action: &'static str,
+        call: impl AsyncFn() -> Result<T, SdkError<E>>,
+    ) -> Result<T, StoreError>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        self.reads.call(async || call().await.map_err(|error| failed(action, &error))).await
     }
 
     /// The leases of a page that could not be decrypted as a whole: one call each, so that a key that refuses costs only the
@@ -77,8 +94,8 @@ impl<Now: Fn() -> Timestamp> ParameterStore<Now> {
     async fn one_by_one(&self, names: impl IntoIterator<Item = String>) -> Result<Published, StoreError> {
         let mut leases = Published::new();
         for name in names {
-            let call = self.client.get_parameter().name(&name).with_decryption(true);
-            match call.send().await.map_err(|error| failed("ssm:GetParameter", &error)) {
+            let call = async || self.client.get_parameter().name(&name).with_decryption(true).send().await;
+            match self.read_paced("ssm:GetParameter", call).await {
                 Ok(answer) => leases.extend(answer.parameter.map(|parameter| self.parse(parameter))),
                 Err(error) if error.code == "ParameterNotFound" => {}
                 Err(error) if KEY_REFUSALS.contains(&error.code.as_str()) => {
@@ -94,14 +111,16 @@ impl<Now: Fn() -> Timestamp> ParameterStore<Now> {
     fn parse(&self, parameter: Parameter) -> (String, Result<Lease, Broken>) {
         let name = parameter.name.unwrap_or_default();
         let text = Text::new(parameter.value.unwrap_or_default());
-        (self.connection(&name), Lease::parse(&text).map_err(|flaw| Broken::parameter(&name, flaw)))
+        let lease = Lease::parse(&text).map(|lease| Lease { version: parameter.version, ..lease });
+        (self.connection(&name), lease.map_err(|flaw| Broken::parameter(&name, flaw)))
     }
 
     fn connection(&self, parameter: &str) -> String {
         parameter.strip_prefix(&self.prefix.lease("")).unwrap_or(parameter).to_owned()
     }
 
-    async fn put(&self, name: String, value: &str, description: &str) -> Result<(), StoreError> {
+    /// Writes a parameter, and answers its version.
+    async fn put(&self, turn: Turn<'_>, name: String, value: &str, description: &str) -> Result<i64, StoreError> {
         let (tier, policies) = match self.publishing.tier {
             Tier::Standard => (ParameterTier::Standard, None),
             Tier::IntelligentTiering => (ParameterTier::IntelligentTiering, None),
@@ -118,7 +137,11 @@ impl<Now: Fn() -> Timestamp> ParameterStore<Now> {
             .tier(tier)
             .set_policies(policies)
             .set_key_id(self.publishing.kms_key_id.clone());
-        call.send().await.map(|_| ()).map_err(|error| failed("ssm:PutParameter", &error))
+        let put = async || {
+            let answer = call.clone().send().await.map_err(|error| failed("ssm:PutParameter", &error))?;
+            Ok(answer.version)
+        };
+        turn.call(put).await
     }
 }
 
@@ -129,16 +152,12 @@ impl<Now: Fn() -> Timestamp> Leases for ParameterStore<Now> {
         let mut leases = Published::new();
         let mut token: Option<String> = None;
         loop {
-            let page = |decrypted| {
-                self.client
-                    .get_parameters_by_path()
-                    .path(path)
-                    .with_decryption(decrypted)
-                    .set_next_token(token.clone())
-                    .send()
+            let page = async |decrypted| {
+                let call = self.client.get_parameters_by_path().path(path).with_decryption(decrypted);
+                let call = call.set_next_token(token.clone());
+                self.read_paced("ssm:GetParametersByPath", async || call.clone().send().await).await
             };
-            let action = "ssm:GetParametersByPath";
-            let next = match page(true).await.map_err(|error| failed(action, &error)) {
+            let next = match page(true).await {
                 Ok(answer) => {
                     leases.extend(
                         answer.parameters.unwrap_or_default().into_iter().map(|parameter| self.parse(parameter)),
@@ -166,7 +185,7 @@ impl<Now: Fn() -> Timestamp> Leases for ParameterStore<Now> {
         for connections in connections.chunks(BATCH) {
             let names: Vec<_> = connections.iter().map(|name| self.prefix.lease(name.as_str())).collect();
             let call = self.client.get_parameters().set_names(Some(names.clone())).with_decryption(true);
-            match call.send().await.map_err(|error| failed("ssm:GetParameters", &error)) {
+            match self.read_paced("ssm:GetParameters", async || call.clone().send().await).await {
                 Ok(answer) => {
                     leases.extend(
                         answer.parameters.unwrap_or_default().into_iter().map(|parameter| self.parse(parameter)),
@@ -181,22 +200,44 @@ impl<Now: Fn() -> Timestamp> Leases for ParameterStore<Now> {
         Ok(leases)
     }
 
+    async fn read_version(&self, connection: &ConnectionName, version: i64) -> Result<Option<Lease>, StoreError> {
+        let name = format!("{}:{version}", self.prefix.lease(connection.as_str()));
+        let call = async || self.client.get_parameter().name(&name).with_decryption(true).send().await;
+        match self.read_paced("ssm:GetParameter", call).await {
+            Ok(answer) => Ok(answer.parameter.and_then(|parameter| self.parse(parameter).1.ok())),
+            Err(error) if ["ParameterVersionNotFound", "ParameterNotFound"].contains(&error.code.as_str()) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn pace(&self) -> &Pace {
+        &self.puts
+    }
+
     async fn publish(
         &self,
+        turn: Turn<'_>,
         connection: &ConnectionName,
         lease: &Lease,
         last: Option<&Lease>,
-    ) -> Result<(), StoreError> {
-        if let Some(token) = lease.token.as_ref().filter(|_| self.publishing.plain) {
-            let name = self.prefix.plain_token(connection.as_str());
-            self.put(name, token.access_token.expose(), notice::QUIET).await?;
-        }
-        self.mark(connection, lease, last).await
+    ) -> Result<i64, StoreError> {
+        let Some(token) = lease.token.as_ref().filter(|_| self.publishing.plain) else {
+            return self.mark(turn, connection, lease, last).await;
+        };
+        let name = self.prefix.plain_token(connection.as_str());
+        self.put(turn, name, token.access_token.expose(), notice::QUIET).await?;
+        self.mark(self.puts.another().await, connection, lease, last).await
     }
 
-    async fn mark(&self, connection: &ConnectionName, lease: &Lease, last: Option<&Lease>) -> Result<(), StoreError> {
+    async fn mark(
+        &self,
+        turn: Turn<'_>,
+        connection: &ConnectionName,
+        lease: &Lease,
+        last: Option<&Lease>,
+    ) -> Result<i64, StoreError> {
         let description = notice::description(connection, lease, last);
-        self.put(self.prefix.lease(connection.as_str()), lease.document().expose(), &description).await
+        self.put(turn, self.prefix.lease(connection.as_str()), lease.document().expose(), &description).await
     }
 }
 
@@ -215,20 +256,25 @@ fn expiration(at: Timestamp) -> String {
     json!([{"Type": "Expiration", "Version": "1.0", "Attributes": {"Timestamp": at}}]).to_string()
 }
 
-/// `TooManyUpdates` says that two updates of a parameter overlapped. The SDK does not count it among what a retry mends.
+/// What the pace tries again, the SDK must not: it would wait for too short a time, and only six times.
 #[derive(Debug)]
-struct OverlappingUpdates;
+struct LeftToThePace;
 
-impl ClassifyRetry for OverlappingUpdates {
-    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        let error = context.output_or_error().and_then(Result::err).and_then(|error| error.as_operation_error());
-        match error.and_then(|error| error.downcast_ref::<PutParameterError>()) {
-            Some(PutParameterError::TooManyUpdates(_)) => RetryAction::throttling_error(),
+impl ClassifyRetry for LeftToThePace {
+    fn classify_retry(&self, _: &InterceptorContext) -> RetryAction {
+        RetryAction::NoActionIndicated
+    }
+
+    fn classify_retry_v2(&self, _: &InterceptorContext, so_far: &RetryAction) -> RetryAction {
+        match so_far {
+            RetryAction::RetryIndicated(RetryReason::RetryableError { kind: ErrorKind::ThrottlingError, .. }) => {
+                RetryAction::RetryForbidden
+            }
             _ => RetryAction::NoActionIndicated,
         }
     }
 
     fn name(&self) -> &'static str {
-        "overlapping updates"
+        "left to the pace"
     }
 }

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
+use token_keeper::brake::Brakes;
 use token_keeper::config::Config;
 use token_keeper::dispatch::Dispatcher;
 use token_keeper::http::{self, Roots};
@@ -28,10 +29,10 @@ async fn main() -> ExitCode {
     let http = http::client(Roots::BuiltIn);
     let loader = aws::loader(std::env::var_os("AWS_ACCESS_KEY_ID").is_some());
     let shared = aws::shared(loader, &http).await;
-    let (grants, leases) = aws::stores(&shared, &http, &settings.prefix, publishing, Timestamp::now);
+    let (grants, leases) = aws::stores(&shared, &settings.prefix, publishing, Timestamp::now);
     let dispatcher = queue_url.map(|url| Dispatcher { queue: aws::Sqs::new(&shared, url), above: queue_above });
     let issuer = zoho::Zoho::new(http, zoho::TIMEOUT, Timestamp::now);
-    let refresher = Refresher { settings, grants, issuer, leases, now: Timestamp::now };
+    let refresher = Refresher { settings, grants, issuer, leases, now: Timestamp::now, brakes: Brakes::default() };
     let function = service_fn(async |event: LambdaEvent<Value>| {
         // A deadline in the past is none: cargo-lambda's local runtime sends the time-out's length instead of its end.
         let left = event.context.deadline().duration_since(SystemTime::now()).ok();

@@ -16,9 +16,6 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
-/// Parameter Store calls per second: what an account has by default. A command is short and rare, and somebody waits for it.
-const RATE: u32 = 40;
-
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -31,16 +28,13 @@ async fn main() -> ExitCode {
         tracing_subscriber::registry().with(layer.with_filter(ours)).init();
     }
     let prefix = cli.prefix.clone().map(|prefix| ("TOKEN_KEEPER_PREFIX".to_owned(), prefix));
-    let Config { settings, mut publishing, callback_url, .. } = match Config::read(std::env::vars().chain(prefix)) {
+    let Config { settings, publishing, callback_url, .. } = match Config::read(std::env::vars().chain(prefix)) {
         Ok(config) => config,
         Err(problems) => {
             eprintln!("{problems}");
             return ExitCode::from(2);
         }
     };
-    if std::env::var_os("TOKEN_KEEPER_SSM_RATE").is_none() {
-        publishing.rate = RATE;
-    }
     let keys = std::env::var_os("AWS_ACCESS_KEY_ID").is_some() && cli.profile.is_none();
     let mut loader = aws::loader(keys);
     if let Some(profile) = &cli.profile {

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{Accounts, Clock, Console, Failure, LeaseStore, Look, Operator, Random, Secrets};
+use crate::brake::Brakes;
 use crate::decision::Decision;
 use crate::refresh::{Refresher, Request, RunError, Seen};
 
@@ -44,7 +45,7 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
     /// The refresher of this installation.
     pub(super) fn refresher(self) -> Refresher<S, Z, L, N> {
         let Self { settings, secrets, zoho, leases, now, .. } = self;
-        Refresher { settings, grants: secrets, issuer: zoho, leases, now }
+        Refresher { settings, grants: secrets, issuer: zoho, leases, now, brakes: Brakes::default() }
     }
 }
 

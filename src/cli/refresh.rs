@@ -49,7 +49,8 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
         let refresher = self.refresher();
         connections.sort();
         connections.dedup();
-        let request = if connections.is_empty() { Request::All } else { Request::Named { connections, force } };
+        let named = |connections| Request::Named { connections, force, gone: false };
+        let request = if connections.is_empty() { Request::All } else { named(connections) };
         if dry_run {
             return refresher.would(&request, force, json, console).await;
         }

@@ -52,7 +52,8 @@ impl From<HandlerError> for lambda_runtime::Diagnostic {
 ///
 /// # Errors
 /// If the event is not understood, or a single request's run could do nothing. A batch answers with the messages that are to come
-/// again (`batchItemFailures`): those not understood, those whose run could do nothing, and those with connections left undone.
+/// again (`batchItemFailures`): those not understood, those whose run could do nothing, and those of which most is undone. So one
+/// sick connection does not bring back, and at last into the queue of failed chunks, the other ninety-nine.
 pub async fn handle<G: Grants + GrantNames, I: Issuer, L: Leases, Q: Queue, Now: Fn() -> jiff::Timestamp>(
     event: &Value,
     refresher: &Refresher<G, I, L, Now>,
@@ -85,13 +86,9 @@ pub async fn handle<G: Grants + GrantNames, I: Issuer, L: Leases, Q: Queue, Now:
                     Err(error) => Err(HandlerError::from(error)),
                 };
                 match done {
-                    // What a throttle has deferred is not asked for again within its pause: that is the next scheduled run's.
-                    Ok(report)
-                        if report.failed.is_empty() && (report.deferred.is_empty() || !report.throttled.is_empty()) =>
-                    {
-                        continue;
-                    }
-                    Ok(_) => {}
+                    // What is left of it, the next scheduled run does.
+                    Ok(report) if 2 * report.undone <= report.connections => continue,
+                    Ok(report) => tracing::warn!(message_id = id, undone = report.undone, "message comes again"),
                     Err(error) => tracing::error!(message_id = id, %error, "message not done"),
                 }
                 again.push(json!({"itemIdentifier": id}));
@@ -135,10 +132,18 @@ fn message(index: usize, record: &Value) -> Result<(String, Result<Request, Even
     }
     // What a message says is the message's own trouble: the others of the batch are worked on.
     let request = match serde_json::from_str(text("body")?) {
-        Ok(Value::Object(fields)) => request(&fields),
+        Ok(Value::Object(fields)) => request(&fields).map(queued),
         _ => Err(wrong("body", "is not a JSON object")),
     };
     Ok((text("messageId")?.to_owned(), request))
+}
+
+/// A connection that is removed between the listing and the work is no trouble.
+fn queued(request: Request) -> Request {
+    match request {
+        Request::Named { connections, force, .. } => Request::Named { connections, force, gone: true },
+        Request::All => Request::All,
+    }
 }
 
 fn request(fields: &Map<String, Value>) -> Result<Request, EventError> {
@@ -168,7 +173,7 @@ fn request(fields: &Map<String, Value>) -> Result<Request, EventError> {
             connections.push(name);
         }
     }
-    Ok(Request::Named { connections, force })
+    Ok(Request::Named { connections, force, gone: false })
 }
 
 fn wrong(field: &str, problem: &str) -> EventError {

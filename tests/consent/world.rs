@@ -19,6 +19,7 @@ use token_keeper::consent::{Consent, KeyRing};
 use token_keeper::http::{self, Roots};
 use token_keeper::lambda::callback::{Request, Response, respond};
 use token_keeper::notice::MARKER;
+use token_keeper::refresh::Settings;
 
 /// Where the callback function is reached.
 pub(crate) const BASE: &str = "https://consent.example";
@@ -56,10 +57,7 @@ impl World {
         aws.put_secret("token-keeper/signing-key", SIGNING_KEY);
         let client = json!({"client_id": CLIENT_ID, "client_secrets": {"eu": EU_SECRET, "us": US_SECRET}});
         aws.put_secret("token-keeper/clients/acme", &client.to_string());
-        let environment = vec![
-            ("TOKEN_KEEPER_DATA_CENTERS".to_owned(), zoho.data_centers()),
-            ("TOKEN_KEEPER_SSM_RATE".to_owned(), "10000".to_owned()),
-        ];
+        let environment = vec![("TOKEN_KEEPER_DATA_CENTERS".to_owned(), zoho.data_centers())];
         let Config { settings, publishing, .. } = Config::read(environment.clone()).expect("a right environment");
         let http = http::client(Roots::BuiltIn);
         let (secrets, leases) =
@@ -69,7 +67,7 @@ impl World {
             data_centers: settings.data_centers,
             secrets,
             zoho: token_keeper::zoho::Zoho::new(http, ZOHO_TIMEOUT, now(&clock)),
-            leases,
+            leases: leases.unpaced(),
             random: random(1),
             now: now(&clock),
             key: KeyRing::default(),
@@ -114,7 +112,8 @@ impl World {
         .await;
         let zoho = token_keeper::zoho::Zoho::new(http, ZOHO_TIMEOUT, now(&self.clock));
         self.seed.set(self.seed.get() + 1);
-        let (random, now) = (random(self.seed.get()), now(&self.clock));
+        let (random, now, leases) = (random(self.seed.get()), now(&self.clock), leases.unpaced());
+        let settings = Settings { settling: Duration::ZERO, ..settings };
         let operator = Operator { settings, publishing, callback_url, secrets, zoho, leases, random, now };
         operator.run(cli, console).await.map_err(|failure| failure.to_string())
     }

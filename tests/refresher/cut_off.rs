@@ -41,8 +41,9 @@ async fn a_run_cut_off_at_any_call_is_made_good_by_the_next() {
     whole.run().await;
     check(&whole, &tokens, "uncut");
     let calls = whole.faults.calls();
-    // Two lists, four requests, two tokens published twice over, the dead one's second look at secret and client, two marks.
-    assert_eq!(calls.len(), 14, "{calls:#?}");
+    // Two lists, four requests, two tokens published twice over, the dead one's second look at secret, client and
+    // lease, two marks.
+    assert_eq!(calls.len(), 15, "{calls:#?}");
     for (at, call) in calls.iter().enumerate() {
         for handled in [false, true] {
             let cut = format!("cut at call {at} ({call}), handled: {handled}");

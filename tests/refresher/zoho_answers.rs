@@ -76,8 +76,12 @@ fn ours(error: &str) -> Refusal {
     Refusal::Misconfigured { error: error.to_owned() }
 }
 
-fn passing(error: &str, at_once: bool) -> Refusal {
-    Refusal::Passing { error: error.to_owned(), at_once }
+fn unclear(error: &str, at_once: bool) -> Refusal {
+    Refusal::Unclear { error: error.to_owned(), at_once }
+}
+
+fn out_of_order(error: &str, at_once: bool) -> Refusal {
+    Refusal::OutOfOrder { error: error.to_owned(), at_once }
 }
 
 #[tokio::test]
@@ -143,12 +147,12 @@ async fn every_refusal_is_classed_by_its_body_first() {
     check(answers::status(201, &json!({"error": "invalid_code"})), dead("invalid_code")).await;
     check(answers::refusal("invalid_grant"), dead("invalid_grant")).await;
     check(ok(&json!({"error": "invalid_code", "access_token": "1000.a"})), dead("invalid_code")).await;
-    check(answers::status(400, &json!({"error": "invalid_code"})), passing("invalid_code (HTTP 400)", false)).await;
-    check(answers::status(401, &json!({"error": "invalid_grant"})), passing("invalid_grant (HTTP 401)", false)).await;
+    check(answers::status(400, &json!({"error": "invalid_code"})), unclear("invalid_code (HTTP 400)", false)).await;
+    check(answers::status(401, &json!({"error": "invalid_grant"})), unclear("invalid_grant (HTTP 401)", false)).await;
     // Our own configuration, on 2xx only.
     for code in ["invalid_client", "invalid_client_secret", "invalid_redirect_uri"] {
         check(answers::refusal(code), ours(code)).await;
-        check(answers::status(400, &json!({"error": code})), passing(&format!("{code} (HTTP 400)"), false)).await;
+        check(answers::status(400, &json!({"error": code})), unclear(&format!("{code} (HTTP 400)"), false)).await;
     }
     // Throttled, in any language, on 200 and 400.
     check(answers::throttled(), Refusal::Throttled).await;
@@ -157,26 +161,26 @@ async fn every_refusal_is_classed_by_its_body_first() {
     check(ok(&json!({"error": "\u{62d2}\u{7edd}\u{8bbf}\u{95ee}", "status": "failure"})), Refusal::Throttled).await;
     check(answers::status(429, &json!({})), Refusal::Throttled).await;
     // Passing: whatever the body says, a 5xx is one.
-    check(answers::server_error("invalid_code"), passing("HTTP 500", true)).await;
-    check(answers::status(503, &json!({"error": "invalid_client"})), passing("HTTP 503", true)).await;
-    check(answers::html(), passing("HTTP 200 with a body that is no JSON object", true)).await;
-    check(answers::empty(), passing("HTTP 200 with an empty body", true)).await;
-    check(ok(&json!(["access_token"])), passing("HTTP 200 with a body that is no JSON object", true)).await;
-    check(answers::without_access_token(), passing("HTTP 200 without an access_token", true)).await;
-    check(ok(&json!({"access_token": ""})), passing("an access_token that cannot be one", false)).await;
-    check(ok(&json!({"access_token": "a\r\nX: y"})), passing("an access_token that cannot be one", false)).await;
-    check(ok(&json!({"access_token": "a".repeat(3000)})), passing("an access_token that cannot be one", false)).await;
-    check(ok(&json!({"error": "general_error"})), passing("general_error (HTTP 200)", false)).await;
-    check(answers::status(400, &json!({"error": "slow_down"})), passing("slow_down (HTTP 400)", false)).await;
+    check(answers::server_error("invalid_code"), out_of_order("HTTP 500", true)).await;
+    check(answers::status(503, &json!({"error": "invalid_client"})), out_of_order("HTTP 503", true)).await;
+    check(answers::html(), unclear("HTTP 200 with a body that is no JSON object", true)).await;
+    check(answers::empty(), unclear("HTTP 200 with an empty body", true)).await;
+    check(ok(&json!(["access_token"])), unclear("HTTP 200 with a body that is no JSON object", true)).await;
+    check(answers::without_access_token(), unclear("HTTP 200 without an access_token", true)).await;
+    check(ok(&json!({"access_token": ""})), unclear("an access_token that cannot be one", false)).await;
+    check(ok(&json!({"access_token": "a\r\nX: y"})), unclear("an access_token that cannot be one", false)).await;
+    check(ok(&json!({"access_token": "a".repeat(3000)})), unclear("an access_token that cannot be one", false)).await;
+    check(ok(&json!({"error": "general_error"})), unclear("general_error (HTTP 200)", false)).await;
+    check(answers::status(400, &json!({"error": "slow_down"})), unclear("slow_down (HTTP 400)", false)).await;
     // The other errors of RFC 6749 §5.2.
     for code in ["invalid_request", "unauthorized_client", "unsupported_grant_type", "invalid_scope"] {
-        check(answers::status(400, &json!({"error": code})), passing(&format!("{code} (HTTP 400)"), false)).await;
+        check(answers::status(400, &json!({"error": code})), unclear(&format!("{code} (HTTP 400)"), false)).await;
     }
     // What is no code is never repeated: it could be anything.
-    check(ok(&json!({"error": "s3cr3t.1000.abc"})), passing("an error that is no known code (HTTP 200)", false)).await;
-    check(ok(&json!({"error": {"code": 1}})), passing("an error that is no known code (HTTP 200)", false)).await;
-    check(answers::status(404, &json!({})), passing("HTTP 404", false)).await;
-    check(ok(&json!({"padding": "x".repeat(70_000)})), passing("the answer is too long", false)).await;
+    check(ok(&json!({"error": "s3cr3t.1000.abc"})), unclear("an error that is no known code (HTTP 200)", false)).await;
+    check(ok(&json!({"error": {"code": 1}})), unclear("an error that is no known code (HTTP 200)", false)).await;
+    check(answers::status(404, &json!({})), unclear("HTTP 404", false)).await;
+    check(ok(&json!({"padding": "x".repeat(70_000)})), unclear("the answer is too long", false)).await;
 }
 
 #[tokio::test]
@@ -187,10 +191,10 @@ async fn a_broken_connection_is_a_passing_fault_and_a_hung_one_is_not_tried_agai
         let answer = wire.ask_and_get(ok(&json!({"access_token": "1000.a"}))).await;
         assert_eq!(answer.expect_err("a refusal"), expected, "{fault:?}");
     };
-    check(Fault::Drop { handled: false }, passing("the connection broke before the answer was whole", true)).await;
-    check(Fault::Drop { handled: true }, passing("the connection broke before the answer was whole", true)).await;
-    check(Fault::Truncate, passing("the connection broke before the answer was whole", true)).await;
-    check(Fault::Hang { handled: false }, passing("no answer in time", false)).await;
+    check(Fault::Drop { handled: false }, out_of_order("the connection broke before the answer was whole", true)).await;
+    check(Fault::Drop { handled: true }, out_of_order("the connection broke before the answer was whole", true)).await;
+    check(Fault::Truncate, out_of_order("the connection broke before the answer was whole", true)).await;
+    check(Fault::Hang { handled: false }, out_of_order("no answer in time", false)).await;
 
     let gone = wire.grant();
     drop(wire);
@@ -198,14 +202,14 @@ async fn a_broken_connection_is_a_passing_fault_and_a_hung_one_is_not_tried_agai
     let answer = Zoho::new(token_keeper::http::client(token_keeper::http::Roots::BuiltIn), ZOHO_TIMEOUT, move || start)
         .refresh(&gone)
         .await;
-    assert_eq!(answer.expect_err("a refusal"), passing("the accounts server cannot be reached", true));
+    assert_eq!(answer.expect_err("a refusal"), out_of_order("the accounts server cannot be reached", true));
 }
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
     let (wire, elsewhere) = (Wire::new(), Wire::new());
     let answer = wire.ask_and_get(answers::redirect(&elsewhere.server.url())).await;
-    let Err(Refusal::Passing { error, at_once: false }) = answer else { panic!("{answer:?}") };
+    let Err(Refusal::Unclear { error, at_once: false }) = answer else { panic!("{answer:?}") };
     assert!(error.ends_with("a redirect, not followed"), "{error}");
     assert!(elsewhere.parrot.asked.lock().expect("the list").is_empty());
 }

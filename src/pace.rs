@@ -1,0 +1,214 @@
+//! How fast Parameter Store is called. What an account allows is its own secret, and others use it up as
+//! well, so the rate is found while calling: it grows while nothing is refused and falls at a refusal.
+//!
+//! Two instances share an account's quota without knowing of each other: both fall when they are refused,
+//! and grow by the same step (additive increase, multiplicative decrease, as in RFC 5681). The rate is
+//! kept as long as the process lives. It knows no AWS type, so a simulation paces itself with it as well.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::ports::StoreError;
+
+/// Puts per second at the start: what AWS documents as safe for every account.
+const FIRST_PUTS: f64 = 3.0;
+/// Reads per second at the start. AWS allows 40 to all readers of an account together.
+const FIRST_READS: f64 = 10.0;
+/// The slowest pace, in calls per second.
+const SLOWEST: f64 = 0.5;
+/// What a refusal leaves of the rate.
+const CUT: f64 = 0.7;
+/// After the first refusal the rate grows by so much a second, in calls per second.
+const GROWTH: f64 = 0.2;
+/// How long a call that is refused for too many calls is tried again, if nobody ends it before.
+const PATIENCE: Duration = Duration::from_mins(5);
+
+/// The pace of one kind of calls.
+pub struct Pace {
+    /// Calls per second.
+    rate: Cell<f64>,
+    /// Until the first refusal the rate doubles each second.
+    unrefused: Cell<bool>,
+    /// Not before this comes the next turn.
+    next: Cell<Option<Instant>>,
+    /// When the rate was cut last.
+    cut: Cell<Option<Instant>>,
+    /// Refused calls that wait for another turn. They come before all others: their tokens exist.
+    waiting: Cell<u32>,
+    /// Turns that are taken, and neither used up nor given back.
+    open: Cell<u32>,
+    ceiling: Rc<Ceiling>,
+}
+
+/// What all calls of one instance share.
+struct Ceiling {
+    /// `None` for no ceiling and no pace.
+    per_second: Option<f64>,
+    next: Cell<Option<Instant>>,
+}
+
+/// The right to call once.
+pub struct Turn<'p> {
+    pace: &'p Pace,
+    taken: Instant,
+    /// Whether the turns before were taken without a gap. If not, a success says nothing about a faster pace.
+    busy: bool,
+    used: bool,
+}
+
+impl Pace {
+    /// The paces of puts and of reads, which together stay below a ceiling in calls per second.
+    pub fn below(ceiling: u32) -> (Self, Self) {
+        let ceiling = Rc::new(Ceiling { per_second: Some(ceiling.into()), next: Cell::new(None) });
+        (Self::starting_at(FIRST_PUTS, ceiling.clone()), Self::starting_at(FIRST_READS, ceiling))
+    }
+
+    /// No pace: each turn comes at once.
+    pub fn lifted() -> Self {
+        Self::starting_at(f64::INFINITY, Rc::new(Ceiling { per_second: None, next: Cell::new(None) }))
+    }
+
+    fn starting_at(rate: f64, ceiling: Rc<Ceiling>) -> Self {
+        Self {
+            rate: Cell::new(rate.min(ceiling.per_second.unwrap_or(rate))),
+            unrefused: Cell::new(true),
+            next: Cell::new(None),
+            cut: Cell::new(None),
+            waiting: Cell::new(0),
+            open: Cell::new(0),
+            ceiling,
+        }
+    }
+
+    /// Waits for a turn. Nothing is lost if it is not waited for to the end.
+    pub async fn turn(&self) -> Turn<'_> {
+        loop {
+            let now = Instant::now();
+            let free = if self.waiting.get() == 0 { self.free_at(now) } else { self.after(now) };
+            if free <= now {
+                return self.take(now);
+            }
+            sleep_until(free).await;
+        }
+    }
+
+    /// Calls once, at a turn, and again while too many calls, or an update at the same moment, are all that
+    /// keeps it from being done.
+    ///
+    /// # Errors
+    /// What else went wrong.
+    pub async fn call<T>(&self, call: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.turn().await.call(call).await
+    }
+
+    /// How long it takes until every turn that is taken now is surely used: twice what it takes at this pace.
+    pub fn backlog(&self) -> Duration {
+        self.ceiling
+            .per_second
+            .map_or(Duration::ZERO, |_| Duration::from_secs_f64(2.0 * f64::from(self.open.get()) / self.rate.get()))
+    }
+
+    fn free_at(&self, now: Instant) -> Instant {
+        self.next.get().max(self.ceiling.next.get()).map_or(now, |next| next.max(now))
+    }
+
+    /// One turn later than `now`.
+    fn after(&self, now: Instant) -> Instant {
+        now + Duration::from_secs_f64(1.0 / self.rate.get())
+    }
+
+    fn take(&self, now: Instant) -> Turn<'_> {
+        let next = self.after(now);
+        let busy = self.next.replace(Some(next)).is_some_and(|free| now.duration_since(free) < next - now);
+        let interval = self.ceiling.per_second.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate));
+        self.ceiling.next.set(Some(now + interval));
+        self.open.set(self.open.get() + 1);
+        Turn { pace: self, taken: now, busy, used: false }
+    }
+
+    /// Waits for another turn for what has begun already: a refused call, or the second of two. It comes
+    /// before those who wait for their first.
+    pub async fn another(&self) -> Turn<'_> {
+        let _waiting = Waiting::begin(&self.waiting);
+        loop {
+            let now = Instant::now();
+            let free = self.free_at(now);
+            if free <= now {
+                return self.take(now);
+            }
+            sleep_until(free).await;
+        }
+    }
+
+    fn grow(&self) {
+        let step = if self.unrefused.get() { 1.0 } else { GROWTH / self.rate.get() };
+        self.rate.set((self.rate.get() + step).min(self.ceiling.per_second.unwrap_or(f64::INFINITY)));
+    }
+
+    /// Falls, once for all calls that were under way at the last fall.
+    fn fall(&self, taken: Instant) {
+        if self.cut.get().is_none_or(|cut| cut < taken) {
+            let now = Instant::now();
+            self.cut.set(Some(now));
+            self.unrefused.set(false);
+            self.rate.set((self.rate.get() * CUT).max(SLOWEST));
+            self.next.set(Some(self.after(now)));
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// As [`Pace::call`], with this turn for the first try.
+    ///
+    /// # Errors
+    /// What went wrong, other than too many calls.
+    pub async fn call<T>(mut self, call: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let pace = self.pace;
+        let end = Instant::now() + PATIENCE;
+        loop {
+            self.used = true;
+            let answer = call().await;
+            match &answer {
+                Ok(_) => {
+                    if self.busy {
+                        pace.grow();
+                    }
+                    return answer;
+                }
+                Err(error) if Instant::now() < end && error.too_many_calls() => pace.fall(self.taken),
+                Err(error) if Instant::now() < end && error.overlapped() => {}
+                Err(_) => return answer,
+            }
+            self = pace.another().await;
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.pace.open.set(self.pace.open.get() - 1);
+        if !self.used {
+            // Nothing was called in its time, so the next one may have it. One at the most is kept.
+            self.pace.next.set(Some(self.taken));
+        }
+    }
+}
+
+/// Counts somebody who waits for another turn, as long as they wait.
+struct Waiting<'p>(&'p Cell<u32>);
+
+impl<'p> Waiting<'p> {
+    fn begin(count: &'p Cell<u32>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
