@@ -2,12 +2,15 @@
 
 mod clients;
 
+use std::time::{Duration, Instant};
+
 use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType};
 use aws_sdk_ssm::types::ParameterType;
 use clients::{clients, told};
 use jiff::SignedDuration;
 use testkit::aws::{self, Aws};
 use testkit::clock::Clock;
+use testkit::quota::Quotas;
 use testkit::wire::{Fault, Faults, Rule};
 
 struct World {
@@ -162,19 +165,82 @@ async fn with_empty_pages_on_every_page_comes_after_an_empty_one() {
 }
 
 #[tokio::test]
-async fn a_rate_lets_a_burst_pass_and_then_goes_by_the_clock() {
+async fn puts_are_refused_after_a_burst_of_five_and_reads_and_the_other_services_are_not() {
     let world = World::new().await;
-    world.aws.put_parameter("/tk/a", "x");
-    world.aws.rate("ssm", 0.5, 2.0);
+    // As by default, but refilled so slowly that the pace of this machine is all the same.
+    world.aws.quotas(Quotas { puts_per_second: 0.001, ..Quotas::default() });
     let mut seen = Vec::new();
-    for _ in 0..3 {
-        seen.push(world.get("/tk/a", true).await);
+    for _ in 0..6 {
+        seen.push(world.put("/tk/a", "x").await);
     }
-    assert_eq!(seen, ["accepted", "accepted", "ThrottlingException"]);
-    assert_eq!(told(world.secrets.list_secrets().send().await), "accepted", "the other service has a quota of its own");
-    world.clock.advance(SignedDuration::from_secs(2));
+    assert_eq!(seen[..5], ["accepted"; 5]);
+    assert_eq!(seen[5], "ThrottlingException");
+    assert_eq!(told(world.ssm.delete_parameter().name("/tk/a").send().await), "ThrottlingException");
+    assert_eq!(
+        world.aws.parameter("/tk/a").map(|parameter| parameter.version),
+        Some(5),
+        "what is refused changes nothing"
+    );
     assert_eq!(world.get("/tk/a", true).await, "accepted");
-    assert_eq!(world.get("/tk/a", true).await, "ThrottlingException");
+    assert_eq!(told(world.secrets.list_secrets().send().await), "accepted");
+    let url = world.aws.create_queue("tk");
+    assert_eq!(told(world.sqs.receive_message().queue_url(url).send().await), "accepted");
+}
+
+#[tokio::test]
+async fn each_kind_of_call_is_refused_by_its_own_quota() {
+    let slow = 0.001;
+    let world = World::new().await;
+    world.aws.put_secret("tk/a", "text");
+    world.aws.put_parameter("/tk/a", "text");
+    world.aws.quotas(Quotas {
+        reads_per_second: slow,
+        batches_per_second: slow,
+        lists_per_second: slow,
+        values_per_second: slow,
+        writes_per_second: slow,
+        ..Quotas::default()
+    });
+    for expected in ["accepted", "ThrottlingException"] {
+        assert_eq!(world.get("/tk/a", true).await, expected);
+        assert_eq!(told(world.secrets.batch_get_secret_value().secret_id_list("tk/a").send().await), expected);
+        assert_eq!(told(world.secrets.list_secrets().send().await), expected);
+        assert_eq!(told(world.secrets.get_secret_value().secret_id("tk/a").send().await), expected);
+        let write = world.secrets.put_secret_value().secret_id("tk/a").secret_string("new");
+        assert_eq!(told(write.send().await), expected);
+    }
+    assert_eq!(world.by_path("/tk", true).await, "ThrottlingException", "all reads of parameters share one");
+    assert_eq!(world.put("/tk/a", "x").await, "accepted");
+}
+
+#[tokio::test]
+async fn quotas_are_there_by_default_and_can_be_lifted() {
+    let world = World::new().await;
+    let mut seen = Vec::new();
+    for _ in 0..100 {
+        seen.push(world.put("/tk/a", "x").await);
+    }
+    assert!(seen.contains(&"ThrottlingException".to_owned()));
+    world.aws.quotas(Quotas::lifted());
+    for _ in 0..100 {
+        assert_eq!(world.put("/tk/a", "x").await, "accepted");
+    }
+}
+
+#[tokio::test]
+async fn quotas_go_by_real_time_even_if_the_clock_is_set_by_hand() {
+    let world = World::new().await;
+    world.aws.quotas(Quotas { puts_per_second: 0.001, put_burst: 1.0, ..Quotas::default() });
+    assert_eq!(world.put("/tk/a", "x").await, "accepted");
+    world.clock.advance(SignedDuration::from_hours(1));
+    assert_eq!(world.put("/tk/a", "x").await, "ThrottlingException");
+
+    world.aws.quotas(Quotas { puts_per_second: 20.0, put_burst: 1.0, ..Quotas::default() });
+    assert_eq!(world.put("/tk/a", "x").await, "accepted");
+    let started = Instant::now();
+    while world.put("/tk/a", "x").await != "accepted" {
+        assert!(started.elapsed() < Duration::from_secs(30), "the bucket never fills again");
+    }
 }
 
 #[tokio::test]
