@@ -2,10 +2,11 @@
 //!
 //! It keeps the rules that a program meets in production and emulators leave out: sizes, tiers, policies, request
 //! tokens, page limits, key refusals, and AWS's quotas unless a test lifts them. It neither checks signatures nor evaluates IAM, what is written is
-//! readable at once, and expiration policies and deletion windows end nothing (AWS acts on both late). A request field
+//! readable at once unless a test holds it back, and expiration policies and deletion windows end nothing (AWS acts on both late). A request field
 //! that it does not know is refused, never ignored.
 
 mod answer;
+mod held;
 mod listing;
 mod parameters;
 mod put_parameter;
@@ -153,6 +154,25 @@ impl Aws {
         self.state().parameters.put_denied.insert(name.to_owned());
     }
 
+    /// From now on reads show this secret as it is now, or as absent if it is; writes go on unseen. AWS is eventually consistent.
+    pub fn hold_back_secret(&self, name: &str) {
+        let Secrets { held, by_name, .. } = &mut self.state().secrets;
+        held.hold(name, by_name);
+    }
+
+    /// Like [`hold_back_secret`](Aws::hold_back_secret), for a parameter. The answers of puts always have the true version.
+    pub fn hold_back_parameter(&self, name: &str) {
+        let Parameters { held, versions, .. } = &mut self.state().parameters;
+        held.hold(name, versions);
+    }
+
+    /// From now on reads show this secret or parameter as it is.
+    pub fn release(&self, name: &str) {
+        let mut state = self.state();
+        state.secrets.held.release(name);
+        state.parameters.held.release(name);
+    }
+
     /// Makes a queue if there is none of this name; answers its URL.
     pub fn create_queue(&self, name: &str) -> String {
         self.state().queues.create(name)
@@ -183,6 +203,12 @@ impl Aws {
     pub fn quotas(&self, quotas: Quotas) {
         let mut state = self.state();
         state.gate = Gate::new(&quotas, state.time_for_quotas());
+    }
+
+    /// A standard parameter can be created only while there are fewer than this; 10,000 by default. Those that are there can be
+    /// overwritten.
+    pub fn parameter_limit(&self, limit: usize) {
+        self.state().parameters.limit = limit;
     }
 
     /// Whether an empty page with a token comes before each page of the filtered batch, of `ListSecrets` and of
