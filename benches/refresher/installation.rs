@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use testkit::aws::Aws;
 use testkit::clock::Clock;
+use testkit::quota::Quotas;
 use testkit::seed::{self, Seeded};
 use testkit::wire::Faults;
 use testkit::zoho::Zoho;
@@ -30,6 +31,7 @@ impl Installation {
         let faults = Faults::new();
         faults.latency("zoho", ZOHO_LATENCY);
         let aws = Aws::start(Clock::system(), faults.clone());
+        aws.quotas(Quotas::lifted());
         let zoho = Zoho::start(&["eu"], Clock::system(), faults.clone());
         let installation = Self { faults, aws, zoho };
         for seeded in seed::connections(&installation.aws, &installation.zoho, connections as usize) {
@@ -56,7 +58,8 @@ impl Installation {
         self.aws.put_parameter(&format!("/token-keeper/tokens/{name}"), &lease.to_string());
     }
 
-    /// The refresher's environment. Parameter Store's rate is lifted: its ceiling would be measured, not the program.
+    /// The refresher's environment. Parameter Store's rate is lifted, as the stand-in's quotas are: they would be measured, not the
+    /// program.
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
         vec![
             ("AWS_REGION", "eu-central-1".to_owned()),

@@ -1,11 +1,12 @@
 //! Secrets Manager, Parameter Store and SQS in memory, behind one URL, spoken to over the wire (AWS JSON 1.1, and 1.0 for SQS).
 //!
 //! It keeps the rules that a program meets in production and emulators leave out: sizes, tiers, policies, request
-//! tokens, page limits, key refusals, throttling. It neither checks signatures nor evaluates IAM, what is written is
-//! readable at once, and expiration policies and deletion windows end nothing (AWS acts on both late). A request field
+//! tokens, page limits, key refusals, and AWS's quotas unless a test lifts them. It neither checks signatures nor evaluates IAM, what is written is
+//! readable at once unless a test holds it back, and expiration policies and deletion windows end nothing (AWS acts on both late). A request field
 //! that it does not know is refused, never ignored.
 
 mod answer;
+mod held;
 mod listing;
 mod parameters;
 mod put_parameter;
@@ -15,26 +16,25 @@ mod secret;
 mod secret_filters;
 mod secret_reads;
 mod secrets;
-mod throttle;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use hyper::{Request, Response};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use crate::clock::Clock;
+use crate::quota::{Gate, Quotas};
 use crate::wire::{Call, Faults, Server, StandIn};
 use answer::{Answer, Refusal, refuse};
 use parameters::Parameters;
 use queues::Queues;
 use secret::Content;
 use secrets::Secrets;
-use throttle::Bucket;
 
 pub use answer::{error, server_error};
 pub use parameters::Parameter;
@@ -59,9 +59,9 @@ impl Aws {
         let state = State {
             secrets: Secrets::new(clock.clone()),
             parameters: Parameters::new(clock.clone()),
-            queues: Queues::new(clock.clone()),
-            clock,
-            rates: HashMap::new(),
+            queues: Queues::new(clock),
+            gate: Gate::new(&Quotas::default(), Timestamp::UNIX_EPOCH),
+            started: Instant::now(),
         };
         let services = Arc::new(Services(Mutex::new(state)));
         let server = Server::start_on(port, services.clone(), faults);
@@ -154,6 +154,25 @@ impl Aws {
         self.state().parameters.put_denied.insert(name.to_owned());
     }
 
+    /// From now on reads show this secret as it is now, or as absent if it is; writes go on unseen. AWS is eventually consistent.
+    pub fn hold_back_secret(&self, name: &str) {
+        let Secrets { held, by_name, .. } = &mut self.state().secrets;
+        held.hold(name, by_name);
+    }
+
+    /// Like [`hold_back_secret`](Aws::hold_back_secret), for a parameter. The answers of puts always have the true version.
+    pub fn hold_back_parameter(&self, name: &str) {
+        let Parameters { held, versions, .. } = &mut self.state().parameters;
+        held.hold(name, versions);
+    }
+
+    /// From now on reads show this secret or parameter as it is.
+    pub fn release(&self, name: &str) {
+        let mut state = self.state();
+        state.secrets.held.release(name);
+        state.parameters.held.release(name);
+    }
+
     /// Makes a queue if there is none of this name; answers its URL.
     pub fn create_queue(&self, name: &str) -> String {
         self.state().queues.create(name)
@@ -179,11 +198,17 @@ impl Aws {
         state.queues.refused.remove(name);
     }
 
-    /// Throttles `secretsmanager`, `ssm` or `sqs`: `burst` calls at once, `per_second` in the long run, by the clock.
-    pub fn rate(&self, service: &'static str, per_second: f64, burst: f64) {
+    /// From now on calls are throttled by these quotas instead of AWS's default ones; every bucket is full again. Quotas go by real
+    /// time even if the clock is set by hand: that clock is about the life of tokens, not about how fast calls come in.
+    pub fn quotas(&self, quotas: Quotas) {
         let mut state = self.state();
-        let bucket = Bucket::new(per_second, burst, state.clock.now());
-        state.rates.insert(service, bucket);
+        state.gate = Gate::new(&quotas, state.time_for_quotas());
+    }
+
+    /// A standard parameter can be created only while there are fewer than this; 10,000 by default. Those that are there can be
+    /// overwritten.
+    pub fn parameter_limit(&self, limit: usize) {
+        self.state().parameters.limit = limit;
     }
 
     /// Whether an empty page with a token comes before each page of the filtered batch, of `ListSecrets` and of
@@ -205,18 +230,26 @@ impl Aws {
 }
 
 struct State {
-    clock: Clock,
     secrets: Secrets,
     parameters: Parameters,
     queues: Queues,
-    rates: HashMap<&'static str, Bucket>,
+    gate: Gate,
+    started: Instant,
 }
 
 impl State {
     fn answer(&mut self, service: &str, operation: &str, body: &[u8]) -> Answer {
-        if let Some(bucket) = self.rates.get_mut(service)
-            && !bucket.take(self.clock.now())
-        {
+        let now = self.time_for_quotas();
+        let passed = match (service, operation) {
+            ("ssm", "PutParameter" | "DeleteParameter" | "DeleteParameters") => self.gate.put(now),
+            ("ssm", _) => self.gate.read(now),
+            ("secretsmanager", "BatchGetSecretValue") => self.gate.batch(now),
+            ("secretsmanager", "ListSecrets") => self.gate.list(now),
+            ("secretsmanager", "GetSecretValue" | "DescribeSecret") => self.gate.value(now),
+            ("secretsmanager", _) => self.gate.write(now),
+            _ => Ok(()),
+        };
+        if passed.is_err() {
             return refuse("ThrottlingException", "Rate exceeded");
         }
         match service {
@@ -225,6 +258,10 @@ impl State {
             "sqs" => self.queues.answer(operation, body),
             _ => Err(Refusal::unknown_operation(operation)),
         }
+    }
+
+    fn time_for_quotas(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH + self.started.elapsed()
     }
 }
 

@@ -2,12 +2,15 @@
 
 mod clients;
 
-use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType};
-use aws_sdk_ssm::types::ParameterType;
+use std::time::{Duration, Instant};
+
+use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, SecretValueEntry};
+use aws_sdk_ssm::types::{ParameterTier, ParameterType};
 use clients::{clients, told};
 use jiff::SignedDuration;
 use testkit::aws::{self, Aws};
 use testkit::clock::Clock;
+use testkit::quota::Quotas;
 use testkit::wire::{Fault, Faults, Rule};
 
 struct World {
@@ -162,19 +165,187 @@ async fn with_empty_pages_on_every_page_comes_after_an_empty_one() {
 }
 
 #[tokio::test]
-async fn a_rate_lets_a_burst_pass_and_then_goes_by_the_clock() {
+async fn puts_are_refused_after_a_burst_of_five_and_reads_and_the_other_services_are_not() {
     let world = World::new().await;
-    world.aws.put_parameter("/tk/a", "x");
-    world.aws.rate("ssm", 0.5, 2.0);
+    // As by default, but refilled so slowly that the pace of this machine is all the same.
+    world.aws.quotas(Quotas { puts_per_second: 0.001, ..Quotas::default() });
     let mut seen = Vec::new();
-    for _ in 0..3 {
-        seen.push(world.get("/tk/a", true).await);
+    for _ in 0..6 {
+        seen.push(world.put("/tk/a", "x").await);
     }
-    assert_eq!(seen, ["accepted", "accepted", "ThrottlingException"]);
-    assert_eq!(told(world.secrets.list_secrets().send().await), "accepted", "the other service has a quota of its own");
-    world.clock.advance(SignedDuration::from_secs(2));
+    assert_eq!(seen[..5], ["accepted"; 5]);
+    assert_eq!(seen[5], "ThrottlingException");
+    assert_eq!(told(world.ssm.delete_parameter().name("/tk/a").send().await), "ThrottlingException");
+    assert_eq!(
+        world.aws.parameter("/tk/a").map(|parameter| parameter.version),
+        Some(5),
+        "what is refused changes nothing"
+    );
     assert_eq!(world.get("/tk/a", true).await, "accepted");
-    assert_eq!(world.get("/tk/a", true).await, "ThrottlingException");
+    assert_eq!(told(world.secrets.list_secrets().send().await), "accepted");
+    let url = world.aws.create_queue("tk");
+    assert_eq!(told(world.sqs.receive_message().queue_url(url).send().await), "accepted");
+}
+
+#[tokio::test]
+async fn each_kind_of_call_is_refused_by_its_own_quota() {
+    let slow = 0.001;
+    let world = World::new().await;
+    world.aws.put_secret("tk/a", "text");
+    world.aws.put_parameter("/tk/a", "text");
+    world.aws.quotas(Quotas {
+        reads_per_second: slow,
+        batches_per_second: slow,
+        lists_per_second: slow,
+        values_per_second: slow,
+        writes_per_second: slow,
+        ..Quotas::default()
+    });
+    for expected in ["accepted", "ThrottlingException"] {
+        assert_eq!(world.get("/tk/a", true).await, expected);
+        assert_eq!(told(world.secrets.batch_get_secret_value().secret_id_list("tk/a").send().await), expected);
+        assert_eq!(told(world.secrets.list_secrets().send().await), expected);
+        assert_eq!(told(world.secrets.get_secret_value().secret_id("tk/a").send().await), expected);
+        let write = world.secrets.put_secret_value().secret_id("tk/a").secret_string("new");
+        assert_eq!(told(write.send().await), expected);
+    }
+    assert_eq!(world.by_path("/tk", true).await, "ThrottlingException", "all reads of parameters share one");
+    assert_eq!(world.put("/tk/a", "x").await, "accepted");
+}
+
+#[tokio::test]
+async fn quotas_are_there_by_default_and_can_be_lifted() {
+    let world = World::new().await;
+    let mut seen = Vec::new();
+    for _ in 0..100 {
+        seen.push(world.put("/tk/a", "x").await);
+    }
+    assert!(seen.contains(&"ThrottlingException".to_owned()));
+    world.aws.quotas(Quotas::lifted());
+    for _ in 0..100 {
+        assert_eq!(world.put("/tk/a", "x").await, "accepted");
+    }
+}
+
+#[tokio::test]
+async fn quotas_go_by_real_time_even_if_the_clock_is_set_by_hand() {
+    let world = World::new().await;
+    world.aws.quotas(Quotas { puts_per_second: 0.001, put_burst: 1.0, ..Quotas::default() });
+    assert_eq!(world.put("/tk/a", "x").await, "accepted");
+    world.clock.advance(SignedDuration::from_hours(1));
+    assert_eq!(world.put("/tk/a", "x").await, "ThrottlingException");
+
+    world.aws.quotas(Quotas { puts_per_second: 20.0, put_burst: 1.0, ..Quotas::default() });
+    assert_eq!(world.put("/tk/a", "x").await, "accepted");
+    let started = Instant::now();
+    while world.put("/tk/a", "x").await != "accepted" {
+        assert!(started.elapsed() < Duration::from_secs(30), "the bucket never fills again");
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_is_full_takes_overwrites_and_advanced_parameters_only() {
+    let world = World::new().await;
+    world.aws.quotas(Quotas::lifted());
+    world.aws.parameter_limit(2);
+    let create = async |name: &str, tier: ParameterTier| {
+        told(world.ssm.put_parameter().name(name).value("x").r#type(ParameterType::String).tier(tier).send().await)
+    };
+    assert_eq!(create("/tk/advanced", ParameterTier::Advanced).await, "accepted");
+    assert_eq!(create("/tk/a", ParameterTier::Standard).await, "accepted");
+    assert_eq!(create("/tk/b", ParameterTier::IntelligentTiering).await, "accepted");
+    assert_eq!(create("/tk/c", ParameterTier::Standard).await, "ParameterLimitExceeded");
+    assert_eq!(world.put("/tk/c", "x").await, "ParameterLimitExceeded");
+    assert_eq!(world.aws.parameter("/tk/c"), None);
+    let overwrite = world.ssm.put_parameter().name("/tk/a").value("y").overwrite(true);
+    assert_eq!(told(overwrite.send().await), "accepted");
+    // Intelligent-Tiering goes where there is room.
+    assert_eq!(create("/tk/c", ParameterTier::IntelligentTiering).await, "accepted");
+    let tiers = ["/tk/b", "/tk/c"].map(|name| world.aws.parameter(name).expect("a parameter").tier);
+    assert_eq!(tiers, ["Standard", "Advanced"]);
+    world.aws.remove_parameter("/tk/a");
+    assert_eq!(create("/tk/d", ParameterTier::Standard).await, "accepted");
+}
+
+#[tokio::test]
+async fn reads_of_a_secret_that_is_held_back_are_behind_until_it_is_released() {
+    let world = World::new().await;
+    let before = world.aws.put_secret("tk/changed", "old");
+    world.aws.put_secret("tk/gone", "old");
+    world.aws.put_secret("tk/other", "old");
+    for name in ["tk/changed", "tk/gone", "tk/new"] {
+        world.aws.hold_back_secret(name);
+    }
+    world.aws.delete_secret("tk/gone");
+    let create = world.secrets.create_secret().name("tk/new").secret_string("new");
+    assert_eq!(told(create.send().await), "accepted");
+    for name in ["tk/changed", "tk/other"] {
+        let put = world.secrets.put_secret_value().secret_id(name).secret_string("new");
+        assert_eq!(told(put.send().await), "accepted");
+    }
+    let after = world.aws.secret_version("tk/changed").expect("a version");
+    let ids = ["tk/changed", "tk/gone", "tk/new", "tk/other"];
+    let seen = async || {
+        let batch = || world.secrets.batch_get_secret_value();
+        let by_id = batch().set_secret_id_list(Some(ids.map(String::from).to_vec())).send().await.expect("a batch");
+        let by_filter = batch().filters(below("tk/")).send().await.expect("a batch");
+        assert_eq!(by_id.secret_values(), by_filter.secret_values());
+        let list = world.secrets.list_secrets().filters(below("tk/")).send().await.expect("a list");
+        let listed: Vec<_> = list.secret_list().iter().filter_map(|secret| secret.name()).collect();
+        let shown = |value: &SecretValueEntry| {
+            (value.name().expect("a name").to_owned(), value.secret_string().expect("a text").to_owned())
+        };
+        let values: Vec<_> = by_id.secret_values().iter().map(shown).collect();
+        assert_eq!(values.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), listed);
+        let get = world.secrets.get_secret_value().secret_id("tk/changed").send().await.expect("a value");
+        let described = world.secrets.describe_secret().secret_id("tk/new").send().await;
+        (
+            values.into_iter().map(|(name, text)| format!("{name} {text}")).collect::<Vec<_>>(),
+            get.version_id,
+            told(described),
+        )
+    };
+    let old = ["tk/changed old", "tk/gone old", "tk/other new"].map(String::from).to_vec();
+    for _ in 0..2 {
+        assert_eq!(seen().await, (old.clone(), Some(before.clone()), "ResourceNotFoundException".to_owned()));
+    }
+    assert_eq!(world.aws.secret("tk/changed").as_deref(), Some("new"), "a test sees what is there");
+
+    for name in ["tk/changed", "tk/gone", "tk/new"] {
+        world.aws.release(name);
+    }
+    let new = ["tk/changed new", "tk/new new", "tk/other new"].map(String::from).to_vec();
+    assert_eq!(seen().await, (new, Some(after), "accepted".to_owned()));
+}
+
+#[tokio::test]
+async fn reads_of_a_parameter_that_is_held_back_are_behind_while_puts_answer_the_true_version() {
+    let world = World::new().await;
+    world.aws.put_parameter("/tk/changed", "old");
+    world.aws.hold_back_parameter("/tk/changed");
+    world.aws.hold_back_parameter("/tk/new");
+    let mut versions = Vec::new();
+    for name in ["/tk/changed", "/tk/changed", "/tk/new"] {
+        let put = world.ssm.put_parameter().name(name).value("new").r#type(ParameterType::SecureString);
+        versions.push(put.overwrite(true).send().await.expect("a version").version);
+    }
+    assert_eq!(versions, [2, 3, 1]);
+    let seen = async || {
+        let got = world.ssm.get_parameter().name("/tk/changed").with_decryption(true).send().await;
+        let got = got.expect("a parameter").parameter.expect("a parameter");
+        let many = world.ssm.get_parameters().names("/tk/changed").names("/tk/new").send().await.expect("parameters");
+        let page = world.ssm.get_parameters_by_path().path("/tk").send().await.expect("a page");
+        let described = world.ssm.describe_parameters().send().await.expect("a page");
+        let counts = [many.parameters().len(), page.parameters().len(), described.parameters().len()];
+        (got.value.expect("a value"), got.version, counts, world.get("/tk/changed:3", true).await)
+    };
+    assert_eq!(seen().await, ("old".to_owned(), 1, [1; 3], "ParameterVersionNotFound".to_owned()));
+    assert_eq!(world.aws.parameter("/tk/changed").map(|parameter| parameter.version), Some(3));
+
+    world.aws.release("/tk/changed");
+    assert_eq!(seen().await, ("new".to_owned(), 3, [1; 3], "accepted".to_owned()), "the other is still held back");
+    world.aws.release("/tk/new");
+    assert_eq!(seen().await, ("new".to_owned(), 3, [2; 3], "accepted".to_owned()));
 }
 
 #[tokio::test]

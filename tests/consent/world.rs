@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use testkit::aws::Aws;
 use testkit::clock::Clock;
+use testkit::quota::Quotas;
 use testkit::wire::Faults;
 use testkit::zoho::Zoho;
 use token_keeper::aws::{ParameterStore, SecretsManager};
@@ -52,6 +53,8 @@ impl World {
         let faults = Faults::new();
         let zoho = Zoho::start(&["us", "eu", "in"], clock.clone(), faults.clone());
         let aws = Aws::start(clock.clone(), faults.clone());
+        // These tests are about rules, not about AWS's pace.
+        aws.quotas(Quotas::lifted());
         let redirect_uri = format!("{BASE}/callback");
         zoho.register(CLIENT_ID, &[&redirect_uri], &[("us", US_SECRET), ("eu", EU_SECRET), ("in", "unknown-here")]);
         aws.put_secret("token-keeper/signing-key", SIGNING_KEY);

@@ -32,6 +32,8 @@ DOUBLED = 5
 """Every so many-th event is delivered twice."""
 ZOHO_LATENCY_MS = 20
 VISIBILITY_TIMEOUT_S = 300
+QUOTAS = "lifted"
+"""What AWS lets pass. At three puts a second this would take an hour."""
 
 
 class Story:
@@ -39,7 +41,7 @@ class Story:
 
     def __init__(self, programs: ExitStack) -> None:
         port = free_port()
-        self.zoho = Zoho(programs, f"http://localhost:{port}/callback", CONNECTIONS, ZOHO_LATENCY_MS)
+        self.zoho = Zoho(programs, f"http://localhost:{port}/callback", CONNECTIONS, ZOHO_LATENCY_MS, QUOTAS)
         self.names = [f"conn-{number:05}" for number in range(1, CONNECTIONS + 1)]
         keys = {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "not-a-secret", "region_name": REGION}
         session = boto3.Session(**keys)

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use testkit::aws::Aws;
 use testkit::clock::Clock;
+use testkit::quota::Quotas;
 use testkit::wire::Faults;
 use testkit::zoho::Zoho;
 use token_keeper::aws::{ParameterStore, SecretsManager, Sqs};
@@ -49,6 +50,8 @@ impl World {
         let faults = Faults::new();
         let zoho = Zoho::start(&["us", "eu"], clock.clone(), faults.clone());
         let aws = Aws::start(clock.clone(), faults.clone());
+        // These tests are about rules, not about AWS's pace.
+        aws.quotas(Quotas::lifted());
         // One user consents to everything here, and would otherwise lose the first of twenty-one grants.
         zoho.settings(|settings| settings.refresh_tokens_per_user = 1000);
         zoho.register(CLIENT_ID, &[], &[("us", CLIENT_SECRET), ("eu", CLIENT_SECRET)]);

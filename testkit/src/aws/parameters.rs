@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Refusal, input, invalid, refuse};
+use super::held::Held;
 use super::listing::{Cursor, check_length, page_size};
 use super::scramble;
 use crate::clock::Clock;
@@ -18,6 +20,8 @@ const PAGE: usize = 10;
 const DESCRIBE: usize = 50;
 /// How many versions AWS keeps of one parameter.
 const KEPT_VERSIONS: usize = 100;
+/// How many standard parameters an account may have in a Region.
+const STANDARD_PARAMETERS: usize = 10_000;
 
 /// One version of a parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +56,11 @@ impl Parameter {
 
 pub(super) struct Parameters {
     /// The versions of each parameter, newest last, never none.
-    versions: BTreeMap<String, VecDeque<Parameter>>,
+    pub(super) versions: BTreeMap<String, VecDeque<Parameter>>,
+    /// What readers see instead.
+    pub(super) held: Held<VecDeque<Parameter>>,
+    /// How many standard parameters there may be.
+    pub(super) limit: usize,
     /// Names whose values KMS refuses to decrypt.
     pub(super) undecryptable: HashSet<String>,
     /// Names that nobody may write.
@@ -142,6 +150,8 @@ impl Parameters {
     pub(super) fn new(clock: Clock) -> Self {
         Self {
             versions: BTreeMap::new(),
+            held: Held::new(),
+            limit: STANDARD_PARAMETERS,
             undecryptable: HashSet::new(),
             put_denied: HashSet::new(),
             empty_pages: false,
@@ -153,14 +163,31 @@ impl Parameters {
     pub(super) fn answer(&mut self, operation: &str, body: &[u8]) -> Answer {
         match operation {
             "PutParameter" => self.put(input(body)?),
-            "GetParameter" => self.get(&input(body)?),
-            "GetParameters" => self.get_many(&input(body)?),
-            "GetParametersByPath" => self.get_by_path(&input(body)?),
-            "DescribeParameters" => self.describe(&input(body)?),
+            "GetParameter" => self.read(Self::get, body),
+            "GetParameters" => self.read(Self::get_many, body),
+            "GetParametersByPath" => self.read(Self::get_by_path, body),
+            "DescribeParameters" => self.read(Self::describe, body),
             "DeleteParameter" => self.delete(&input(body)?),
             "DeleteParameters" => self.delete_many(&input(body)?),
             _ => Err(Refusal::unknown_operation(operation)),
         }
+    }
+
+    /// Answers by what readers see.
+    fn read<R: DeserializeOwned>(&mut self, operation: fn(&Self, &R) -> Answer, body: &[u8]) -> Answer {
+        let request = input(body)?;
+        self.held.swap(&mut self.versions);
+        let answer = operation(self, &request);
+        self.held.swap(&mut self.versions);
+        answer
+    }
+
+    /// Whether no more standard parameter can be created.
+    pub(super) fn is_full(&self) -> bool {
+        let standard =
+            |versions: &&VecDeque<Parameter>| versions.back().is_some_and(|newest| newest.tier == "Standard");
+        // The first comparison spares the counting in nearly all cases.
+        self.versions.len() >= self.limit && self.versions.values().filter(standard).count() >= self.limit
     }
 
     pub(super) fn newest(&self, name: &str) -> Option<&Parameter> {
@@ -189,7 +216,8 @@ impl Parameters {
     }
 
     fn get(&self, request: &Get) -> Answer {
-        Ok(json!({"Parameter": self.shown(self.selected(&request.name)?, request.with_decryption)?}))
+        let shown = self.shown(self.selected(&request.name)?, request.with_decryption)?;
+        Ok(json!({"Parameter": with_selector(shown, &request.name)}))
     }
 
     fn get_many(&self, request: &GetMany) -> Answer {
@@ -197,7 +225,10 @@ impl Parameters {
         let (mut found, mut missing) = (Vec::new(), Vec::new());
         for name in &request.names {
             match self.selected(name) {
-                Ok(parameter) => found.push(self.shown(parameter, request.with_decryption)?),
+                Ok(parameter) => {
+                    let shown = self.shown(parameter, request.with_decryption)?;
+                    found.push(with_selector(shown, name));
+                }
                 Err(_) => missing.push(name),
             }
         }
@@ -266,6 +297,14 @@ impl Parameters {
             "LastModifiedDate": modified.as_second(), "DataType": "text",
         }))
     }
+}
+
+/// Adds the version that the reader named, as the reader named it: `:7`.
+fn with_selector(mut shown: Value, name: &str) -> Value {
+    if let Some(colon) = name.find(':') {
+        shown["Selector"] = json!(name[colon..]);
+    }
+    shown
 }
 
 fn description(parameter: &Parameter) -> Value {

@@ -71,7 +71,8 @@ impl Parameters {
             None => previous.and_then(|previous| previous.policies.clone()),
             Some(policies) => check_policies(&policies, now)?.then_some(policies),
         };
-        let tier = tier(request.tier.as_deref(), previous, policies.is_some(), request.value.len())?.to_owned();
+        let full = previous.is_none() && self.is_full();
+        let tier = tier(request.tier.as_deref(), previous, policies.is_some(), full, request.value.len())?.to_owned();
         let key_id = request.key_id.or_else(|| previous.and_then(|previous| previous.key_id.clone()));
         let parameter = Parameter {
             version: previous.map_or(1, |previous| previous.version + 1),
@@ -124,18 +125,19 @@ fn kind(requested: Option<String>, previous: Option<&Parameter>) -> Result<Strin
     }
 }
 
-/// The tier the parameter is in from now on; there is no way back to standard.
+/// The tier the parameter is in from now on; there is no way back to standard, and into a `full` one no way for new parameters.
 fn tier(
     requested: Option<&str>,
     previous: Option<&Parameter>,
     has_policies: bool,
+    full: bool,
     bytes: usize,
 ) -> Result<&'static str, Refusal> {
     let was_advanced = previous.is_some_and(|previous| previous.tier == "Advanced");
     let tier = match requested {
         Some("Standard") if was_advanced => return invalid("an advanced parameter cannot go back to standard"),
         Some("Advanced") => "Advanced",
-        Some("Intelligent-Tiering") if has_policies || bytes > MAX_STANDARD_BYTES => "Advanced",
+        Some("Intelligent-Tiering") if has_policies || full || bytes > MAX_STANDARD_BYTES => "Advanced",
         None | Some("Standard" | "Intelligent-Tiering") => {
             if was_advanced {
                 "Advanced"
@@ -151,6 +153,9 @@ fn tier(
     }
     if has_policies && tier == "Standard" {
         return invalid("only advanced parameters have policies");
+    }
+    if full && tier == "Standard" {
+        return refuse("ParameterLimitExceeded", "this account has as many standard parameters as it may");
     }
     Ok(tier)
 }

@@ -39,6 +39,7 @@ impl Content {
     }
 }
 
+#[derive(Clone)]
 pub(super) struct Version {
     pub(super) id: String,
     pub(super) content: Content,
@@ -52,13 +53,14 @@ impl Version {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub(super) struct Tag {
     pub(super) key: String,
     pub(super) value: String,
 }
 
+#[derive(Clone)]
 pub(super) struct Secret {
     pub(super) arn: String,
     pub(super) created: Timestamp,

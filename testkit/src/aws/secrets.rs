@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::answer::{Answer, Refusal, input, invalid, refuse};
+use super::held::Held;
 use super::scramble;
 use super::secret::{CURRENT, Content, Secret, Tag, Version};
 use crate::clock::Clock;
@@ -19,6 +21,8 @@ const DEFAULT_RECOVERY_DAYS: i64 = 30;
 
 pub(super) struct Secrets {
     pub(super) by_name: BTreeMap<String, Secret>,
+    /// What readers see instead.
+    pub(super) held: Held<Secret>,
     /// Names whose values nobody may read.
     pub(super) denied: HashSet<String>,
     /// Names whose values KMS refuses to decrypt.
@@ -71,6 +75,7 @@ impl Secrets {
     pub(super) fn new(clock: Clock) -> Self {
         Self {
             by_name: BTreeMap::new(),
+            held: Held::new(),
             denied: HashSet::new(),
             undecryptable: HashSet::new(),
             empty_pages: false,
@@ -81,16 +86,25 @@ impl Secrets {
 
     pub(super) fn answer(&mut self, operation: &str, body: &[u8]) -> Answer {
         match operation {
-            "BatchGetSecretValue" => self.batch_get(&input(body)?),
-            "GetSecretValue" => self.get_value(&input(body)?),
+            "BatchGetSecretValue" => self.read(Self::batch_get, body),
+            "GetSecretValue" => self.read(Self::get_value, body),
             "CreateSecret" => self.create(input(body)?),
             "PutSecretValue" => self.put_value(input(body)?),
-            "DescribeSecret" => self.describe(&input(body)?),
-            "ListSecrets" => self.list(&input(body)?),
+            "DescribeSecret" => self.read(Self::describe, body),
+            "ListSecrets" => self.read(Self::list, body),
             "DeleteSecret" => self.delete(&input(body)?),
             "RestoreSecret" => self.restore(&input(body)?),
             _ => Err(Refusal::unknown_operation(operation)),
         }
+    }
+
+    /// Answers by what readers see.
+    fn read<R: DeserializeOwned>(&mut self, operation: fn(&Self, &R) -> Answer, body: &[u8]) -> Answer {
+        let request = input(body)?;
+        self.held.swap(&mut self.by_name);
+        let answer = operation(self, &request);
+        self.held.swap(&mut self.by_name);
+        answer
     }
 
     /// Creates the secret or gives it a new current version, past all rules; answers the version's id.

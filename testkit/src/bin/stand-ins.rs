@@ -1,8 +1,9 @@
 //! Serves the stand-ins on loopback ports, for programs that are not written in Rust.
 //!
-//! `stand-ins [--connections N] [--redirect-uri URL] [--zoho-latency-ms MS]` prints one JSON line when it is ready: where the stand-ins
-//! listen and what is seeded in them. Each line on standard input is answered with one more: an empty one with how often each
-//! operation was called so far, any other with whether it is a refresh or access token that lives. It ends when standard input does.
+//! `stand-ins [--connections N] [--redirect-uri URL] [--zoho-latency-ms MS] [--quotas default|higher|lifted]` prints one JSON line
+//! when it is ready: where the stand-ins listen and what is seeded in them. Each line on standard input is answered with one more: an
+//! empty one with how often each operation was called so far, any other with whether it is a refresh or access token that lives. It
+//! ends when standard input does.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -12,17 +13,20 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use testkit::aws::Aws;
 use testkit::clock::Clock;
+use testkit::quota::Quotas;
 use testkit::seed::{self, Seeded};
 use testkit::wire::Faults;
 use testkit::zoho::Zoho;
 
-const USAGE: &str = "usage: stand-ins [--connections N] [--redirect-uri URL] [--zoho-latency-ms MS]";
+const USAGE: &str =
+    "usage: stand-ins [--connections N] [--redirect-uri URL] [--zoho-latency-ms MS] [--quotas default|higher|lifted]";
 
 #[derive(Debug, Default)]
 struct Options {
     connections: usize,
     redirect_uri: Option<String>,
     zoho_latency: Duration,
+    quotas: Quotas,
 }
 
 fn main() -> ExitCode {
@@ -39,7 +43,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// `None` if an argument is unknown or its number is missing or wrong.
+/// `None` if an argument is unknown or its value is missing or wrong.
 fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
     let mut options = Options::default();
     while let Some(flag) = arguments.next() {
@@ -48,16 +52,27 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
             "--connections" => options.connections = value.parse().ok()?,
             "--redirect-uri" => options.redirect_uri = Some(value),
             "--zoho-latency-ms" => options.zoho_latency = Duration::from_millis(value.parse().ok()?),
+            "--quotas" => options.quotas = quotas(&value)?,
             _ => return None,
         }
     }
     Some(options)
 }
 
+fn quotas(name: &str) -> Option<Quotas> {
+    match name {
+        "default" => Some(Quotas::default()),
+        "higher" => Some(Quotas::higher_throughput()),
+        "lifted" => Some(Quotas::lifted()),
+        _ => None,
+    }
+}
+
 fn serve(options: &Options) -> io::Result<()> {
     let faults = Faults::new();
     faults.latency("zoho", options.zoho_latency);
     let aws = Aws::start(Clock::system(), faults.clone());
+    aws.quotas(options.quotas);
     let zoho = Zoho::start(&["us", "eu"], Clock::system(), faults.clone());
     let seeded = seed::connections(&aws, &zoho, options.connections);
     if let Some(redirect_uri) = &options.redirect_uri {

@@ -1,7 +1,7 @@
 //! What is expected of Parameter Store.
 
 use aws_sdk_ssm::operation::put_parameter::builders::PutParameterFluentBuilder;
-use aws_sdk_ssm::types::{ParameterStringFilter, ParameterTier, ParameterType, Tag};
+use aws_sdk_ssm::types::{Parameter, ParameterStringFilter, ParameterTier, ParameterType, Tag};
 
 use super::{Behaviour, World, joined, told};
 
@@ -13,6 +13,16 @@ pub(super) fn behaviours() -> Vec<Behaviour> {
             "a parameter is overwritten only on request, and its versions count",
             versions,
             "1, ParameterAlreadyExists, 2, value two, first one",
+        ),
+        Behaviour::new("a put answers the version that it made", answered_versions, "1 2 3"),
+        Behaviour::new(
+            "a read of one version says which it was asked for",
+            selected_versions,
+            "a 3 no selector, a 1 :1, a 3 :3, ParameterVersionNotFound; a 2 :2, b 1 no selector",
+        )
+        .but_moto(
+            "a 3 no selector, a 1 no selector, a 3 no selector, ParameterVersionNotFound; \
+             a 2 no selector, b 1 no selector",
         ),
         Behaviour::new(
             "the newest 100 versions stay",
@@ -130,6 +140,36 @@ async fn versions(world: World) -> String {
     let refused = told(put(&world, "a", "two").send().await);
     let second = put(&world, "a", "two").overwrite(true).send().await.expect("a new version").version;
     format!("{first}, {refused}, {second}, value {}, first {}", read(&world, "a").await, read(&world, "a:1").await)
+}
+
+async fn answered_versions(world: World) -> String {
+    let mut seen = Vec::new();
+    for value in ["one", "two", "three"] {
+        seen.push(put(&world, "a", value).overwrite(true).send().await.expect("a new version").version);
+    }
+    joined(seen)
+}
+
+async fn selected_versions(world: World) -> String {
+    answered_versions(world.clone()).await;
+    put(&world, "b", "x").send().await.expect("a new parameter");
+    let shown = |parameter: &Parameter| {
+        let selector = parameter.selector().unwrap_or("no selector");
+        format!("{} {} {selector}", short(&world, parameter.name()), parameter.version())
+    };
+    let mut one_by_one = Vec::new();
+    for selector in ["a", "a:1", "a:3", "a:4"] {
+        let get = world.ssm.get_parameter().name(world.parameter(selector)).send().await;
+        one_by_one.push(match get {
+            Ok(got) => shown(&got.parameter.expect("a parameter")),
+            Err(error) => told::<(), _, _>(Err(error)),
+        });
+    }
+    let names = ["a:2", "b"].map(|selector| world.parameter(selector));
+    let got = world.ssm.get_parameters().set_names(Some(names.to_vec())).send().await.expect("parameters");
+    let mut together: Vec<_> = got.parameters().iter().map(shown).collect();
+    together.sort_unstable();
+    format!("{}; {}", one_by_one.join(", "), together.join(", "))
 }
 
 async fn kept_versions(world: World) -> String {
