@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use testkit::aws::Aws;
 use testkit::clock::Clock;
+use testkit::quota::Quotas;
 use testkit::wire::Faults;
 use testkit::zoho::Zoho;
 use token_keeper::aws::{ParameterStore, SecretsManager, Sqs};
@@ -114,6 +115,7 @@ impl Demo {
         let faults = Faults::new();
         let zoho = Zoho::start(&["eu"], clock.clone(), faults.clone());
         let aws = Aws::start(clock.clone(), faults.clone());
+        aws.quotas(Quotas::lifted());
         let environment = vec![
             ("TOKEN_KEEPER_DATA_CENTERS".to_owned(), zoho.data_centers()),
             ("TOKEN_KEEPER_SSM_RATE".to_owned(), "1000".to_owned()),
