@@ -39,7 +39,7 @@ async fn a_healthy_installation_is_ok_everywhere_and_neither_store_nor_zoho_noti
          ok     clients: 1 client, each in use\n\
          ok     leases: 2 leases as they should be\n\
          ok     limits: 2 of the 10,000 standard parameters that an account and Region hold, for 2 connections; a run with all of them due \
-         takes at least 1 s at 10000 Parameter Store calls per second\n\
+         writes for 1 s at 3 puts a second, which AWS allows by default\n\
          ok     signing-key: secret token-keeper/signing-key is there and long enough\n\
          ok     callback: each client must have the redirect URI https://consent.example/callback registered in Zoho's API console\n\
          ok     schedule: every 15m, margin 35m: a reader finds at least 30 min (20 min before a consent's first renewal); after one \

@@ -82,6 +82,8 @@ async fn a_dead_grant_gets_one_request_and_a_new_one_is_taken_up_by_itself() {
         let report = world.run().await;
         assert_eq!(report["consent_required"], json!(["crm-prod"]));
         assert_eq!(line(&report, "crm-prod")["error"], "invalid_code");
+        let left = report["min_remaining_s"].as_i64().expect("a number");
+        assert!(left > 2100, "{left} s: the dead one does not hide how the others are");
         assert!(
             line(&report, "crm-prod")["remedy"]
                 .as_str()

@@ -9,6 +9,7 @@ mod invariants;
 mod life;
 mod notices;
 mod queue;
+mod store;
 mod time;
 mod tree;
 mod world;

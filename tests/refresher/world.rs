@@ -46,6 +46,15 @@ impl World {
 
     /// With these settings beside the necessary ones.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
+        Self::made(settings, ParameterStore::unpaced).await
+    }
+
+    /// With the pace of a real process.
+    pub(crate) async fn paced() -> Self {
+        Self::made(&[], |leases| leases).await
+    }
+
+    async fn made(settings: &[(&str, &str)], pace: impl FnOnce(ParameterStore<Now>) -> ParameterStore<Now>) -> Self {
         let clock = Clock::at(START);
         let faults = Faults::new();
         let zoho = Zoho::start(&["us", "eu"], clock.clone(), faults.clone());
@@ -77,8 +86,8 @@ impl World {
         let shared = token_keeper::aws::shared(loader, &http).await;
         let (grants, leases) = token_keeper::aws::stores(&shared, &settings.prefix, publishing, now());
         let dispatcher = queue_url.map(|url| Dispatcher { queue: Sqs::new(&shared, url), above: queue_above });
-        // The stand-in's quotas are lifted and its writes are seen at once; time.rs and store.rs are about the rest.
-        let (leases, settings) = (leases.unpaced(), Settings { settling: Duration::ZERO, ..settings });
+        // Here, writes are seen by all at once.
+        let (leases, settings) = (pace(leases), Settings { settling: Duration::ZERO, ..settings });
         let issuer = token_keeper::zoho::Zoho::new(http, ZOHO_TIMEOUT, now());
         let refresher = Refresher { settings, grants, issuer, leases, now: now(), brakes: Brakes::default() };
         Self { clock, faults, zoho, aws, dispatcher, refresher }

@@ -18,8 +18,8 @@ use crate::secret::SigningKey;
 
 /// The timeout that the stack gives the refresher, in seconds.
 const FUNCTION_TIMEOUT: usize = 300;
-/// Leases that one page of Parameter Store's listing holds.
-const PAGE: usize = 10;
+/// Puts a second that AWS allows an account and Region by default.
+const PUTS: usize = 3;
 
 /// What could be found out, and what kept the rest from being found out.
 pub(super) struct Facts<'a> {
@@ -174,16 +174,16 @@ fn limits(connections: usize, publishing: &Publishing) -> Vec<Finding> {
         Tier::Advanced | Tier::IntelligentTiering => (100_000, "100,000 advanced parameters"),
     };
     let parameters = connections * if publishing.plain { 2 } else { 1 };
-    let calls = parameters + connections.div_ceil(PAGE).max(1);
-    let rate = usize::try_from(publishing.rate).unwrap_or(usize::MAX).max(1);
-    let seconds = calls.div_ceil(rate);
+    let rate = PUTS.min(usize::try_from(publishing.rate).unwrap_or(usize::MAX)).max(1);
+    let seconds = parameters.div_ceil(rate);
     let room = format!(
         "{} of the {words} that an account and Region hold, for {}",
         parameters,
         counted(connections, "connection")
     );
-    let time =
-        format!("a run with all of them due takes at least {seconds} s at {rate} Parameter Store calls per second");
+    let time = format!("a run with all of them due writes for {seconds} s at {rate} puts a second{}", {
+        if rate == PUTS { ", which AWS allows by default" } else { "" }
+    });
     let full = (parameters * 5 > limit * 4).then(|| {
         let severity = if parameters > limit { Severity::Wrong } else { Severity::Note };
         let why = "a parameter more than that is refused, and other programs' parameters count too";
@@ -196,8 +196,11 @@ fn limits(connections: usize, publishing: &Publishing) -> Vec<Finding> {
         Finding::new("limits", severity, &room, why, remedy)
     });
     let slow = (seconds > FUNCTION_TIMEOUT).then(|| {
-        let why = format!("the function is given {FUNCTION_TIMEOUT} s; the rest waits for the next run, if no queue parts the work");
-        let remedy = "raise the account's Parameter Store throughput and TOKEN_KEEPER_SSM_RATE, or the function's timeout (900 s at most)";
+        let why = format!(
+            "the function is given {FUNCTION_TIMEOUT} s; the rest waits for the next run, unless the stack's queue shares out the work"
+        );
+        let remedy = "switch on Parameter Store's higher throughput (10 puts a second), which the pace finds by itself; or raise the \
+                      function's timeout (900 s at most)";
         Finding::new("limits", Severity::Note, &time, why, remedy)
     });
     or_ok([full, slow].into_iter().flatten().collect(), Finding::ok("limits", format!("{room}; {time}")))
@@ -218,17 +221,19 @@ mod tests {
             }
         };
         let (ok, note, wrong) = (Severity::Ok, Severity::Note, Severity::Wrong);
-        check(0, Tier::Standard, false, 10, &[(ok, "at least 1 s at 10 ")]);
-        check(500, Tier::Standard, false, 10, &[(ok, "at least 55 s at 10 ")]);
-        check(500, Tier::Standard, true, 3, &[(note, "at least 350 s at 3 ")]);
-        check(2727, Tier::Standard, false, 10, &[(ok, "at least 300 s")]);
-        check(2728, Tier::Standard, false, 10, &[(note, "at least 301 s")]);
-        check(8000, Tier::Standard, false, 40, &[(ok, "8000 of the 10,000 standard parameters")]);
-        check(8001, Tier::Standard, false, 40, &[(note, "8001 of the 10,000 standard parameters")]);
-        check(5001, Tier::Standard, true, 40, &[(wrong, "10002 of the 10,000 standard parameters")]);
-        check(5001, Tier::Advanced, true, 40, &[(ok, "10002 of the 100,000 advanced parameters")]);
-        check(90_000, Tier::IntelligentTiering, false, 40, &[(note, "90000 of the 100,000"), (note, "2475 s")]);
-        check(100_001, Tier::Advanced, false, 1000, &[(wrong, "100001 of the 100,000")]);
+        check(0, Tier::Standard, false, 40, &[(ok, "writes for 0 s at 3 puts a second, which AWS allows")]);
+        check(500, Tier::Standard, false, 40, &[(ok, "writes for 167 s at 3 ")]);
+        check(500, Tier::Standard, true, 40, &[(note, "writes for 334 s at 3 ")]);
+        check(900, Tier::Standard, false, 40, &[(ok, "300 s")]);
+        check(901, Tier::Standard, false, 40, &[(note, "301 s")]);
+        check(500, Tier::Standard, false, 1, &[(note, "writes for 500 s at 1 puts a second")]);
+        let slow = (note, "puts a second");
+        check(8000, Tier::Standard, false, 40, &[slow]);
+        check(8001, Tier::Standard, false, 40, &[(note, "8001 of the 10,000 standard parameters"), slow]);
+        check(5001, Tier::Standard, true, 40, &[(wrong, "10002 of the 10,000 standard parameters"), slow]);
+        check(5001, Tier::Advanced, true, 40, &[slow]);
+        check(90_000, Tier::IntelligentTiering, false, 40, &[(note, "90000 of the 100,000"), (note, "30000 s")]);
+        check(100_001, Tier::Advanced, false, 40, &[(wrong, "100001 of the 100,000"), slow]);
     }
 
     #[test]

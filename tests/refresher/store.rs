@@ -1,0 +1,148 @@
+//! Parameter Store that says no, and others who write to it: on the wire, through the real adapter.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use testkit::quota::Quotas;
+use testkit::wire::{Fault, Rule};
+use tokio::time::{Instant, sleep};
+
+use crate::world::{World, grant_name, lease_name, line};
+
+#[tokio::test]
+async fn a_put_that_is_one_too_many_is_tried_again_until_it_is_taken_and_its_token_is_not_lost() {
+    let world = World::new().await;
+    let tokens: Vec<_> = (0..60).map(|number| world.connect(&format!("crm-{number}"))).collect();
+    world.aws.quotas(Quotas { puts_per_second: 40.0, put_burst: 1.0, ..Quotas::lifted() });
+    for _ in 0..2 {
+        let report = world.run().await;
+        assert_eq!(
+            (&report["refreshed"], &report["failed"], &report["deferred"]),
+            (&json!(60), &json!([]), &json!([]))
+        );
+        world.advance_minutes(30);
+    }
+    assert!(tokens.iter().all(|token| world.zoho.mints(token) == 2));
+    // The SDK by itself has a hundred such retries for a process.
+    assert!(world.puts() > 120 + 100, "{} puts", world.puts());
+}
+
+#[tokio::test]
+async fn reads_that_are_too_many_are_tried_again_as_well() {
+    let world = World::new().await;
+    for number in 0..100 {
+        world.connect(&format!("crm-{number}"));
+    }
+    world.run().await;
+    world.aws.quotas(Quotas { reads_per_second: 20.0, ..Quotas::lifted() });
+    for _ in 0..4 {
+        assert_eq!(world.run().await["fresh"], 100);
+    }
+}
+
+#[tokio::test]
+async fn the_pace_of_a_process_adapts_to_what_the_account_allows() {
+    let world = World::paced().await;
+    let tokens: Vec<_> = (0..12).map(|number| world.connect(&format!("crm-{number}"))).collect();
+    world.aws.quotas(Quotas::default());
+    let start = Instant::now();
+    let report = world.run().await;
+    assert_eq!(report["refreshed"], 12);
+    assert!(tokens.iter().all(|token| world.zoho.mints(token) == 1));
+    assert!(start.elapsed() > Duration::from_secs(1), "twelve puts at once are more than the account takes");
+    assert!(world.puts() < 18, "{} puts for twelve tokens", world.puts());
+}
+
+#[tokio::test]
+async fn puts_that_are_refused_for_good_end_the_minting() {
+    let world = World::with(&[("TOKEN_KEEPER_CONCURRENCY", "4")]).await;
+    let tokens: Vec<_> = (0..40).map(|number| world.connect(&format!("crm-{number:02}"))).collect();
+    let refusal = testkit::aws::error("AccessDeniedException", "not authorized to perform ssm:PutParameter");
+    world.faults.add(Rule::on("ssm", "PutParameter"), Fault::Respond(refusal));
+    // So little time is left that the run does not wait for its brake to let one try again.
+    let end = Instant::now() + Duration::from_secs(4);
+    let report = world.send_until(json!({}), Some(end)).await.expect("a report");
+    let minted: usize = tokens.iter().map(|token| world.zoho.mints(token)).sum();
+    assert!(minted <= 2 + 4, "{minted} tokens for nobody");
+    assert_eq!(report["failed"].as_array().map(Vec::len), Some(minted));
+    assert_eq!(report["deferred"].as_array().map(Vec::len), Some(40 - minted));
+    assert_eq!(line(&report, "crm-39")["error"], "Parameter Store refuses new tokens");
+}
+
+#[tokio::test]
+async fn an_account_that_is_full_of_parameters_is_told_and_those_that_have_one_are_refreshed() {
+    let world = World::with(&[("TOKEN_KEEPER_CONCURRENCY", "1")]).await;
+    world.connect("here");
+    world.run().await;
+    world.aws.parameter_limit(1);
+    world.connect("new");
+    world.advance_minutes(30);
+    let report = world.run().await;
+    assert_eq!((&report["refreshed"], &report["failed"]), (&json!(1), &json!(["new"])));
+    let told = line(&report, "new").to_string();
+    assert!(told.contains("ParameterLimitExceeded") && told.contains("Intelligent-Tiering"), "{told}");
+}
+
+/// A connection with a token that is due, and calls so slow that somebody else can act before they are carried out.
+async fn slow(service: &'static str, operation: &str) -> (World, String) {
+    let world = World::new().await;
+    let refresh_token = world.connect("crm");
+    world.run().await;
+    world.advance_minutes(30);
+    world.faults.add(Rule::on(service, operation), Fault::Delay(Duration::from_millis(200)));
+    (world, refresh_token)
+}
+
+/// A consent that is completed while a run waits: grant, lease, and the end of the old refresh token.
+async fn consent_meanwhile(world: &World, old: &str) -> Value {
+    sleep(Duration::from_millis(100)).await;
+    world.connect("crm");
+    let mut lease = world.document("crm").expect("a document");
+    lease["grant_version"] = json!(world.aws.secret_version(&grant_name("crm")));
+    lease["access_token"] = json!("1000.of-the-consent");
+    lease["issued_at"] = json!(world.clock.now());
+    lease["expires_at"] = json!("2026-11-21T01:30:00Z");
+    world.aws.put_parameter(&lease_name("crm"), &lease.to_string());
+    world.zoho.kill(old);
+    lease
+}
+
+#[tokio::test]
+async fn a_run_that_began_before_a_consent_does_not_leave_the_revoked_token_behind() {
+    let (world, old) = slow("ssm", "PutParameter").await;
+    let (report, lease) = tokio::join!(world.run(), consent_meanwhile(&world, &old));
+    assert_eq!(report["refreshed"], 1);
+    assert_eq!(world.document("crm"), Some(lease));
+    assert_eq!(world.aws.parameter(&lease_name("crm")).expect("a parameter").version, 4, "written over, and put right");
+}
+
+#[tokio::test]
+async fn a_refusal_that_comes_after_a_consent_does_not_mark_the_fresh_grant() {
+    for stale in [false, true] {
+        let (world, old) = slow("zoho", "refresh_token").await;
+        if stale {
+            world.aws.hold_back_secret(&grant_name("crm"));
+        }
+        let (report, lease) = tokio::join!(world.run(), consent_meanwhile(&world, &old));
+        let outcome = if stale { "failed" } else { "refreshed" };
+        assert_eq!(line(&report, "crm")["outcome"], outcome, "stale: {stale}");
+        assert_eq!(world.field("crm", "status"), "active", "stale: {stale}");
+        assert_eq!(world.field("crm", "grant_version"), lease["grant_version"], "stale: {stale}");
+        assert_eq!(world.notices("crm"), [""; 0], "stale: {stale}");
+    }
+}
+
+#[tokio::test]
+async fn two_runs_of_one_grant_leave_the_newer_token() {
+    let (world, _) = slow("ssm", "PutParameter").await;
+    let other = async {
+        sleep(Duration::from_millis(100)).await;
+        let mut lease = world.document("crm").expect("a document");
+        lease["access_token"] = json!("1000.newer");
+        lease["issued_at"] = json!("2026-11-21T00:30:05Z");
+        lease["expires_at"] = json!("2026-11-21T01:30:05Z");
+        world.aws.put_parameter(&lease_name("crm"), &lease.to_string());
+    };
+    tokio::join!(world.run(), other);
+    assert_eq!(world.field("crm", "access_token"), "1000.newer");
+}
