@@ -20,24 +20,40 @@ pub(crate) const CONCURRENCY: u32 = 16;
 const LEFT: SignedDuration = SignedDuration::from_mins(30);
 /// Stand-ins for AWS and Zoho, each on a thread of its own.
 pub(crate) struct Installation {
-    faults: Faults,
+    pub(crate) faults: Faults,
+    pub(crate) seeded: Vec<Seeded>,
+    quotas: Quotas,
     aws: Aws,
     zoho: Zoho,
 }
 
 impl Installation {
-    /// So many connections, each with its client inline and a lease that is due.
+    /// So many connections, each with its client inline and a lease that is due, where AWS has no quotas.
     pub(crate) fn with_due(connections: u32) -> Self {
+        Self::with_due_within(connections, Quotas::lifted())
+    }
+
+    /// The same within these quotas.
+    pub(crate) fn with_due_within(connections: u32, quotas: Quotas) -> Self {
         let faults = Faults::new();
         faults.latency("zoho", ZOHO_LATENCY);
         let aws = Aws::start(Clock::system(), faults.clone());
-        aws.quotas(Quotas::lifted());
+        aws.quotas(quotas);
         let zoho = Zoho::start(&["eu"], Clock::system(), faults.clone());
-        let installation = Self { faults, aws, zoho };
-        for seeded in seed::connections(&installation.aws, &installation.zoho, connections as usize) {
-            installation.publish_due_lease(&seeded);
-        }
+        let seeded = seed::connections(&aws, &zoho, connections as usize);
+        let installation = Self { faults, seeded, quotas, aws, zoho };
+        installation.seeded.iter().for_each(|seeded| installation.publish_due_lease(seeded));
         installation
+    }
+
+    /// The connections' names, in order.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.seeded.iter().map(|seeded| seeded.name.as_str()).collect()
+    }
+
+    /// How many tokens Zoho has minted.
+    pub(crate) fn mints(&self) -> usize {
+        self.seeded.iter().map(|seeded| self.zoho.mints(&seeded.refresh_token)).sum()
     }
 
     fn publish_due_lease(&self, Seeded { name, data_center, .. }: &Seeded) {
@@ -58,18 +74,20 @@ impl Installation {
         self.aws.put_parameter(&format!("/token-keeper/tokens/{name}"), &lease.to_string());
     }
 
-    /// The refresher's environment. Parameter Store's rate is lifted, as the stand-in's quotas are: they would be measured, not the
-    /// program.
+    /// The refresher's environment. Without quotas there is no ceiling either: it would be measured, not the program.
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let mut environment = vec![
             ("AWS_REGION", "eu-central-1".to_owned()),
             ("AWS_ACCESS_KEY_ID", "benchmark".to_owned()),
             ("AWS_SECRET_ACCESS_KEY", "benchmark".to_owned()),
             ("AWS_ENDPOINT_URL", self.aws.url()),
             ("TOKEN_KEEPER_DATA_CENTERS", self.zoho.data_centers()),
             ("TOKEN_KEEPER_CONCURRENCY", CONCURRENCY.to_string()),
-            ("TOKEN_KEEPER_SSM_RATE", "100000".to_owned()),
-        ]
+        ];
+        if self.quotas == Quotas::lifted() {
+            environment.push(("TOKEN_KEEPER_SSM_RATE", "100000".to_owned()));
+        }
+        environment
     }
 
     /// The calls since the last count.

@@ -6,6 +6,7 @@
 
 mod function;
 mod installation;
+mod quotas;
 mod runtime_api;
 mod table;
 
@@ -28,8 +29,9 @@ const INIT_AIM: f64 = 2.5;
 const FIRST_REPORT_AIM: f64 = 20.0;
 /// The connections for which there are aims.
 const MANY: u32 = 1000;
-/// The most time that many connections may take, in times of what Zoho alone takes for them.
-const WALL_AIM: f64 = 1.2;
+/// The most time that many connections may take, in times of what Zoho alone takes for them, and in seconds until the
+/// pace of puts, which starts at three a second, has found that nobody refuses it anything.
+const WALL_AIM: (f64, f64) = (1.2, 3.0);
 /// The memory in MB within which many connections are to be refreshed.
 const MEMORY_AIM: f64 = 24.0;
 /// Prints the size of a zip with the file as `bootstrap`.
@@ -47,10 +49,11 @@ fn main() -> ExitCode {
     for connections in [1, 100, MANY] {
         bench.runs(connections);
     }
+    bench.quotas();
     print!("{}\n\n{}", machine(), bench.table);
     println!(
-        "\nStarts: medians of {STARTS}. Zoho takes {} ms; {CONCURRENCY} connections at a time; Parameter Store's rate is lifted.\n\
-         Calls: BatchGetSecretValue + GetParametersByPath + PutParameter; Zoho.",
+        "\nStarts: medians of {STARTS}. Zoho takes {} ms; {CONCURRENCY} connections at a time. AWS has its quotas where a row names\n\
+         them, and none elsewhere. Calls: BatchGetSecretValue + GetParametersByPath + PutParameter; Zoho.",
         ZOHO_LATENCY.as_millis()
     );
     for wrong in &bench.wrong {
@@ -138,7 +141,7 @@ impl Bench {
 
         let time = self.table.row(&name, ms(wall));
         if due == MANY {
-            let aim = WALL_AIM * millis(ZOHO_LATENCY * due / CONCURRENCY);
+            let aim = WALL_AIM.0 * millis(ZOHO_LATENCY * due / CONCURRENCY) + 1000.0 * WALL_AIM.1;
             time.aim(format!("≤ {}", ms(aim)), wall <= aim);
         }
         self.table.row("… CPU", ms(millis(cpu)));
@@ -205,6 +208,10 @@ fn millis(duration: Duration) -> f64 {
 
 fn ms(milliseconds: f64) -> String {
     if milliseconds < 100.0 { format!("{milliseconds:.1} ms") } else { format!("{milliseconds:.0} ms") }
+}
+
+fn secs(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
 }
 
 fn mb(megabytes: f64) -> String {

@@ -14,7 +14,7 @@ use testkit::wire::{Call, Faults, Server, StandIn};
 /// What a function is given for one event: Lambda's longest.
 const FUNCTION_TIMEOUT: Duration = Duration::from_mins(15);
 /// How long the function may be silent before the benchmark gives up.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(5);
 const ARN: &str = "arn:aws:lambda:eu-central-1:123456789012:function:benchmark";
 
 /// What a function that works says.
