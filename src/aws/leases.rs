@@ -7,7 +7,7 @@ use aws_sdk_ssm::config::retry::{ClassifyRetry, RetryAction};
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ssm::types::{Parameter, ParameterTier, ParameterType};
 use aws_smithy_runtime_api::client::retries::ErrorKind;
-use aws_smithy_runtime_api::client::retries::classifiers::RetryReason;
+use aws_smithy_runtime_api::client::retries::classifiers::{RetryClassifierPriority, RetryReason};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
@@ -276,5 +276,10 @@ impl ClassifyRetry for LeftToThePace {
 
     fn name(&self) -> &'static str {
         "left to the pace"
+    }
+
+    /// After all others: it takes back what they say.
+    fn priority(&self) -> RetryClassifierPriority {
+        RetryClassifierPriority::run_after(RetryClassifierPriority::transient_error_classifier())
     }
 }
