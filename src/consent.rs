@@ -19,7 +19,7 @@ use crate::connection::{
     Broken, ConnectionName, DataCenter, DataCenters, Flaw, Grant, GrantSecret, Prefix, granted, read_clients,
 };
 use crate::lease::{Lease, Status, Token, whole_second};
-use crate::ports::{Authorizer, Exchanged, Grants, Leases, Proof, Refusal, SecretWriter, StoreError};
+use crate::ports::{Authorizer, Exchanged, Grants, Leases, Proof, Refusal, SecretWriter, StoreError, Untrusted};
 use crate::secret::{AuthorizationCode, RefreshToken, SigningKey, Text};
 
 /// The consent of one installation: what it knows and the world it works in.
@@ -351,6 +351,7 @@ fn refused(connection: &ConnectionName, home: &DataCenter, refusal: &Refusal) ->
         connection = connection.as_str(),
         data_center = home.name,
         error = refusal.word(),
+        remedy = Untrusted::told(refusal.word()).map(Untrusted::remedy),
         "the code was not exchanged"
     );
     match refusal {

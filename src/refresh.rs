@@ -16,7 +16,7 @@ use crate::brake::Brakes;
 use crate::connection::{self, Broken, ConnectionName, DataCenters, Grant, Prefix, clients_of, read_grants};
 use crate::decision::{Decision, Policy, decide};
 use crate::lease::{Lease, Status, Token, Trouble, whole_second};
-use crate::ports::{Grants, Issuer, Leases, Minted, Published, Refusal, StoreError};
+use crate::ports::{Grants, Issuer, Leases, Minted, Published, Refusal, StoreError, Untrusted};
 use crate::report::{Entry, Outcome, Report};
 
 /// How long a throttled connection is left alone: the ten minutes that Zoho documents, and one more because a request that
@@ -350,9 +350,11 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
                 (Status::Throttled(trouble), Outcome::Throttled { until: now + COOL_DOWN })
             }
             Refusal::Passing { error, .. } => {
-                let remedy =
-                    "the next run tries again; if it stays, check Zoho's status page and the network".to_owned();
-                return Outcome::Failed { error, remedy };
+                let remedy = Untrusted::told(&error).map_or(
+                    "the next run tries again; if it stays, check Zoho's status page and the network",
+                    Untrusted::remedy,
+                );
+                return Outcome::Failed { error, remedy: remedy.to_owned() };
             }
         };
         let same_before =

@@ -12,6 +12,8 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use reqwest::{Client, Method};
 use tokio::time::{Instant, sleep_until};
 
+use crate::http::untrusted;
+
 /// The client as the SDK takes one, with at most so many calls per second.
 pub(super) fn for_sdk(client: &Client, per_second: Option<u32>) -> SharedHttpClient {
     let client = client.clone();
@@ -74,10 +76,15 @@ impl Connector {
     }
 }
 
+/// The SDK tries again what timed out or broke. A certificate is the same a second later.
 fn broken(error: reqwest::Error) -> ConnectorError {
-    let timeout = error.is_timeout();
+    let (timeout, certain) = (error.is_timeout(), untrusted(&error).is_some());
     let error = Box::new(error.without_url());
-    if timeout { ConnectorError::timeout(error) } else { ConnectorError::io(error) }
+    match () {
+        () if certain => ConnectorError::other(error, None),
+        () if timeout => ConnectorError::timeout(error),
+        () => ConnectorError::io(error),
+    }
 }
 
 /// Spaces calls evenly: each takes the next free slot.

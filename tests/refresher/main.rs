@@ -10,6 +10,7 @@ mod life;
 mod notices;
 mod queue;
 mod time;
+mod tls;
 mod tree;
 mod world;
 mod zoho_answers;
