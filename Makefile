@@ -66,6 +66,7 @@ end-to-end: tools
 	@$(VENV)/bin/python tests/end_to_end/week.py
 	@$(VENV)/bin/python tests/end_to_end/consumers.py
 	@$(VENV)/bin/python tests/end_to_end/ten_thousand.py
+	@$(VENV)/bin/python tests/end_to_end/tls.py
 
 browser: tools
 	$(call heading,'consent in a browser')

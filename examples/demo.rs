@@ -135,8 +135,10 @@ impl Demo {
         let consent = self.consent().await;
         let begun = respond(&request(&operator.link.into_inner(), Vec::new()), &consent, Some(CALLBACK)).await;
         let location = begun.headers.iter().find(|(name, _)| *name == "location").map_or("", |(_, to)| to);
-        let decided =
-            http::client(Roots::BuiltIn, None).expect("a client").post(location.replace("/auth?", "/decide?")).form(&[("decision", "accept")]);
+        let decided = http::client(Roots::BuiltIn, None)
+            .expect("a client")
+            .post(location.replace("/auth?", "/decide?"))
+            .form(&[("decision", "accept")]);
         let decided = decided.send().await.expect("Zoho's consent page");
         let back = decided.headers()["location"].to_str().expect("an address").to_owned();
         let cookie = begun.cookies[0].split(';').next().unwrap_or_default().to_owned();

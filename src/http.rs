@@ -1,4 +1,5 @@
-//! The one HTTP client of a process, which servers it trusts, and what is wrong with one that it does not.
+//! The one HTTP client of a process, which servers it trusts, and what is wrong with one that it
+//! does not trust.
 
 use std::error::Error;
 use std::ffi::OsStr;
@@ -30,7 +31,9 @@ pub enum Roots {
 #[derive(Debug, thiserror::Error)]
 pub enum NoClient {
     /// `AWS_CA_BUNDLE` names a file that is not what it has to be.
-    #[error("AWS_CA_BUNDLE: {path:?} {problem}. Name a PEM file with the certificates of your authorities, or unset it.")]
+    #[error(
+        "AWS_CA_BUNDLE: {path:?} {problem}. Name a PEM file with the certificates of your authorities, or unset it."
+    )]
     Bundle {
         /// The file.
         path: PathBuf,
@@ -45,8 +48,8 @@ pub enum NoClient {
     Platform(#[source] reqwest::Error),
 }
 
-/// A client that follows no redirect. Whoever asks with it sets how long an answer may take. `bundle` is what `AWS_CA_BUNDLE` says:
-/// the authorities in that file are trusted too.
+/// A client that follows no redirect. Whoever asks with it sets how long an answer may take.
+/// `bundle` is what `AWS_CA_BUNDLE` says: the authorities in that file are trusted too.
 pub fn client(roots: Roots, bundle: Option<&OsStr>) -> Result<reqwest::Client, NoClient> {
     let builder = reqwest::Client::builder()
         .user_agent(concat!("token-keeper/", env!("CARGO_PKG_VERSION")))

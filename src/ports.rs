@@ -201,8 +201,7 @@ pub enum Untrusted {
 }
 
 impl Untrusted {
-    const ALL: [Self; 5] =
-        [Self::UnknownAuthority, Self::Expired, Self::NotValidYet, Self::OtherHost, Self::Unusable];
+    const ALL: [Self; 5] = [Self::UnknownAuthority, Self::Expired, Self::NotValidYet, Self::OtherHost, Self::Unusable];
 
     /// What is said after "the server's certificate".
     pub fn words(self) -> &'static str {
@@ -229,7 +228,9 @@ impl Untrusted {
                 "check the host in AWS_ENDPOINT_URL and TOKEN_KEEPER_DATA_CENTERS: the certificate has to name it as a \
                  subject alternative name"
             }
-            Self::Unusable => "give the server a certificate that an authority has made for its host, not an authority's own",
+            Self::Unusable => {
+                "give the server a certificate that an authority has made for its host, not an authority's own"
+            }
         }
     }
 

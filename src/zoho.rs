@@ -194,8 +194,8 @@ fn is_token(text: &str) -> bool {
     (1..=MAX_TOKEN).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// A request without a whole answer. A time-out is not tried again in the same run: it has cost its connection enough. Nor is a
-/// certificate: it is the same a second later.
+/// A request without a whole answer. A time-out is not tried again in the same run: it has cost
+/// its connection enough. Nor is a refused certificate: it is the same a second later.
 fn unanswered(error: &reqwest::Error) -> Refusal {
     if let Some(untrusted) = untrusted(error) {
         let error = format!("the accounts server's certificate {}", untrusted.words());

@@ -76,7 +76,7 @@ impl Connector {
     }
 }
 
-/// The SDK tries again what timed out or broke. A certificate is the same a second later.
+/// The SDK tries again what timed out or broke. A refused certificate is the same a second later.
 fn broken(error: reqwest::Error) -> ConnectorError {
     let (timeout, certain) = (error.is_timeout(), untrusted(&error).is_some());
     let error = Box::new(error.without_url());

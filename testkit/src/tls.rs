@@ -1,11 +1,14 @@
-//! Certificates for servers over TLS: an authority that is made anew each time, and what it vouches for, good and bad.
+//! Certificates for servers over TLS: an authority that is made anew each time, and what it vouches
+//! for, good and bad.
 
 use std::str::FromStr;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd,
+};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
@@ -51,14 +54,17 @@ impl Authority {
     /// If there is no randomness for a key.
     pub fn new() -> Self {
         let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "an authority of a test's");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let key = KeyPair::generate().expect("a key");
         Self(CertifiedIssuer::self_signed(params, key).expect("an authority's certificate"))
     }
 
     /// Its certificate, as `AWS_CA_BUNDLE` has to name it.
     pub fn pem(&self) -> String {
-        let lines = ["-----BEGIN CERTIFICATE-----", &BASE64_STANDARD.encode(self.0.der()), "-----END CERTIFICATE-----", ""];
+        let lines =
+            ["-----BEGIN CERTIFICATE-----", &BASE64_STANDARD.encode(self.0.der()), "-----END CERTIFICATE-----", ""];
         lines.join("\n")
     }
 
@@ -69,6 +75,7 @@ impl Authority {
     pub fn certify(&self, kind: Kind) -> Certificate {
         let host = if kind == Kind::OtherHost { "elsewhere.example" } else { "localhost" };
         let mut params = CertificateParams::new([host.to_owned()]).expect("a host's name");
+        params.use_authority_key_identifier_extension = true;
         match kind {
             Kind::Expired => params.not_after = date_time_ymd(2000, 1, 1),
             Kind::NotValidYet => params.not_before = date_time_ymd(4000, 1, 1),

@@ -1,4 +1,5 @@
-//! A loopback HTTP/1.1 server around a [`StandIn`], over TLS if wanted: it records every call, and [`Faults`] make it misbehave.
+//! A loopback HTTP/1.1 server around a [`StandIn`], over TLS if wanted: it records every call, and
+//! [`Faults`] make it misbehave.
 //!
 //! Each server runs on a thread of its own, so that it answers whatever the program under test does with its runtime.
 
@@ -265,7 +266,8 @@ impl Server {
         Self { address, tls, connections, stop: Some(stop), thread: Some(thread) }
     }
 
-    /// `http://127.0.0.1:{port}`, without a trailing slash; over TLS `https://localhost:{port}`, because certificates are for names.
+    /// `http://127.0.0.1:{port}`, without a trailing slash. Over TLS it is
+    /// `https://localhost:{port}`: certificates are for names.
     pub fn url(&self) -> String {
         if self.tls { format!("https://localhost:{}", self.address.port()) } else { format!("http://{}", self.address) }
     }
@@ -285,12 +287,7 @@ impl Drop for Server {
     }
 }
 
-async fn accept(
-    listener: tokio::net::TcpListener,
-    stand_in: Arc<impl StandIn>,
-    faults: Faults,
-    opened: &AtomicUsize,
-) {
+async fn accept(listener: tokio::net::TcpListener, stand_in: Arc<impl StandIn>, faults: Faults, opened: &AtomicUsize) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         opened.fetch_add(1, Ordering::Relaxed);

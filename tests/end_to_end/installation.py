@@ -38,9 +38,11 @@ class Invocation:
 class Zoho:
     """The stand-ins program. Most stories use only its Zoho."""
 
-    def __init__(self, programs: ExitStack, redirect_uri: str, connections: int = 12, latency_ms: int = 0) -> None:
+    def __init__(
+        self, programs: ExitStack, redirect_uri: str, connections: int = 12, latency_ms: int = 0, *options: str
+    ) -> None:
         command = [compiled("stand-ins"), "--connections", str(connections), "--redirect-uri", redirect_uri]
-        command += ["--zoho-latency-ms", str(latency_ms)]
+        command += ["--zoho-latency-ms", str(latency_ms), *options]
         self._program = programs.enter_context(Program(command, environment()))
         self._lines_read = 0
         about = json.loads(self._next_line())

@@ -1,4 +1,5 @@
-//! Zoho and AWS over TLS: whom the client trusts, and what is said of a certificate that it does not.
+//! Zoho and AWS over TLS: which authorities the client trusts, and what is said of a certificate
+//! that it refuses.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -35,7 +36,7 @@ struct Wire {
 }
 
 impl Wire {
-    /// A server with such a certificate of an authority, in front of a client that trusts the authorities in `bundle`.
+    /// A server with such a certificate of an authority, and a client that trusts those in `bundle`.
     fn new(authority: &Authority, kind: Kind, bundle: Option<&OsStr>) -> Self {
         let faults = Faults::new();
         let server = Server::start(Arc::new(Both), faults.over_tls(&authority.certify(kind)));
