@@ -66,6 +66,7 @@ end-to-end: tools
 	@$(VENV)/bin/python tests/end_to_end/week.py
 	@$(VENV)/bin/python tests/end_to_end/consumers.py
 	@$(VENV)/bin/python tests/end_to_end/through_the_queue.py
+	@$(VENV)/bin/python tests/end_to_end/tls.py
 
 # Ten thousand connections through the queue, as fast as AWS's higher-throughput setting lets puts pass: seventeen minutes.
 .PHONY: ten-thousand

@@ -121,7 +121,7 @@ impl Demo {
             ("TOKEN_KEEPER_SSM_RATE".to_owned(), "1000".to_owned()),
         ];
         let Config { settings, publishing, .. } = Config::read(environment.clone()).expect("a right environment");
-        let http = http::client(Roots::BuiltIn);
+        let http = http::client(Roots::BuiltIn, None).expect("a client");
         let (grants, leases) = aws::connect(loader(&aws), &http, &settings.prefix, publishing, now(&clock)).await;
         // This tour is not about quotas, and nobody wants to wait for them.
         let (leases, settings) = (leases.unpaced(), Settings { settling: Duration::ZERO, ..settings });
@@ -142,8 +142,10 @@ impl Demo {
         let consent = self.consent().await;
         let begun = respond(&request(&operator.link.into_inner(), Vec::new()), &consent, Some(CALLBACK)).await;
         let location = begun.headers.iter().find(|(name, _)| *name == "location").map_or("", |(_, to)| to);
-        let decided =
-            http::client(Roots::BuiltIn).post(location.replace("/auth?", "/decide?")).form(&[("decision", "accept")]);
+        let decided = http::client(Roots::BuiltIn, None)
+            .expect("a client")
+            .post(location.replace("/auth?", "/decide?"))
+            .form(&[("decision", "accept")]);
         let decided = decided.send().await.expect("Zoho's consent page");
         let back = decided.headers()["location"].to_str().expect("an address").to_owned();
         let cookie = begun.cookies[0].split(';').next().unwrap_or_default().to_owned();
@@ -160,7 +162,7 @@ impl Demo {
     async fn operator(&self) -> Operator<SecretsManager, zoho::Zoho<Now>, ParameterStore<Now>, Random, Now> {
         let Config { settings, publishing, callback_url, .. } =
             Config::read(self.environment.clone()).expect("as before");
-        let (http, now) = (http::client(Roots::BuiltIn), || now(&self.clock));
+        let (http, now) = (http::client(Roots::BuiltIn, None).expect("a client"), || now(&self.clock));
         let (secrets, leases) =
             aws::connect(loader(&self.aws), &http, &settings.prefix, publishing.clone(), now()).await;
         let (leases, zoho) = (leases.unpaced(), zoho::Zoho::new(http, zoho::TIMEOUT, now()));

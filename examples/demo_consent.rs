@@ -92,7 +92,7 @@ async fn operator(
         getrandom::fill(&mut bytes).expect("random bytes of the operating system");
         bytes
     };
-    let http = http::client(Roots::BuiltIn);
+    let http = http::client(Roots::BuiltIn, None).expect("a client");
     let (secrets, leases) = aws::connect(loader, &http, &settings.prefix, publishing.clone(), now).await;
     let zoho = zoho::Zoho::new(http, zoho::TIMEOUT, now);
     Operator { settings, publishing, callback_url, secrets, zoho, leases, random, now }

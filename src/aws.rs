@@ -102,6 +102,10 @@ where
         };
         return StoreError { action, code: code.to_owned(), detail: detail.to_owned() };
     }
+    if let Some(untrusted) = crate::http::untrusted(error) {
+        let code = format!("the server's certificate {}", untrusted.words());
+        return StoreError { action, code, detail: String::new() };
+    }
     let chain = DisplayErrorContext(error).to_string();
     let (code, detail) = match error {
         SdkError::ResponseError(_) | SdkError::ServiceError(_) => (NOT_AWS, ""),

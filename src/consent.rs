@@ -22,7 +22,7 @@ use crate::connection::{
     Broken, ConnectionName, DataCenter, DataCenters, Flaw, Grant, GrantSecret, Prefix, granted, read_clients,
 };
 use crate::lease::{Lease, Status, Token, whole_second};
-use crate::ports::{Authorizer, Exchanged, Grants, Leases, Proof, Refusal, SecretWriter, StoreError};
+use crate::ports::{Authorizer, Exchanged, Grants, Leases, Proof, Refusal, SecretWriter, StoreError, Untrusted};
 use crate::secret::{AuthorizationCode, RefreshToken, SigningKey, Text};
 
 /// How long a consent waits for its first lease to be published. Somebody looks at an empty page meanwhile, and the
@@ -357,6 +357,7 @@ fn refused(connection: &ConnectionName, home: &DataCenter, refusal: &Refusal) ->
         connection = connection.as_str(),
         data_center = home.name,
         error = refusal.word(),
+        remedy = Untrusted::told(refusal.word()).map(Untrusted::remedy),
         "the code was not exchanged"
     );
     match refusal {

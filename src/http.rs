@@ -1,8 +1,19 @@
-//! The one HTTP client of a process.
+//! The one HTTP client of a process, which servers it trusts, and what is wrong with one that it
+//! does not trust.
 
+use std::error::Error;
+use std::ffi::OsStr;
+use std::io;
+use std::iter::successors;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use rustls::{ClientConfig, RootCertStore};
+use reqwest::Certificate;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{CertificateError, ClientConfig, RootCertStore};
+
+use crate::ports::Untrusted;
 
 /// How long a connection may take to stand.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -16,22 +27,85 @@ pub enum Roots {
     Platform,
 }
 
+/// Why no client could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum NoClient {
+    /// `AWS_CA_BUNDLE` names a file that is not what it has to be.
+    #[error(
+        "AWS_CA_BUNDLE: {path:?} {problem}. Name a PEM file with the certificates of your authorities, or unset it."
+    )]
+    Bundle {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it. Never a part of it.
+        problem: String,
+    },
+    /// The platform has no certificates.
+    #[error(
+        "no certificate authority of this machine could be loaded. Install the system's (Debian's package is \
+         ca-certificates), or name a PEM file with AWS_CA_BUNDLE."
+    )]
+    Platform(#[source] reqwest::Error),
+}
+
 /// A client that follows no redirect. Whoever asks with it sets how long an answer may take.
-///
-/// # Panics
-/// If the platform's certificates are wanted and cannot be loaded.
-pub fn client(roots: Roots) -> reqwest::Client {
+/// `bundle` is what `AWS_CA_BUNDLE` says: the authorities in that file are trusted too.
+pub fn client(roots: Roots, bundle: Option<&OsStr>) -> Result<reqwest::Client, NoClient> {
     let builder = reqwest::Client::builder()
         .user_agent(concat!("token-keeper/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT);
+    let more = bundle.filter(|path| !path.is_empty()).map_or_else(|| Ok(Vec::new()), certificates)?;
     let builder = match roots {
         Roots::BuiltIn => {
-            let roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+            let mut roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+            roots.add_parsable_certificates(more);
             builder
                 .tls_backend_preconfigured(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
         }
-        Roots::Platform => builder,
+        Roots::Platform => {
+            let more = more.iter().map(|der| Certificate::from_der(der));
+            builder.tls_certs_merge(more.collect::<Result<Vec<_>, _>>().map_err(NoClient::Platform)?)
+        }
     };
-    builder.build().expect("a TLS stack and certificates")
+    builder.build().map_err(NoClient::Platform)
+}
+
+/// The certificates in a PEM file: at least one, and each of them fit for an authority.
+fn certificates(path: &OsStr) -> Result<Vec<CertificateDer<'static>>, NoClient> {
+    let wrong = |problem: String| NoClient::Bundle { path: path.into(), problem };
+    let pem = std::fs::read(path).map_err(|error| wrong(format!("cannot be read ({error})")))?;
+    let mut found = Vec::new();
+    for (index, certificate) in CertificateDer::pem_slice_iter(&pem).enumerate() {
+        // What the parsers say may quote the file, which may hold a key.
+        let damaged = || wrong(format!("is damaged: certificate {} in it cannot be read", index + 1));
+        let certificate = certificate.map_err(|_| damaged())?;
+        RootCertStore::empty().add(certificate.clone()).map_err(|_| damaged())?;
+        found.push(certificate);
+    }
+    if found.is_empty() { Err(wrong("has no certificate in it".to_owned())) } else { Ok(found) }
+}
+
+/// What is wrong with the server's certificate, if that is why a request has no answer.
+pub fn untrusted(error: &(dyn Error + 'static)) -> Option<Untrusted> {
+    // The source of an I/O error is that of the error within, which would be skipped.
+    successors(Some(error), |&error| match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(within) => Some(within),
+        None => error.source(),
+    })
+    .find_map(|error| match error.downcast_ref()? {
+        rustls::Error::InvalidCertificate(why) => Some(flaw(why)),
+        _ => None,
+    })
+}
+
+fn flaw(why: &CertificateError) -> Untrusted {
+    match why {
+        // A bad signature is an authority's of a known one's name, but with another key.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => Untrusted::UnknownAuthority,
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => Untrusted::Expired,
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Untrusted::NotValidYet,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Untrusted::OtherHost,
+        _ => Untrusted::Unusable,
+    }
 }

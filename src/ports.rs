@@ -225,6 +225,61 @@ pub(crate) const NO_ANSWER: &str = "no answer";
 /// The `code` of an answer that AWS does not give: a proxy's, perhaps.
 pub(crate) const NOT_AWS: &str = "an answer that is none of AWS's";
 
+/// What is wrong with a server's certificate. Nothing was sent to that server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Untrusted {
+    /// Nobody who is trusted vouches for it.
+    UnknownAuthority,
+    /// Its time is over, by this machine's clock.
+    Expired,
+    /// Its time has not begun, by this machine's clock.
+    NotValidYet,
+    /// It names other hosts than the one that was asked.
+    OtherHost,
+    /// Anything else.
+    Unusable,
+}
+
+impl Untrusted {
+    const ALL: [Self; 5] = [Self::UnknownAuthority, Self::Expired, Self::NotValidYet, Self::OtherHost, Self::Unusable];
+
+    /// What is said after "the server's certificate".
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::UnknownAuthority => "is not from a known authority",
+            Self::Expired => "has expired",
+            Self::NotValidYet => "is not valid yet",
+            Self::OtherHost => "is for another host",
+            Self::Unusable => "is not made for a server",
+        }
+    }
+
+    /// What to do about it, as an instruction.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::UnknownAuthority => {
+                "name a PEM file with the authority's certificate in AWS_CA_BUNDLE if the server, or a proxy before it, is \
+                 your own; otherwise find out who answers there"
+            }
+            Self::Expired | Self::NotValidYet => {
+                "set this machine's clock if it is wrong; otherwise the server's owner has to renew the certificate"
+            }
+            Self::OtherHost => {
+                "check the host in AWS_ENDPOINT_URL and TOKEN_KEEPER_DATA_CENTERS: the certificate has to name it as a \
+                 subject alternative name"
+            }
+            Self::Unusable => {
+                "give the server a certificate that an authority has made for its host, not an authority's own"
+            }
+        }
+    }
+
+    /// The one that an error's words tell of.
+    pub(crate) fn told(error: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|untrusted| error.ends_with(&format!("certificate {}", untrusted.words())))
+    }
+}
+
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} failed: {}", self.action, self.code)?;
@@ -252,7 +307,7 @@ impl StoreError {
 
     /// Whether AWS answered at all. If not, the call may have been carried out.
     pub fn answered(&self) -> bool {
-        !matches!(self.code.as_str(), NO_ANSWER | NOT_AWS)
+        !matches!(self.code.as_str(), NO_ANSWER | NOT_AWS) && Untrusted::told(&self.code).is_none()
     }
 
     /// What to do about it, as an instruction.
@@ -290,7 +345,9 @@ impl StoreError {
                 "set this machine's clock, which may be off by five minutes; if it is right, the secret access key is not".to_owned()
             }
             NO_ANSWER => "check the Region, the network and AWS_ENDPOINT_URL; the next run tries again".to_owned(),
-            _ => "the next run tries again; see the AWS health page if it stays".to_owned(),
+            code => Untrusted::told(code)
+                .map_or("the next run tries again; see the AWS health page if it stays", Untrusted::remedy)
+                .to_owned(),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::connection::Grant;
 use crate::decision::put_right;
 use crate::lease::{Lease, Status, Token, Trouble, whole_second};
 use crate::pace::Turn;
-use crate::ports::{Grants, Issuer, Leases, Minted, Refusal, StoreError};
+use crate::ports::{Grants, Issuer, Leases, Minted, Refusal, StoreError, Untrusted};
 use crate::refresh::{REPORT_RESERVE, Refresher, Request, misconfigured, token_end};
 use crate::report::{Deferral, Entry, Outcome};
 
@@ -311,9 +311,11 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
                 (Status::Throttled(trouble), Outcome::Throttled { until: now + COOL_DOWN })
             }
             Refusal::OutOfOrder { error, .. } | Refusal::Unclear { error, .. } => {
-                let remedy =
-                    "the next run tries again; if it stays, check Zoho's status page and the network".to_owned();
-                return Outcome::Failed { error, remedy };
+                let remedy = Untrusted::told(&error).map_or(
+                    "the next run tries again; if it stays, check Zoho's status page and the network",
+                    Untrusted::remedy,
+                );
+                return Outcome::Failed { error, remedy: remedy.to_owned() };
             }
         };
         let same_before =

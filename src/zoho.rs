@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::connection::{Client, DataCenter, Grant, base_url};
+use crate::http::untrusted;
 use crate::lease::{MAX_LIFE, whole_second};
 use crate::ports::{Authorizer, Exchanged, Issuer, Minted, Proof, Refusal};
 use crate::secret::{AccessToken, RefreshToken};
@@ -197,8 +198,13 @@ fn is_token(text: &str) -> bool {
     (1..=MAX_TOKEN).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// A request without a whole answer. A time-out is not tried again in the same run: it has cost its connection enough.
+/// A request without a whole answer. A time-out is not tried again in the same run: it has cost
+/// its connection enough. Nor is a refused certificate: it is the same a second later.
 fn unanswered(error: &reqwest::Error) -> Refusal {
+    if let Some(untrusted) = untrusted(error) {
+        let error = format!("the accounts server's certificate {}", untrusted.words());
+        return Refusal::OutOfOrder { error, at_once: false };
+    }
     let (error, at_once) = match () {
         () if error.is_timeout() => ("no answer in time", false),
         () if error.is_connect() => ("the accounts server cannot be reached", true),

@@ -9,6 +9,7 @@ use testkit::aws::Aws;
 use testkit::clock::Clock;
 use testkit::quota::Quotas;
 use testkit::seed::{self, Seeded};
+use testkit::tls::{Authority, Kind};
 use testkit::wire::Faults;
 use testkit::zoho::Zoho;
 
@@ -18,6 +19,8 @@ pub(crate) const ZOHO_LATENCY: Duration = Duration::from_millis(150);
 pub(crate) const CONCURRENCY: u32 = 16;
 /// What the leases have left at the start: less than the margin, as in ordinary running.
 const LEFT: SignedDuration = SignedDuration::from_mins(30);
+/// Where the authority's certificate is, for the function over TLS.
+const CA_BUNDLE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/ca.pem");
 /// Stand-ins for AWS and Zoho, each on a thread of its own.
 pub(crate) struct Installation {
     pub(crate) faults: Faults,
@@ -30,12 +33,22 @@ pub(crate) struct Installation {
 impl Installation {
     /// So many connections, each with its client inline and a lease that is due, where AWS has no quotas.
     pub(crate) fn with_due(connections: u32) -> Self {
-        Self::with_due_within(connections, Quotas::lifted())
+        Self::start(connections, Faults::new(), Quotas::lifted())
     }
 
     /// The same within these quotas.
     pub(crate) fn with_due_within(connections: u32, quotas: Quotas) -> Self {
-        let faults = Faults::new();
+        Self::start(connections, Faults::new(), quotas)
+    }
+
+    /// The same, reached over TLS.
+    pub(crate) fn with_due_over_tls(connections: u32) -> Self {
+        let authority = Authority::new();
+        std::fs::write(CA_BUNDLE, authority.pem()).expect("a file in the target folder");
+        Self::start(connections, Faults::new().over_tls(&authority.certify(Kind::Good)), Quotas::lifted())
+    }
+
+    fn start(connections: u32, faults: Faults, quotas: Quotas) -> Self {
         faults.latency("zoho", ZOHO_LATENCY);
         let aws = Aws::start(Clock::system(), faults.clone());
         aws.quotas(quotas);
@@ -76,7 +89,9 @@ impl Installation {
 
     /// The refresher's environment. Without quotas there is no ceiling either: it would be measured, not the program.
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+        let bundle = if self.aws.url().starts_with("https:") { CA_BUNDLE } else { "" };
         let mut environment = vec![
+            ("AWS_CA_BUNDLE", bundle.to_owned()),
             ("AWS_REGION", "eu-central-1".to_owned()),
             ("AWS_ACCESS_KEY_ID", "benchmark".to_owned()),
             ("AWS_SECRET_ACCESS_KEY", "benchmark".to_owned()),

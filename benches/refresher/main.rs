@@ -46,6 +46,7 @@ fn main() -> ExitCode {
     let mut bench = Bench { ours: binary("refresher"), empty: binary("empty-function"), ..Bench::default() };
     bench.sizes();
     bench.cold_starts();
+    bench.tls_starts();
     for connections in [1, 100, MANY] {
         bench.runs(connections);
     }
@@ -87,7 +88,8 @@ impl Bench {
 
     fn cold_starts(&mut self) {
         // In turn, so that both see the same machine. The first of each brings its file into memory and does not count.
-        let starts = (0..=STARTS).map(|_| (self.cold_start(), self.cold_start_of_empty())).skip(1);
+        let starts =
+            (0..=STARTS).map(|_| (self.cold_start(&Installation::with_due(1)), self.cold_start_of_empty())).skip(1);
         let (ours, empty): (Vec<_>, Vec<_>) = starts.unzip();
         let both = |figure: fn(&ColdStart) -> f64| (median(&ours, figure), median(&empty, figure));
         let table = &mut self.table;
@@ -108,8 +110,17 @@ impl Bench {
         table.row("… peak memory", mb(ours)).beside(mb(empty));
     }
 
-    fn cold_start(&mut self) -> ColdStart {
-        let installation = Installation::with_due(1);
+    /// The same start and first report as above, where each of the three services costs a
+    /// handshake.
+    fn tls_starts(&mut self) {
+        let starts = (0..=STARTS).map(|_| self.cold_start(&Installation::with_due_over_tls(1))).skip(1);
+        let starts: Vec<_> = starts.collect();
+        let wall = median(&starts, |start| millis(start.first_answer.wall));
+        self.table.row("start until first report over TLS, 1 due", ms(wall));
+        self.table.row("… CPU", ms(median(&starts, |start| millis(start.first_answer.cpu))));
+    }
+
+    fn cold_start(&mut self, installation: &Installation) -> ColdStart {
         let (function, init) = Function::start(&self.ours, &installation.environment());
         let (report, run) = function.invoke(json!({}));
         self.check("a cold start", &report, &installation.take_calls(), 1, 1);

@@ -10,6 +10,8 @@ use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, S
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use reqwest::{Client, Method};
 
+use crate::http::untrusted;
+
 /// The client as the SDK takes one.
 pub(super) fn for_sdk(client: &Client) -> SharedHttpClient {
     let client = client.clone();
@@ -64,8 +66,13 @@ impl Connector {
     }
 }
 
+/// The SDK tries again what timed out or broke. A refused certificate is the same a second later.
 fn broken(error: reqwest::Error) -> ConnectorError {
-    let timeout = error.is_timeout();
+    let (timeout, certain) = (error.is_timeout(), untrusted(&error).is_some());
     let error = Box::new(error.without_url());
-    if timeout { ConnectorError::timeout(error) } else { ConnectorError::io(error) }
+    match () {
+        () if certain => ConnectorError::other(error, None),
+        () if timeout => ConnectorError::timeout(error),
+        () => ConnectorError::io(error),
+    }
 }

@@ -26,7 +26,13 @@ async fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let http = http::client(Roots::BuiltIn);
+    let http = match http::client(Roots::BuiltIn, std::env::var_os("AWS_CA_BUNDLE").as_deref()) {
+        Ok(http) => http,
+        Err(why) => {
+            tracing::error!("{why}");
+            return ExitCode::FAILURE;
+        }
+    };
     let loader = aws::loader(std::env::var_os("AWS_ACCESS_KEY_ID").is_some());
     let shared = aws::shared(loader, &http).await;
     let (grants, leases) = aws::stores(&shared, &settings.prefix, publishing, Timestamp::now);

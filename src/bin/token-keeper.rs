@@ -46,7 +46,13 @@ async fn main() -> ExitCode {
     if let Some(url) = &cli.endpoint_url {
         loader = loader.endpoint_url(url);
     }
-    let http = http::client(Roots::Platform);
+    let http = match http::client(Roots::Platform, std::env::var_os("AWS_CA_BUNDLE").as_deref()) {
+        Ok(http) => http,
+        Err(why) => {
+            eprintln!("{why}");
+            return ExitCode::from(2);
+        }
+    };
     let (secrets, leases) = aws::connect(loader, &http, &settings.prefix, publishing.clone(), Timestamp::now).await;
     let zoho = zoho::Zoho::new(http, zoho::TIMEOUT, Timestamp::now);
     let random = || {

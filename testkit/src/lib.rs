@@ -1,8 +1,8 @@
 //! Stand-ins for the two outside services, for tests, the demo and benchmarks. Never part of what is deployed.
 //!
 //! Reading order: [`clock`] (time as a value), [`wire`] (a loopback HTTP server that records every call and can be told
-//! to misbehave), [`zoho`] (the accounts servers), [`quota`] (how much AWS lets pass), [`aws`] (Secrets Manager, Parameter
-//! Store and SQS), [`seed`] (many connections at once).
+//! to misbehave), [`tls`] (certificates for that server, good and bad), [`zoho`] (the accounts servers), [`quota`] (how much
+//! AWS lets pass), [`aws`] (Secrets Manager, Parameter Store and SQS), [`seed`] (many connections at once).
 //!
 //! The stand-ins are stateful: tests arrange a state, run the real program against them and look at the state afterwards.
 
@@ -10,5 +10,6 @@ pub mod aws;
 pub mod clock;
 pub mod quota;
 pub mod seed;
+pub mod tls;
 pub mod wire;
 pub mod zoho;

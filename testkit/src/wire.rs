@@ -1,4 +1,5 @@
-//! A loopback HTTP/1.1 server around a [`StandIn`]: it records every call, and [`Faults`] make it misbehave.
+//! A loopback HTTP/1.1 server around a [`StandIn`], over TLS if wanted: it records every call, and
+//! [`Faults`] make it misbehave.
 //!
 //! Each server runs on a thread of its own, so that it answers whatever the program under test does with its runtime.
 
@@ -7,6 +8,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -17,7 +19,10 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 pub use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
+
+use crate::tls::Certificate;
 
 /// One request as a stand-in understands it; the key by which faults are chosen and calls are counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,6 +131,7 @@ impl Rule {
 pub struct Faults {
     plan: Arc<Mutex<Plan>>,
     cut: Arc<Notify>,
+    certificate: Option<Certificate>,
 }
 
 #[derive(Default)]
@@ -145,6 +151,12 @@ impl Faults {
     /// A layer that only records.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same recorder and plan, for servers that speak TLS and show this certificate.
+    #[must_use]
+    pub fn over_tls(&self, certificate: &Certificate) -> Self {
+        Self { certificate: Some(certificate.clone()), ..self.clone() }
     }
 
     /// Adds a fault. Of several that befall one call, the first added wins.
@@ -217,6 +229,8 @@ impl Faults {
 /// A running server; it ends when this value is dropped.
 pub struct Server {
     address: SocketAddr,
+    tls: bool,
+    connections: Arc<AtomicUsize>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -236,22 +250,31 @@ impl Server {
         listener.set_nonblocking(true).expect("a listener that does not block");
         let address = listener.local_addr().expect("the address of a bound listener");
         let (stop, stopped) = tokio::sync::oneshot::channel();
+        let tls = faults.certificate.is_some();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let opened = connections.clone();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
                 tokio::select! {
-                    () = accept(listener, stand_in, faults) => {}
+                    () = accept(listener, stand_in, faults, &opened) => {}
                     _ = stopped => {}
                 }
             });
         });
-        Self { address, stop: Some(stop), thread: Some(thread) }
+        Self { address, tls, connections, stop: Some(stop), thread: Some(thread) }
     }
 
-    /// `http://127.0.0.1:{port}`, without a trailing slash.
+    /// `http://127.0.0.1:{port}`, without a trailing slash. Over TLS it is
+    /// `https://localhost:{port}`: certificates are for names.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        if self.tls { format!("https://localhost:{}", self.address.port()) } else { format!("http://{}", self.address) }
+    }
+
+    /// How often a client has connected so far, whatever became of it.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 }
 
@@ -264,17 +287,30 @@ impl Drop for Server {
     }
 }
 
-async fn accept(listener: tokio::net::TcpListener, stand_in: Arc<impl StandIn>, faults: Faults) {
+async fn accept(listener: tokio::net::TcpListener, stand_in: Arc<impl StandIn>, faults: Faults, opened: &AtomicUsize) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
+        opened.fetch_add(1, Ordering::Relaxed);
         let _ = stream.set_nodelay(true);
         let (stand_in, faults) = (stand_in.clone(), faults.clone());
         tokio::spawn(async move {
-            let service = service_fn(|request| answer(request, stand_in.as_ref(), &faults));
-            // A dropped connection ends in an error here, by intent.
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            match &faults.certificate {
+                None => converse(stream, stand_in.as_ref(), &faults).await,
+                // A client that does not like the certificate goes away here.
+                Some(certificate) => {
+                    if let Ok(stream) = certificate.acceptor().accept(stream).await {
+                        converse(stream, stand_in.as_ref(), &faults).await;
+                    }
+                }
+            }
         });
     }
+}
+
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, stand_in: &impl StandIn, faults: &Faults) {
+    let service = service_fn(|request| answer(request, stand_in, faults));
+    // A dropped connection ends in an error here, by intent.
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 /// The connection is to be closed without an answer.

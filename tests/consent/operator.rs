@@ -191,7 +191,7 @@ async fn a_local_connect_does_the_whole_round_trip_over_http() {
     let browser = async {
         let mut shown = link.subscribe();
         let link = shown.wait_for(|link| !link.is_empty()).await.expect("a link").clone();
-        let http = token_keeper::http::client(token_keeper::http::Roots::BuiltIn);
+        let http = token_keeper::http::client(token_keeper::http::Roots::BuiltIn, None).expect("a client");
         let begun = loop {
             // The command prints the link before it listens.
             match http.get(&link).send().await {

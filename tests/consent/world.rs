@@ -62,7 +62,7 @@ impl World {
         aws.put_secret("token-keeper/clients/acme", &client.to_string());
         let environment = vec![("TOKEN_KEEPER_DATA_CENTERS".to_owned(), zoho.data_centers())];
         let Config { settings, publishing, .. } = Config::read(environment.clone()).expect("a right environment");
-        let http = http::client(Roots::BuiltIn);
+        let http = http::client(Roots::BuiltIn, None).expect("a client");
         let (secrets, leases) =
             token_keeper::aws::connect(loader(&aws), &http, &settings.prefix, publishing, now(&clock)).await;
         let consent = Consent {
@@ -104,7 +104,7 @@ impl World {
         let cli = cli.map_err(|error| error.to_string())?;
         let Config { settings, publishing, callback_url, .. } =
             Config::read(self.environment.clone()).expect("a right environment");
-        let http = http::client(Roots::BuiltIn);
+        let http = http::client(Roots::BuiltIn, None).expect("a client");
         let (secrets, leases) = token_keeper::aws::connect(
             loader(&self.aws),
             &http,
@@ -278,7 +278,7 @@ impl Browser {
     /// The user decides at Zoho; where Zoho sends the browser then.
     pub(crate) async fn decide(&self, zoho: &str, decision: &str) -> String {
         let decide = zoho.replace("/oauth/v2/auth?", "/oauth/v2/decide?");
-        let post = http::client(Roots::BuiltIn).post(decide).form(&[("decision", decision)]);
+        let post = http::client(Roots::BuiltIn, None).expect("a client").post(decide).form(&[("decision", decision)]);
         let answer = post.send().await.expect("an answer of the consent page");
         let location = answer.headers().get("location").map(|to| to.to_str().expect("text").to_owned());
         let status = answer.status();

@@ -39,15 +39,10 @@ class Zoho:
     """The stand-ins program. Most stories use only its Zoho."""
 
     def __init__(
-        self,
-        programs: ExitStack,
-        redirect_uri: str,
-        connections: int = 12,
-        latency_ms: int = 0,
-        quotas: str = "default",
+        self, programs: ExitStack, redirect_uri: str, connections: int = 12, latency_ms: int = 0, *options: str
     ) -> None:
         command = [compiled("stand-ins"), "--connections", str(connections), "--redirect-uri", redirect_uri]
-        command += ["--zoho-latency-ms", str(latency_ms), "--quotas", quotas]
+        command += ["--zoho-latency-ms", str(latency_ms), *options]
         self._program = programs.enter_context(Program(command, environment()))
         self._lines_read = 0
         about = json.loads(self._next_line())

@@ -49,7 +49,7 @@ class Story:
 
     def __init__(self, programs: ExitStack) -> None:
         port = free_port()
-        self.zoho = Zoho(programs, f"http://localhost:{port}/callback", CONNECTIONS, ZOHO_LATENCY_MS, QUOTAS)
+        self.zoho = Zoho(programs, f"http://localhost:{port}/callback", CONNECTIONS, ZOHO_LATENCY_MS, "--quotas", QUOTAS)
         self.names = [f"conn-{number:05}" for number in range(1, CONNECTIONS + 1)]
         keys = {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "not-a-secret", "region_name": REGION}
         session = boto3.Session(**keys)

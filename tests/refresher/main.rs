@@ -11,6 +11,7 @@ mod notices;
 mod queue;
 mod store;
 mod time;
+mod tls;
 mod tree;
 mod world;
 mod zoho_answers;

@@ -77,7 +77,7 @@ impl World {
             let clock = clock.clone();
             Box::new(move || clock.now())
         };
-        let http = token_keeper::http::client(token_keeper::http::Roots::BuiltIn);
+        let http = token_keeper::http::client(token_keeper::http::Roots::BuiltIn, None).expect("a client");
         let loader = aws_config::defaults(aws_config::BehaviorVersion::latest())
             .empty_test_environment()
             .test_credentials()

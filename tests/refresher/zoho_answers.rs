@@ -53,9 +53,13 @@ impl Wire {
 
     async fn ask(&self) -> Result<Minted, Refusal> {
         let start = START.parse().expect("a time");
-        Zoho::new(token_keeper::http::client(token_keeper::http::Roots::BuiltIn), ZOHO_TIMEOUT, move || start)
-            .refresh(&self.grant())
-            .await
+        Zoho::new(
+            token_keeper::http::client(token_keeper::http::Roots::BuiltIn, None).expect("a client"),
+            ZOHO_TIMEOUT,
+            move || start,
+        )
+        .refresh(&self.grant())
+        .await
     }
 
     async fn ask_and_get(&self, answer: Response<Bytes>) -> Result<Minted, Refusal> {
@@ -199,9 +203,13 @@ async fn a_broken_connection_is_a_passing_fault_and_a_hung_one_is_not_tried_agai
     let gone = wire.grant();
     drop(wire);
     let start = START.parse().expect("a time");
-    let answer = Zoho::new(token_keeper::http::client(token_keeper::http::Roots::BuiltIn), ZOHO_TIMEOUT, move || start)
-        .refresh(&gone)
-        .await;
+    let answer = Zoho::new(
+        token_keeper::http::client(token_keeper::http::Roots::BuiltIn, None).expect("a client"),
+        ZOHO_TIMEOUT,
+        move || start,
+    )
+    .refresh(&gone)
+    .await;
     assert_eq!(answer.expect_err("a refusal"), out_of_order("the accounts server cannot be reached", true));
 }
 

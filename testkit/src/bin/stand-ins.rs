@@ -4,6 +4,10 @@
 //! when it is ready: where the stand-ins listen and what is seeded in them. Each line on standard input is answered with one more: an
 //! empty one with how often each operation was called so far, any other with whether it is a refresh or access token that lives. It
 //! ends when standard input does.
+//!
+//! `--aws-tls KIND` and `--zoho-tls KIND` make them speak TLS, with a certificate that is `good`,
+//! `expired`, `not-valid-yet`, for an `other-host`, or an `authority`'s own. `--ca-bundle FILE` is
+//! where the certificate of their authority is written, for `AWS_CA_BUNDLE`.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -15,11 +19,12 @@ use testkit::aws::Aws;
 use testkit::clock::Clock;
 use testkit::quota::Quotas;
 use testkit::seed::{self, Seeded};
+use testkit::tls::{Authority, Kind};
 use testkit::wire::Faults;
 use testkit::zoho::Zoho;
 
-const USAGE: &str =
-    "usage: stand-ins [--connections N] [--redirect-uri URL] [--zoho-latency-ms MS] [--quotas default|higher|lifted]";
+const USAGE: &str = "usage: stand-ins [--connections N] [--redirect-uri URL] [--zoho-latency-ms MS] \
+                     [--quotas default|higher|lifted] [--aws-tls KIND] [--zoho-tls KIND] [--ca-bundle FILE]";
 
 #[derive(Debug, Default)]
 struct Options {
@@ -27,6 +32,9 @@ struct Options {
     redirect_uri: Option<String>,
     zoho_latency: Duration,
     quotas: Quotas,
+    aws_tls: Option<Kind>,
+    zoho_tls: Option<Kind>,
+    ca_bundle: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -53,6 +61,9 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
             "--redirect-uri" => options.redirect_uri = Some(value),
             "--zoho-latency-ms" => options.zoho_latency = Duration::from_millis(value.parse().ok()?),
             "--quotas" => options.quotas = quotas(&value)?,
+            "--aws-tls" => options.aws_tls = Some(value.parse().ok()?),
+            "--zoho-tls" => options.zoho_tls = Some(value.parse().ok()?),
+            "--ca-bundle" => options.ca_bundle = Some(value),
             _ => return None,
         }
     }
@@ -71,9 +82,14 @@ fn quotas(name: &str) -> Option<Quotas> {
 fn serve(options: &Options) -> io::Result<()> {
     let faults = Faults::new();
     faults.latency("zoho", options.zoho_latency);
-    let aws = Aws::start(Clock::system(), faults.clone());
+    let authority = Authority::new();
+    if let Some(file) = &options.ca_bundle {
+        std::fs::write(file, authority.pem())?;
+    }
+    let reached = |tls: Option<Kind>| tls.map_or(faults.clone(), |kind| faults.over_tls(&authority.certify(kind)));
+    let aws = Aws::start(Clock::system(), reached(options.aws_tls));
     aws.quotas(options.quotas);
-    let zoho = Zoho::start(&["us", "eu"], Clock::system(), faults.clone());
+    let zoho = Zoho::start(&["us", "eu"], Clock::system(), reached(options.zoho_tls));
     let seeded = seed::connections(&aws, &zoho, options.connections);
     if let Some(redirect_uri) = &options.redirect_uri {
         zoho.register(seed::CLIENT_ID, &[redirect_uri], &["us", "eu"].map(|name| (name, seed::CLIENT_SECRET)));

@@ -1,0 +1,242 @@
+"""TLS, as in reality: the compiled functions and command line in front of Zoho and AWS over HTTPS.
+
+Real: the programs, cargo-lambda's Runtime API, TLS with certificates that are made for the test.
+Stood in for: Zoho and AWS by the testkit, the browser by a few requests.
+"""
+
+from __future__ import annotations
+
+import http.cookiejar
+import json
+import ssl
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Callable, Optional
+
+import boto3
+from checks import check, leaked, tell
+from installation import PREFIX, REGION, Function, Zoho, compiled
+from processes import ROOT, environment, free_port
+from week import NoRedirect
+from week import Story as Week
+
+CONNECTION = "conn-00001"
+SCOPE = "ZohoCRM.modules.ALL"
+SIGNING_KEY = "a-signing-key-of-more-than-32-characters"
+UNKNOWN = "is not from a known authority"
+WORDS = {"expired": "has expired", "other-host": "is for another host"}
+"""What is said of each kind of certificate."""
+REMEDIES = {"expired": "this machine's clock", "other-host": "subject alternative name"}
+"""A part of what is said to do about it."""
+NOBODY = {"SSL_CERT_DIR": "/dev/null", "SSL_CERT_FILE": "/dev/null"}
+"""A machine that has no certificate authorities."""
+
+
+class Outside:
+    """Zoho and AWS with such certificates (`None`: without TLS), and what a program needs to reach them."""
+
+    def __init__(self, programs: ExitStack, callback: str, aws: Optional[str], zoho: Optional[str]) -> None:
+        self.bundle = Path(programs.enter_context(TemporaryDirectory())) / "ca.pem"
+        options = ["--ca-bundle", str(self.bundle)]
+        options += ["--aws-tls", aws] if aws else []
+        options += ["--zoho-tls", zoho] if zoho else []
+        self.zoho = Zoho(programs, f"{callback}/callback", 1, 0, *options)
+        self.variables = {
+            "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+            "AWS_CONFIG_FILE": "/dev/null",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_ENDPOINT_URL": self.zoho.aws,
+            "AWS_REGION": REGION,
+            "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+            "TOKEN_KEEPER_CALLBACK_URL": callback,
+            "TOKEN_KEEPER_DATA_CENTERS": self.zoho.data_centers,
+        }
+        self.trusting = {**self.variables, "AWS_CA_BUNDLE": str(self.bundle)}
+        self.without_bundle = {**self.variables, "AWS_CA_BUNDLE": ""}
+
+    def client(self, service: str) -> Any:
+        keys = {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "not-a-secret", "region_name": REGION}
+        return boto3.client(service, endpoint_url=self.zoho.aws, verify=str(self.bundle), **keys)
+
+
+class Story:
+    """The steps in their order. Each relies on those before."""
+
+    def __init__(self, programs: ExitStack) -> None:
+        self.programs = programs
+        self.passed = {SIGNING_KEY}
+        """Secrets that came by."""
+        port = free_port()
+        self.callback_url = f"http://localhost:{port}/lambda-url/callback"
+        self.outside = self.reach("good", "good")
+        self.zoho = self.outside.zoho
+        self.refresher = Function(programs, "refresher", free_port(), [], self.outside.trusting)
+        self.callback = Function(programs, "callback", port, [], self.outside.trusting)
+        self.secrets = self.outside.client("secretsmanager")
+        self.parameters = self.outside.client("ssm")
+        self.printed = ""
+
+    def steps(self) -> list[Callable[[], None]]:
+        return [
+            self.a_token_is_minted_and_published,
+            self.a_consent_is_given,
+            self.the_command_line_trusts_the_same_authority,
+            self.an_unknown_authority_is_told,
+            self.an_expired_certificate_and_another_host_are_told,
+            self.a_bundle_that_is_missing_stops_the_start,
+            self.no_secret_was_printed,
+        ]
+
+    # The steps.
+
+    def a_token_is_minted_and_published(self) -> None:
+        """The refresher, with AWS_CA_BUNDLE"""
+        urls = [self.zoho.aws, *self.zoho.accounts.values()]
+        check("AWS and Zoho are reached by TLS alone", [url for url in urls if not url.startswith("https://localhost:")], [])
+        report = self.refresher.invoke_file("schedule").answer()
+        check("a token is minted", (report["connections"], report["refreshed"]), (1, 1))
+        lease = self.lease(CONNECTION)
+        self.passed.add(lease["access_token"])
+        check("and published", (lease["status"], self.zoho.knows(lease["access_token"])), ("active", True))
+
+    def a_consent_is_given(self) -> None:
+        """The callback, with AWS_CA_BUNDLE and without"""
+        link, status, page = self.consent(self.outside)
+        check("the page says that it is connected", (status, "<h1>Connected</h1>" in page), (200, True))
+        grant = json.loads(self.secrets.get_secret_value(SecretId=f"{PREFIX}/connections/crm-prod")["SecretString"])
+        self.passed |= {grant["refresh_token"], self.lease("crm-prod")["access_token"]}
+        check("the code was exchanged", self.zoho.knows(grant["refresh_token"]))
+        check("and the first token is published", self.zoho.knows(self.lease("crm-prod")["access_token"]))
+        self.callback.start(**self.outside.without_bundle)
+        check("without the bundle, it shows a page that it cannot go on now", opened(urllib.request.build_opener(), link)[0], 502)
+        told("and its log says why", self.callback.stdout(), f"failed: the server's certificate {UNKNOWN};", "AWS_CA_BUNDLE")
+        outside = self.reach(None, "good")
+        self.callback.start(**outside.without_bundle)
+        _, status, page = self.consent(outside)
+        check("nor if it is Zoho alone that it does not trust", (status, "<h1>Connected</h1>" in page), (502, False))
+        told("which its log says too", self.callback.stdout(), f"the accounts server's certificate {UNKNOWN}", '"remedy":"name a PEM')
+
+    def the_command_line_trusts_the_same_authority(self) -> None:
+        """The command line, which trusts its machine's authorities too"""
+        without = self.token_keeper("list", variables=self.outside.variables, ends=1)
+        told("it needs the bundle for that, and says so", without.stderr, f"the server's certificate {UNKNOWN}", "AWS_CA_BUNDLE")
+        nobody = self.token_keeper("list", variables={**self.outside.variables, **NOBODY}, ends=2)
+        told("a machine without any is told so", nobody.stderr, "no certificate authority of this machine", "AWS_CA_BUNDLE")
+        self.token_keeper("list", variables={**self.outside.trusting, **NOBODY})
+
+    def an_unknown_authority_is_told(self) -> None:
+        """Without AWS_CA_BUNDLE"""
+        outside = self.reach(None, "good")
+        self.aws_is_not_trusted(self.outside.without_bundle, UNKNOWN, "AWS_CA_BUNDLE")
+        self.zoho_is_not_trusted(outside, outside.without_bundle, UNKNOWN, "AWS_CA_BUNDLE")
+
+    def an_expired_certificate_and_another_host_are_told(self) -> None:
+        """Certificates that are not valid"""
+        for kind, words in WORDS.items():
+            self.aws_is_not_trusted(self.reach(kind, "good").trusting, words, REMEDIES[kind])
+            outside = self.reach("good", kind)
+            self.zoho_is_not_trusted(outside, outside.trusting, words, REMEDIES[kind])
+
+    def a_bundle_that_is_missing_stops_the_start(self) -> None:
+        """AWS_CA_BUNDLE names no file"""
+        wanted = (
+            'AWS_CA_BUNDLE: "/nowhere/ca.pem" cannot be read (No such file or directory (os error 2)). '
+            "Name a PEM file with the certificates of your authorities, or unset it."
+        )
+        variables = {**self.outside.variables, "AWS_CA_BUNDLE": "/nowhere/ca.pem"}
+        for function in ("refresher", "callback"):
+            ran = subprocess.run(
+                [compiled(function)], env=environment(**variables), capture_output=True, text=True, timeout=60
+            )
+            lines = [json.loads(line)["message"] for line in ran.stdout.splitlines()]
+            check(f"the {function} says so, and ends", (ran.returncode, lines, ran.stderr), (1, [wanted], ""))
+        ran = self.token_keeper("list", variables=variables, ends=2)
+        check("so does the command line", ran.stderr.strip(), wanted)
+
+    def no_secret_was_printed(self) -> None:
+        """Secrets"""
+        printed = self.printed + "".join(function.stdout() + function.answers for function in (self.refresher, self.callback))
+        check(f"none of {len(self.passed)} secrets was printed", leaked(self.passed, printed), [])
+
+    # What the steps share.
+
+    def reach(self, aws: Optional[str], zoho: Optional[str]) -> Outside:
+        outside = Outside(self.programs, self.callback_url, aws, zoho)
+        self.passed |= {outside.zoho.client_secret, *outside.zoho.refresh_tokens}
+        return outside
+
+    def consent(self, outside: Outside) -> tuple[str, int, str]:
+        """An operator makes a link, and an administrator agrees; the link, and the page at the end with its status."""
+        outside.client("secretsmanager").create_secret(Name=f"{PREFIX}/signing-key", SecretString=SIGNING_KEY)
+        client = ["client", "add", "acme", "--client-id", outside.zoho.client_id]
+        self.token_keeper(*client, typed=outside.zoho.client_secret, variables=outside.trusting)
+        connect = ["connect", "crm-prod", "--client", "acme", "--data-center", "eu", "--scope", SCOPE, "--json"]
+        link = json.loads(self.token_keeper(*connect, variables=outside.trusting).stdout)["url"]
+        context = ssl.create_default_context(cafile=outside.bundle)
+        cookies = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+        agent = urllib.request.build_opener(NoRedirect, cookies, urllib.request.HTTPSHandler(context=context))
+        question = Week.redirect(agent, link)
+        check("the link leads to Zoho, by TLS", question.startswith(f"{outside.zoho.accounts['eu']}/"))
+        back = Week.redirect(agent, question.replace("/auth?", "/decide?"), b"decision=accept")
+        return link, *opened(agent, back)
+
+    def aws_is_not_trusted(self, variables: dict[str, str], words: str, remedy: str) -> None:
+        self.refresher.start(**variables)
+        refused = self.refresher.invoke_file("schedule")
+        check(f"AWS's certificate {words}: the run fails", refused.done, False)
+        # Grants and leases are listed at the same time, and either may be the first to fail.
+        told("and says so, with a remedy", refused.text, "sUnavailable", f"failed: the server's certificate {words};", remedy)
+
+    def zoho_is_not_trusted(self, outside: Outside, variables: dict[str, str], words: str, remedy: str) -> None:
+        self.refresher.start(**variables)
+        report = self.refresher.invoke_file("schedule").answer()
+        check(f"Zoho's certificate {words}: the connection fails", (report["connections"], report["failed"]), (1, [CONNECTION]))
+        [outcome] = report["outcomes"]
+        check("and says so", outcome["error"], f"the accounts server's certificate {words}")
+        told("with a remedy", outcome["remedy"], remedy)
+        check("nothing was sent to Zoho", outside.zoho.times_asked(), 0)
+
+    def lease(self, connection: str) -> dict[str, Any]:
+        found = self.parameters.get_parameter(Name=f"/{PREFIX}/tokens/{connection}", WithDecryption=True)
+        document: dict[str, Any] = json.loads(found["Parameter"]["Value"])
+        return document
+
+    def token_keeper(
+        self, *arguments: str, typed: str = "", variables: Optional[dict[str, str]] = None, ends: int = 0
+    ) -> subprocess.CompletedProcess[str]:
+        ran = subprocess.run(
+            [compiled("token-keeper"), *arguments],
+            cwd=ROOT,
+            env=environment(**(variables or self.outside.trusting)),
+            input=typed,
+            capture_output=True,
+            text=True,
+        )
+        assert ran.returncode == ends, f"token-keeper {arguments[0]} ended with {ran.returncode}:\n{ran.stdout}{ran.stderr}"
+        self.printed += ran.stdout + ran.stderr
+        return ran
+
+
+def opened(agent: urllib.request.OpenerDirector, url: str) -> tuple[int, str]:
+    """Status and page."""
+    try:
+        with agent.open(url) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as answer:
+        return answer.code, answer.read().decode()
+
+
+def told(promise: str, text: str, *parts: str) -> None:
+    """That all of this is said. cargo-lambda folds what it shows, and draws a line beside it."""
+    said = " ".join(text.replace("│", " ").split())
+    check(promise, [part for part in parts if part not in said], [])
+
+
+if __name__ == "__main__":
+    sys.exit(tell(lambda programs: Story(programs).steps()))
