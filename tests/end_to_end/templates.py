@@ -17,6 +17,7 @@ from typing import Any, Callable, Iterator
 
 from checks import Mismatch, check, tell
 from processes import CHECK_TOOLS, ROOT, SAM_TOOLS, environment
+from template import load
 
 TEMPLATES = ["template.yaml", "infra/foundation.yaml", "infra/operation.yaml"]
 POLICIES = {
@@ -43,7 +44,7 @@ REGION = "eu-central-1"
 class Story:
     def __init__(self, programs: ExitStack) -> None:
         self.directory = Path(programs.enter_context(tempfile.TemporaryDirectory()))
-        self.templates = {template: json.loads(run(SAM_TOOLS / "python", "-c", LOAD, template)) for template in TEMPLATES}
+        self.templates = {template: load(template) for template in TEMPLATES}
 
     def steps(self) -> list[Callable[[], None]]:
         return [
@@ -124,8 +125,6 @@ packaged = open(sys.argv[1]).read().replace("CodeUri: .", "CodeUri: s3://bucket/
 json.dump(transform(yaml_parse(packaged), {}, NoManagedPolicies()), sys.stdout)
 """
 """Prints what CloudFormation makes of a SAM template."""
-LOAD = "import json,sys; from cfnlint.decode import decode; json.dump(decode(sys.argv[1])[0], sys.stdout)"
-"""Prints a template as JSON, with its short intrinsic functions in their long form."""
 
 
 def as_in_the_files(document: Any) -> Any:
