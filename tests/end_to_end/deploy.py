@@ -71,7 +71,8 @@ class Story:
         """Parameters that would not reach the functions"""
         for parameter, variable in VARIABLES.items():
             ended, said, calls = self.deploy(f"{parameter}=anything")
-            check(f"{parameter}= is refused, and {variable} named", (ended, f"{parameter} is set by" in said, f"{variable}=" in said), (2, True, True))
+            named = (f"{parameter} is set by" in said, f"{variable}=" in said)
+            check(f"{parameter}= is refused, and {variable} named", (ended, *named), (2, True, True))
             check("  before anything is done", calls, [])
         for unknown in ("SsmRate=5", "Notice.*=x", "=x"):
             ended, said, calls = self.deploy(unknown)
@@ -82,9 +83,10 @@ class Story:
         queue = 'TOKEN_KEEPER_QUEUE_URL="the-ChunksUrl"'
         nothing = ['TOKEN_KEEPER_PREFIX="token-keeper"']
         check("the first time, with nothing set", self.settings(), {"refresher": [*nothing, queue], "callback": nothing})
-        more = {"TOKEN_KEEPER_PREFIX": "team/zoho", "TOKEN_KEEPER_DATA_CENTERS": "a=https://a.example,b=https://b.example", "TOKEN_KEEPER_QUEUE_URL": "x"}
-        both = ['TOKEN_KEEPER_DATA_CENTERS="a=https://a.example,b=https://b.example"', 'TOKEN_KEEPER_PREFIX="team/zoho"']
-        check("then with a prefix and more", self.settings(**more), {"refresher": [*both, queue], "callback": both})
+        centers = "a=https://a.example,b=https://b.example"
+        both = [f'TOKEN_KEEPER_DATA_CENTERS="{centers}"', 'TOKEN_KEEPER_PREFIX="team/zoho"']
+        more = self.settings(TOKEN_KEEPER_PREFIX="team/zoho", TOKEN_KEEPER_DATA_CENTERS=centers, TOKEN_KEEPER_QUEUE_URL="x")
+        check("then with a prefix and more", more, {"refresher": [*both, queue], "callback": both})
         check("then without again, in both", self.settings(), {"refresher": [*nothing, queue], "callback": nothing})
         _, _, calls = self.deploy("NoticeEmail=ops@example.com", TOKEN_KEEPER_PREFIX="team/zoho", NAME="keeper")
         stacks = [call["call"] for call in calls if call["call"][1:3] == ["cloudformation", "deploy"]]
@@ -114,9 +116,10 @@ class Story:
 
     def reserved_concurrency(self) -> None:
         """The callback's reserved concurrency"""
-        for set_to, wanted in [("2", ["put-function-concurrency", "2"]), ("", ["delete-function-concurrency", "token-keeper-callback"])]:
-            _, _, calls = self.deploy(CALLBACK_CONCURRENCY=set_to)
-            check(f"{set_to or 'none'}", [[call["call"][2], call["call"][-1]] for call in calls if "concurrency" in call["call"][2]], [wanted])
+        for reserved, wanted in {"2": ["put-function-concurrency", "2"], "": ["delete-function-concurrency", "token-keeper-callback"]}.items():
+            _, _, calls = self.deploy(CALLBACK_CONCURRENCY=reserved)
+            asked = [[call["call"][2], call["call"][-1]] for call in calls if "concurrency" in call["call"][2]]
+            check(reserved or "none", asked, [wanted])
 
     # What the steps share.
 

@@ -205,9 +205,9 @@ class Story:
             (["completions", "bash"], 0, ""),
         ]
         for arguments, ends, text in typed:
-            ran = subprocess.run(
-                [compiled("token-keeper"), *arguments], cwd=ROOT, env=environment(**self.here.variables), input=text, capture_output=True, text=True
-            )
+            command = [compiled("token-keeper"), *arguments]
+            env = environment(**self.here.variables)
+            ran = subprocess.run(command, cwd=ROOT, env=env, input=text, capture_output=True, text=True)
             check(f"token-keeper {' '.join(arguments[:2])}", ran.returncode in ((0, 1) if ends is None else (ends,)))
         told = subprocess.run([compiled("token-keeper"), "--help"], capture_output=True, text=True, check=True).stdout
         commands = set(re.findall(r"^  ([a-z]+)  ", told.split("Commands:")[1].split("Options:")[0], re.MULTILINE)) - {"help"}
@@ -233,7 +233,7 @@ class Story:
         for what, change in {
             "under another prefix": lambda arn: arn.replace("token-keeper", "other"),
             "under a prefix that begins alike": lambda arn: arn.replace("token-keeper", "token-keeper2"),
-            "under a prefix that ends alike": lambda arn: arn.replace(":secret:", ":secret:other/").replace(":parameter/", ":parameter/other/").replace(":token-", ":other-token-"),
+            "under a prefix that ends alike": lambda arn: re.sub("(:secret:|:parameter/)", r"\1other/", arn).replace(":token-", ":other-token-"),
         }.items():
             self.all_are("ImplicitlyDenied", f"{len(here)} calls {what}", [(who, action, change(arn)) for who, action, arn in here])
         abroad = [(who, action, arn.replace(ACCOUNT, "999999999999")) for who, action, arn in here if who != OPERATOR]
@@ -274,7 +274,11 @@ class Story:
         """KmsKeyArn"""
         by_ssm, by_secrets = ({"kms:ViaService": f"{service}.{REGION}.amazonaws.com"} for service in ("ssm", "secretsmanager"))
         for file, allowed, denied in [
-            ("refresher-policy.json", [("Decrypt", by_ssm), ("Encrypt", by_ssm), ("GenerateDataKey", by_ssm), ("Decrypt", by_secrets)], [("Decrypt", {}), ("ScheduleKeyDeletion", by_ssm)]),
+            (
+                "refresher-policy.json",
+                [("Decrypt", by_ssm), ("Encrypt", by_ssm), ("GenerateDataKey", by_ssm), ("Decrypt", by_secrets)],
+                [("Decrypt", {}), ("ScheduleKeyDeletion", by_ssm)],
+            ),
             ("callback-policy.json", [("Decrypt", by_secrets), ("GenerateDataKey", by_secrets), ("Encrypt", by_ssm)], [("Decrypt", {})]),
             ("read-tokens-policy.json", [("Decrypt", by_ssm)], [("Decrypt", by_secrets), ("Encrypt", by_ssm), ("Decrypt", {})]),
             ("read-one-token-policy.json", [("Decrypt", by_ssm)], [("Decrypt", by_secrets), ("Encrypt", by_ssm)]),

@@ -21,7 +21,8 @@ LOAD = "import json,sys; from cfnlint.decode import decode; json.dump(decode(sys
 
 
 def load(template: str) -> dict[str, Any]:
-    ran = subprocess.run([SAM_TOOLS / "python", "-c", LOAD, template], cwd=ROOT, env=environment(), capture_output=True, text=True, check=True)
+    command = [SAM_TOOLS / "python", "-c", LOAD, template]
+    ran = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True)
     content: dict[str, Any] = json.loads(ran.stdout)
     return content
 
@@ -58,6 +59,7 @@ def resolved(template: dict[str, Any], **parameters: str) -> dict[str, Any]:
                 return not put_in(argument[0])
         return {key: item for key, item in ((key, put_in(item)) for key, item in value.items()) if item is not None}
 
-    resources = template["Resources"].items()
-    kept = {name: resource for name, resource in resources if "Condition" not in resource or put_in(template["Conditions"][resource["Condition"]])}
-    return {name: put_in(resource) for name, resource in kept.items()}
+    def is_made(resource: dict[str, Any]) -> bool:
+        return "Condition" not in resource or put_in(template["Conditions"][resource["Condition"]])
+
+    return {name: put_in(resource) for name, resource in template["Resources"].items() if is_made(resource)}
