@@ -14,9 +14,9 @@ heading = @printf '\n== %s\n' $(1)
 
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: test tools format lint docs rust-tests conformance end-to-end browser test-stack
+.PHONY: test tools format lint docs rust-tests conformance templates end-to-end browser policies test-stack
 
-test: tools format lint docs rust-tests conformance end-to-end browser test-stack
+test: tools format lint docs rust-tests conformance templates end-to-end browser policies test-stack
 	$(call heading,'all passed')
 
 # Chromium is the system's: no browser is downloaded into .tools/.
@@ -79,11 +79,23 @@ browser: tools
 	@cargo test --quiet --workspace --locked --no-run
 	@$(VENV)/bin/python tests/end_to_end/consent.py
 
-# The templates are checked, then deployed to an emulator of AWS, used, updated and deleted. It needs no Docker and no account.
+# What is deployed, before it is: the templates, a year of their alarms, and what deploy.sh does.
+templates: tools
+	$(call heading,'templates, alarms, deploy.sh')
+	@cargo test --quiet --workspace --locked --no-run
+	@$(VENV)/bin/python tests/end_to_end/templates.py
+	@$(VENV)/bin/python tests/end_to_end/alarms.py
+	@$(VENV)/bin/python tests/end_to_end/deploy.py
+
+# Every policy, evaluated against the calls that the programs made in the tests before.
+policies: end-to-end browser
+	$(call heading,'policies')
+	@$(VENV)/bin/python tests/end_to_end/policies.py
+
+# The templates are deployed to an emulator of AWS, used, updated and deleted. It needs no Docker and no account.
 test-stack: tools
 	$(call heading,'the deployed stack')
 	@cargo test --quiet --workspace --locked --no-run
-	@$(VENV)/bin/python tests/end_to_end/templates.py
 	@$(VENV)/bin/python tests/end_to_end/stack.py
 
 # Builds both functions as they are deployed by default, and prints how large they are. It needs Rust's arm64 target, which it installs.

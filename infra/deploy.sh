@@ -5,24 +5,38 @@
 #
 # The parameters are those of infra/foundation.yaml and infra/operation.yaml. The functions' settings are the TOKEN_KEEPER_ variables of
 # the environment. NAME (token-keeper) is the first part of every resource's name, BUILD_FLAGS (--release --arm64) how the functions are
-# built. It needs the AWS CLI and cargo-lambda, and may be run again after any failure.
+# built, CALLBACK_CONCURRENCY (none) the callback's reserved concurrency. It needs the AWS CLI and cargo-lambda, and may be run again
+# after any failure.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 name=${NAME:-token-keeper}
+prefix=${TOKEN_KEEPER_PREFIX:-token-keeper}
 parameters=(
     "Name=$name"
-    "Prefix=${TOKEN_KEEPER_PREFIX:-token-keeper}"
+    "Prefix=$prefix"
     "KmsKeyArn=${TOKEN_KEEPER_KMS_KEY_ID:-}"
     "CallbackUrl=${TOKEN_KEEPER_CALLBACK_URL:-}"
     "$@"
 )
 
-# The AWS CLI would leave out what a template does not have, and say nothing.
+refuse() {
+    echo "$1" >&2
+    exit 2
+}
+
 for parameter in "$@"; do
-    if ! sed -n '/^Parameters:/,/^Conditions:/p' infra/foundation.yaml infra/operation.yaml | grep "^  ${parameter%%=*}:\$" >/dev/null; then
-        echo "there is no parameter ${parameter%%=*} here: infra/README.md lists them, and which of them are variables of the environment" >&2
-        exit 2
+    key=${parameter%%=*}
+    # The functions need these too, and a parameter would not get there.
+    case $key in
+        Name) refuse "Name is set by a variable of the environment here: NAME=… infra/deploy.sh" ;;
+        Prefix) refuse "Prefix is set by a variable of the environment here: TOKEN_KEEPER_PREFIX=… infra/deploy.sh" ;;
+        KmsKeyArn) refuse "KmsKeyArn is set by a variable of the environment here: TOKEN_KEEPER_KMS_KEY_ID=… infra/deploy.sh" ;;
+        CallbackUrl) refuse "CallbackUrl is set by a variable of the environment here: TOKEN_KEEPER_CALLBACK_URL=… infra/deploy.sh" ;;
+    esac
+    # The AWS CLI would leave out what a template does not have, and say nothing.
+    if ! sed -n '/^Parameters:/,/^Conditions:/p' infra/foundation.yaml infra/operation.yaml | grep -xF "  $key:" >/dev/null; then
+        refuse "there is no parameter $key here: infra/README.md lists them, and which of them are variables of the environment"
     fi
 done
 
@@ -43,25 +57,65 @@ output() {
         --query "Stacks[0].Outputs[?OutputKey=='$2'].OutputValue"
 }
 
-# Settings go through a file, because cargo-lambda parts its --env-var at commas.
-function_of() { # binary, time-out in seconds, name of its role's output, one more setting
-    local settings
-    settings=$(mktemp)
-    { env; echo "${4:-}"; } | sed -n 's/^\(TOKEN_KEEPER_[A-Z_]*\)=\(.*\)/\1="\2"/p' >"$settings"
-    cargo lambda deploy "$name-$1" --binary-name "$1" --memory 128 --timeout "$2" --role "$(output foundation "$3")" --env-file "$settings"
-    rm "$settings"
+# A property of a function that is deployed already; nothing if it is not.
+installed() { # binary, property
+    aws lambda get-function-configuration --function-name "$name-$1" --query "$2" --output text 2>/dev/null || true
 }
 
-say "1/4 roles, keys, queues, logs ($name-foundation)"
-stack foundation
+# cargo-lambda chooses the processor at a function's creation only: later, it would upload what the function cannot run.
+same_processor() { # binary
+    local built here
+    case $(od -An -tx1 -j18 -N1 "${CARGO_TARGET_DIR:-target}/lambda/$1/bootstrap") in
+        *b7*) built=arm64 ;;
+        *) built=x86_64 ;;
+    esac
+    here=$(installed "$1" 'Architectures[0]')
+    if [ -n "$here" ] && [ "$here" != "$built" ]; then
+        echo "$name-$1 is installed for $here, and this build is for $built. Nothing was changed. Either build for $here, with" >&2
+        echo "BUILD_FLAGS='--release --${here/_/-}' infra/deploy.sh, or type infra/undeploy.sh first: it leaves connections, clients and tokens" >&2
+        exit 1
+    fi
+}
 
-say "2/4 building the functions"
+# The functions' environment is this and nothing else. It goes through a file, because cargo-lambda parts its --env-var at commas, and it
+# always has the prefix, because cargo-lambda would leave an installed function's environment as it was if this one were empty.
+settings() { # one more setting
+    { env | sed -E '/^TOKEN_KEEPER_(PREFIX|QUEUE_URL)=/d'; echo "TOKEN_KEEPER_PREFIX=$prefix"; echo "${1:-}"; } |
+        sed -n 's/^\(TOKEN_KEEPER_[A-Z_]*\)=\(.*\)/\1="\2"/p'
+}
+
+function_of() { # binary, time-out in seconds, name of its role's output, one more setting
+    local file role here
+    role=$(output foundation "$3")
+    here=$(installed "$1" Role)
+    # cargo-lambda gives a role to a new function only.
+    if [ -n "$here" ] && [ "$here" != "$role" ]; then
+        aws lambda update-function-configuration --function-name "$name-$1" --role "$role" >/dev/null
+        aws lambda wait function-updated --function-name "$name-$1"
+    fi
+    file=$(mktemp)
+    settings "${4:-}" >"$file"
+    cargo lambda deploy "$name-$1" --binary-name "$1" --memory 128 --timeout "$2" --role "$role" --env-file "$file"
+    rm "$file"
+}
+
+say "1/4 building the functions"
 # shellcheck disable=SC2086 # several flags
 cargo lambda build ${BUILD_FLAGS:---release --arm64} --bin refresher --bin callback
+same_processor refresher
+same_processor callback
+
+say "2/4 roles, keys, queues, logs ($name-foundation)"
+stack foundation
 
 say "3/4 the functions ($name-refresher, $name-callback)"
 function_of refresher 300 RefresherRoleArn "TOKEN_KEEPER_QUEUE_URL=$(output foundation ChunksUrl)"
 function_of callback 30 CallbackRoleArn
+if [ -n "${CALLBACK_CONCURRENCY:-}" ]; then
+    aws lambda put-function-concurrency --function-name "$name-callback" --reserved-concurrent-executions "$CALLBACK_CONCURRENCY" >/dev/null
+else
+    aws lambda delete-function-concurrency --function-name "$name-callback"
+fi
 
 say "4/4 schedule, callback's front, alarms ($name-operation)"
 stack operation

@@ -22,6 +22,7 @@ from typing import Any, Callable, Optional
 import boto3
 import botocore.validate
 import chromium
+import recorder
 from checks import Mismatch, check, instant, leaked, tell
 from installation import PREFIX, REGION, compiled
 from processes import ROOT, Program, environment
@@ -153,12 +154,12 @@ class Story:
         self.lines_read = 0
         self.about = self.ask()
         account = {
-            "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+            "AWS_ACCESS_KEY_ID": recorder.CONSUMER,
             "AWS_CONFIG_FILE": "/dev/null",
             "AWS_DEFAULT_REGION": REGION,  # boto3 and the AWS CLI know the Region by this name,
             "AWS_REGION": REGION,  # the other SDKs by this one.
             "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_ENDPOINT_URL": self.about["aws"],
+            "AWS_ENDPOINT_URL": recorder.recorded(programs, self.about["aws"]),
             "AWS_SECRET_ACCESS_KEY": "not-a-secret",
             "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
         }
@@ -208,7 +209,7 @@ class Story:
         settings = {"TOKEN_KEEPER_DATA_CENTERS": self.about["data_centers"], "TOKEN_KEEPER_PUBLISH": "document,plain"}
         ran = subprocess.run(
             [compiled("token-keeper"), "refresh", CONNECTION],
-            env={**self.variables, **settings},
+            env={**self.variables, **settings, "AWS_ACCESS_KEY_ID": recorder.OPERATOR},
             capture_output=True,
             text=True,
         )

@@ -12,6 +12,7 @@ from typing import Any, Optional
 
 import boto3
 import certificate
+import recorder
 from processes import ROOT, Program, build_directory, environment, free_port, start_moto
 
 PREFIX = "token-keeper"
@@ -148,11 +149,11 @@ class Installation:
     def __init__(self, programs: ExitStack, function: str = "refresher", callback: Optional[str] = None) -> None:
         moto, url = start_moto()
         programs.enter_context(moto)
-        self._account = {
-            "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+        # What this test does itself goes straight to moto; what programs do is recorded, under a key for each.
+        self._account = account = {
             "AWS_CONFIG_FILE": "/dev/null",
             "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_ENDPOINT_URL": url,
+            "AWS_ENDPOINT_URL": recorder.recorded(programs, url),
             "AWS_REGION": REGION,
             "AWS_SECRET_ACCESS_KEY": "not-a-secret",
             "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
@@ -162,15 +163,23 @@ class Installation:
         )
         self.secrets = session.client("secretsmanager", endpoint_url=url)
         self.parameters = session.client("ssm", endpoint_url=url)
+        self._sqs = session.client("sqs", endpoint_url=url)
         port = free_port()
         tls = certificate.cargo_lambda_options(programs) if function == "callback" else []
         # Not 127.0.0.1, where Zoho is: to a browser the two are different sites, as they are in reality.
         self.url = f"https://localhost:{port}/lambda-url/{function}"
         self.zoho = Zoho(programs, f"{callback or self.url}/callback")
-        self.variables = {**self._account, "TOKEN_KEEPER_DATA_CENTERS": self.zoho.data_centers}
+        self._reader = {**account, "AWS_ACCESS_KEY_ID": recorder.CONSUMER}
+        self.variables = {**account, "AWS_ACCESS_KEY_ID": recorder.OPERATOR, "TOKEN_KEEPER_DATA_CENTERS": self.zoho.data_centers}
+        key = {"refresher": recorder.REFRESHER, "callback": recorder.CALLBACK}[function]
         self.function = Function(
-            programs, function, port, tls, {**self.variables, "TOKEN_KEEPER_CALLBACK_URL": self.url}
+            programs, function, port, tls, {**self.variables, "AWS_ACCESS_KEY_ID": key, "TOKEN_KEEPER_CALLBACK_URL": self.url}
         )
+
+    def queue(self, name: str) -> str:
+        """A queue of this name; its URL as programs reach it."""
+        url: str = self._sqs.create_queue(QueueName=name)["QueueUrl"]
+        return f"{self._account['AWS_ENDPOINT_URL']}{urllib.parse.urlsplit(url).path}"
 
     def create_secret(self, name: str, value: dict[str, Any]) -> None:
         self.secrets.create_secret(Name=f"{PREFIX}/{name}", SecretString=json.dumps(value))
@@ -221,7 +230,7 @@ class Installation:
         ran = subprocess.run(
             ["aws", "ssm", "get-parameter", "--name", f"/{PREFIX}/{name}", *query],
             cwd=ROOT,
-            env=environment(AWS_DEFAULT_REGION=REGION, **self._account),
+            env=environment(AWS_DEFAULT_REGION=REGION, **self._reader),
             capture_output=True,
             text=True,
             timeout=ANSWERED_WITHIN_S,

@@ -5,6 +5,7 @@
 - CreateSecret takes the ClientRequestToken as the version's id.
 - A nested stack's resource keeps the attributes that an update does not name.
 - Numbers that a template hands on to a nested stack are numbers there: a queue's concurrency, an alarm's period and threshold.
+- An alarm on an expression is an alarm on the expression's first metric. (What the expressions do is in alarms.py.)
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ create_secret = secretsmanager._create_secret
 update_resource = provisioners._update_resource
 concurrency = lambda_svc._sqs_esm_concurrency
 evaluate_alarm = cloudwatch._evaluate_alarm
+alarm_record = provisioners._cw_metric_alarm_record
 
 
 def put_parameter_and_tell(data: dict[str, Any]) -> Any:
@@ -95,10 +97,20 @@ def evaluate_alarm_with_numbers(alarm: dict[str, Any]) -> None:
     evaluate_alarm(alarm)
 
 
+def alarm_record_of_the_first_metric(name: str, properties: dict[str, Any]) -> dict[str, Any]:
+    queries = properties.get("Metrics") or []
+    for stat in [query["MetricStat"] for query in queries if "MetricStat" in query][:1]:
+        statistic = {"Statistic": stat["Stat"], "Period": stat["Period"]}
+        properties = {**properties, **stat["Metric"], **statistic, "Metrics": None}
+    record: dict[str, Any] = alarm_record(name, properties)
+    return record
+
+
 ssm._put_parameter = put_parameter_and_tell
 cloudwatch_logs._fanout_to_subscription_filters = fan_out_and_meter
 secretsmanager._create_secret = create_secret_of_that_version
 provisioners._update_resource = update_resource_and_keep_attributes
 lambda_svc._sqs_esm_concurrency = concurrency_as_a_number
 cloudwatch._evaluate_alarm = evaluate_alarm_with_numbers
+provisioners._cw_metric_alarm_record = alarm_record_of_the_first_metric
 main()

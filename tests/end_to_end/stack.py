@@ -218,13 +218,18 @@ class Story:
 
     def alarms_see_the_metrics(self) -> None:
         """Alarms"""
-        self.notices()
+        grant = {"client": "nobody", "data_center": "eu", "refresh_token": self.zoho.consent("eu")}
+        orphan = self.secrets.create_secret(Name=f"{PREFIX}/connections/orphan", SecretString=json.dumps(grant))["ARN"]
+        self.invoke({"connections": ["orphan"]})
+        self.secrets.delete_secret(SecretId=orphan, ForceDeleteWithoutRecovery=True)
+        self.aws.wait_until("the alarm of it", lambda: self.notices() == [] and "misconfigured" in self.rung() or None)
         alarms = everything(self.aws.client("cloudwatch"), "describe_alarms", "MetricAlarms")
         states = {alarm["AlarmName"].removeprefix(f"{STACK}-"): alarm["StateValue"] for alarm in alarms}
-        check("there are eight", len(states), 8)
-        check("that no run has reported is not so", states["no-run"], "OK")
-        check("that a token is near its end is so: of the dead connection", states["short-life"], "ALARM")
-        check("which the topic was told", f"{STACK}-short-life" in {message["AlarmName"] for message in self.alarms})
+        check("there are nine", len(states), 9)
+        check("that no run has reported is not so, nor that runs left something undone", (states["no-run"], states["not-refreshed"]), ("OK", "OK"))
+        check("that a connection names a client that there is not is so", states["misconfigured"], "ALARM")
+        check("as is that it has no token", states["short-life"], "ALARM")
+        check("which the topic was told", {"misconfigured", "short-life"} <= self.rung())
         topics = {action for alarm in alarms for action in alarm["AlarmActions"]}
         check("as it is by each of them", topics, {self.topic()})
 
@@ -427,6 +432,10 @@ class Story:
                     self.alarms.append(content)
             if not messages.get("Messages"):
                 return texts
+
+    def rung(self) -> set[str]:
+        """The alarms that have told the topic something so far."""
+        return {message["AlarmName"].removeprefix(f"{STACK}-") for message in self.alarms}
 
     def queue(self, name: str) -> str:
         full = name if name == "mailbox" else f"{STACK}-{name}"

@@ -1,7 +1,7 @@
 """What is deployed, looked at before anything is deployed: the templates, their transform, and every policy.
 
-Real: SAM's own validation and transform, cfn-lint with its serverless rules, checkov, parliament. None of them is AWS: whether IAM
-evaluates the policies as they are meant can be seen there only.
+Real: SAM's own validation and transform, cfn-lint with its serverless rules, checkov, parliament. None of them is AWS. What the policies
+allow is in policies.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 
 from checks import Mismatch, check, tell
-from processes import CHECK_TOOLS, ROOT, SAM_TOOLS, environment
+from processes import CHECK_TOOLS, ROOT, SAM_TOOLS, build_directory, environment
+from template import load
 
 TEMPLATES = ["template.yaml", "infra/foundation.yaml", "infra/operation.yaml"]
 POLICIES = {
@@ -27,6 +28,13 @@ POLICIES = {
     "ReadOneTokenPolicy": "read-one-token-policy.json",
 }
 """Which file has which resource's policy, for those who make their roles themselves."""
+OPERATOR_POLICY = "operator-policy.json"
+"""The command line's. The stack makes no role for it."""
+PREFIXES = [
+    "token-keeper", "team/token-keeper", "T.1_x", "a", "my-aws", "team/aws", "team/ssm/x", "aw", "ss.m", "x" * 64,
+    "", "/", "/a", "a/", "a//b", "a b", "a*", "a:b", "caf\u00e9", "aws", "aws-tokens", "AWS/x", "aWs", "ssm", "SSM/x", "sSm1", "x" * 65, "a\n",
+]  # fmt: skip
+"""Names that are a prefix, and names that are none."""
 ON_EVERYTHING = {"secretsmanager:BatchGetSecretValue", "secretsmanager:ListSecrets"}
 """The actions for which AWS has no permission by resource."""
 AS_IN_THE_FILES = {
@@ -43,13 +51,14 @@ REGION = "eu-central-1"
 class Story:
     def __init__(self, programs: ExitStack) -> None:
         self.directory = Path(programs.enter_context(tempfile.TemporaryDirectory()))
-        self.templates = {template: json.loads(run(SAM_TOOLS / "python", "-c", LOAD, template)) for template in TEMPLATES}
+        self.templates = {template: load(template) for template in TEMPLATES}
 
     def steps(self) -> list[Callable[[], None]]:
         return [
             self.sam_and_cfn_lint_accept_the_templates,
             self.checkov_accepts_the_templates_and_their_transform,
             self.parameters_mean_the_same_everywhere,
+            self.prefixes_are_refused_here_as_by_the_program,
             self.policies_are_least_and_the_same_in_both_places,
             self.the_costs_are_those_of_the_script,
         ]
@@ -81,6 +90,28 @@ class Story:
         listed = {name for row in re.findall(r"^\| (`.*?`) \|", guide, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
         check("the guide lists each of SAM's", set(self.templates["template.yaml"]["Parameters"]) - listed, set())
 
+    def prefixes_are_refused_here_as_by_the_program(self) -> None:
+        """Prefixes"""
+        rules = [content["Parameters"]["Prefix"] for content in self.templates.values()]
+        [(pattern, longest)] = {(rule["AllowedPattern"], rule["MaxLength"]) for rule in rules}
+        # CloudFormation's patterns are Java's and cover the whole value. What is used here means the same in Python.
+        by_template = {prefix: re.fullmatch(pattern, prefix) is not None and len(prefix) <= longest for prefix in PREFIXES}
+        by_program = {prefix: "TOKEN_KEEPER_PREFIX:" not in self.complaints(prefix) for prefix in PREFIXES}
+        # To the program, an empty variable is one that is not set, and blanks around a value are none of it.
+        lenient = ("", "a\n")
+        check("the program takes an empty one, and one with an end of line", [by_program.pop(prefix) for prefix in lenient], [True, True])
+        check("the template takes neither", [by_template.pop(prefix) for prefix in lenient], [False, False])
+        taken = sum(by_program.values())
+        check(f"of the others, {taken} are taken by both, and {len(by_program) - taken} refused", by_template, by_program)
+
+    @staticmethod
+    def complaints(prefix: str) -> str:
+        """What the refresher says to this prefix and, so that it does not start at all, to a margin that is none."""
+        variables = environment(TOKEN_KEEPER_PREFIX=prefix, TOKEN_KEEPER_MARGIN_S="none")
+        ran = subprocess.run([build_directory() / "refresher"], env=variables, capture_output=True, text=True)
+        check(f"{prefix[:20]!r}: the program speaks of its environment", "TOKEN_KEEPER_MARGIN_S:" in ran.stdout)
+        return ran.stdout
+
     def policies_are_least_and_the_same_in_both_places(self) -> None:
         """Policies"""
         resources: dict[str, Any] = {}
@@ -93,11 +124,12 @@ class Story:
             properties = resources[name]["Properties"]
             [policy] = properties.get("Policies", [properties])
             document = policy["PolicyDocument"]
+            check(f"{file} is {name}'s", json.loads((ROOT / "infra" / file).read_text()), as_in_the_files(document))
+        for file in [*POLICIES.values(), OPERATOR_POLICY]:
             text = (ROOT / "infra" / file).read_text()
-            check(f"{file} is {name}'s", json.loads(text), as_in_the_files(document))
             # Parliament does not know that a variable in an ARN stands for a name.
             complaints = run(CHECK_TOOLS / "parliament", "--string", re.sub(r"\$\{aws:[^}]*\}", "crm-prod", text))
-            check("  parliament has no complaint", complaints.strip(), "")
+            check(f"{file}: parliament has no complaint", complaints.strip(), "")
             wide = {action for action, resource in allowed(json.loads(text)) if resource == "*"}
             check("  all resources at once only where AWS knows no single ones", wide <= ON_EVERYTHING)
         refresher = {action for action, _ in allowed(json.loads((ROOT / "infra/refresher-policy.json").read_text()))}
@@ -124,8 +156,6 @@ packaged = open(sys.argv[1]).read().replace("CodeUri: .", "CodeUri: s3://bucket/
 json.dump(transform(yaml_parse(packaged), {}, NoManagedPolicies()), sys.stdout)
 """
 """Prints what CloudFormation makes of a SAM template."""
-LOAD = "import json,sys; from cfnlint.decode import decode; json.dump(decode(sys.argv[1])[0], sys.stdout)"
-"""Prints a template as JSON, with its short intrinsic functions in their long form."""
 
 
 def as_in_the_files(document: Any) -> Any:

@@ -1,0 +1,340 @@
+"""Every policy against IAM's rules: what the programs called is allowed, and what nobody needs is denied.
+
+Real: the calls, which recorder.py wrote down in the stories before this one and in the rounds below; the policies, of the files and of the
+templates. Stood in for: IAM, by @cloud-copilot/iam-simulate, which knows each service's actions, resources and condition keys.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from contextlib import ExitStack
+from typing import Any, Callable, Iterator, Optional
+
+from checks import check, tell
+from installation import PREFIX, Installation, compiled
+from processes import ROOT, environment
+from recorder import ACCOUNT, CALLBACK, CALLS, CONSUMER, OPERATOR, REFRESHER, REGION, SECRET_SUFFIX
+from template import load, resolved
+
+SOURCE = ROOT / "tests/end_to_end/policies"
+NODE_HOME = ROOT / ".tools/policies"
+STORIES = {"run", "week", "consumers", "consent", "policies"}
+"""Those that record."""
+CONNECTION = "crm-prod"
+"""The connection that the one-token policy's role is tagged with. The consumers read no other."""
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+SCHEDULER = "the scheduler"
+
+FILES = {
+    REFRESHER: ["refresher-policy.json"],
+    CALLBACK: ["callback-policy.json"],
+    OPERATOR: ["operator-policy.json"],
+    CONSUMER: ["read-tokens-policy.json", "read-one-token-policy.json"],
+    SCHEDULER: ["scheduler-policy.json"],
+}
+IN_THE_TEMPLATES = {
+    "refresher-policy.json": ("infra/foundation.yaml", "RefresherRole"),
+    "callback-policy.json": ("infra/foundation.yaml", "CallbackRole"),
+    "read-tokens-policy.json": ("infra/foundation.yaml", "ReadTokensPolicy"),
+    "read-one-token-policy.json": ("infra/foundation.yaml", "ReadOneTokenPolicy"),
+    "scheduler-policy.json": ("infra/operation.yaml", "SchedulerRole"),
+}
+
+
+def secret(name: str) -> str:
+    return f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{name}{SECRET_SUFFIX}"
+
+
+def parameter(name: str) -> str:
+    return f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/{name}"
+
+
+def queue(name: str) -> str:
+    return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
+
+
+def function(name: str) -> str:
+    return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"
+
+
+def log_stream(name: str) -> str:
+    return f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/{name}:log-stream:2026/11/21/1"
+
+
+CHUNKS, FAILED_EVENTS = queue("token-keeper-chunks"), queue("token-keeper-failed-events")
+BY_AWS = [
+    *[(REFRESHER, f"sqs:{action}", CHUNKS) for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")],
+    (REFRESHER, "sqs:SendMessage", FAILED_EVENTS),
+    *[(REFRESHER, action, log_stream("token-keeper-refresher")) for action in ("logs:CreateLogStream", "logs:PutLogEvents")],
+    *[(CALLBACK, action, log_stream("token-keeper-callback")) for action in ("logs:CreateLogStream", "logs:PutLogEvents")],
+    (SCHEDULER, "lambda:InvokeFunction", function("token-keeper-refresher")),
+    (SCHEDULER, "sqs:SendMessage", FAILED_EVENTS),
+]
+"""What Lambda and EventBridge Scheduler do with these roles, by their guides. No emulator does it with a role's rights."""
+RARE = [
+    # Where AWS refuses a page for one key, its parameters are read one by one; moto and the stand-ins refuse none here.
+    *[(who, "ssm:GetParameter", parameter(f"{PREFIX}/tokens/{CONNECTION}")) for who in (REFRESHER, CALLBACK, OPERATOR)],
+    # Consumers of every connection may list them. The examples read one.
+    (CONSUMER, "ssm:GetParameters", parameter(f"{PREFIX}/tokens/{CONNECTION}")),
+    (CONSUMER, "ssm:GetParametersByPath", parameter(f"{PREFIX}/tokens")),
+]
+"""What the programs call in a case that no story has."""
+
+NEVER = [
+    *[
+        (who, f"secretsmanager:{action}", secret(f"{PREFIX}/connections/{CONNECTION}"))
+        for who, actions in {
+            REFRESHER: ["PutSecretValue", "CreateSecret", "UpdateSecret", "DeleteSecret", "UpdateSecretVersionStage"],
+            CALLBACK: ["CreateSecret", "DeleteSecret"],
+            CONSUMER: ["GetSecretValue", "PutSecretValue", "DescribeSecret"],
+            SCHEDULER: ["GetSecretValue"],
+        }.items()
+        for action in actions
+    ],
+    (REFRESHER, "secretsmanager:GetSecretValue", secret(f"{PREFIX}/signing-key")),
+    (CALLBACK, "secretsmanager:PutSecretValue", secret(f"{PREFIX}/clients/acme-app")),
+    (CALLBACK, "secretsmanager:PutSecretValue", secret(f"{PREFIX}/signing-key")),
+    (OPERATOR, "secretsmanager:PutSecretValue", secret(f"{PREFIX}/signing-key")),
+    (OPERATOR, "secretsmanager:DeleteSecret", secret(f"{PREFIX}/signing-key")),
+    (CONSUMER, "secretsmanager:ListSecrets", "*"),
+    (CONSUMER, "secretsmanager:BatchGetSecretValue", "*"),
+    *[
+        (who, f"ssm:{action}", parameter(f"{PREFIX}/tokens/{CONNECTION}"))
+        for who, actions in {
+            REFRESHER: ["DeleteParameter", "DeleteParameters", "LabelParameterVersion"],
+            CALLBACK: ["DeleteParameter", "DeleteParameters"],
+            CONSUMER: ["PutParameter", "DeleteParameter", "GetParameterHistory"],
+            SCHEDULER: ["GetParameter"],
+        }.items()
+        for action in actions
+    ],
+    (CALLBACK, "ssm:GetParametersByPath", parameter(f"{PREFIX}/tokens")),
+    (REFRESHER, "sqs:SendMessage", queue("token-keeper-failed-chunks")),
+    (REFRESHER, "sqs:PurgeQueue", CHUNKS),
+    (REFRESHER, "lambda:InvokeFunction", function("token-keeper-refresher")),
+    (SCHEDULER, "lambda:InvokeFunction", function("token-keeper-callback")),
+    (SCHEDULER, "sqs:SendMessage", CHUNKS),
+    (CALLBACK, "logs:PutLogEvents", log_stream("token-keeper-refresher")),
+]
+"""What nobody needs."""
+
+
+class Story:
+    """The steps in their order. Each relies on those before."""
+
+    def __init__(self, programs: ExitStack) -> None:
+        self.programs = programs
+        templates = {template: load(template) for template in {template for template, _ in IN_THE_TEMPLATES.values()}}
+        self.policies: dict[str, list[Any]] = {}
+        self.with_a_key: dict[str, Any] = {}
+        for file in [file for files in FILES.values() for file in files]:
+            self.policies[file] = [json.loads((ROOT / "infra" / file).read_text())]
+            if file in IN_THE_TEMPLATES:
+                template, resource = IN_THE_TEMPLATES[file]
+                self.policies[file].append(document(resolved(templates[template])[resource]))
+                if "KmsKeyArn" in templates[template]["Parameters"]:
+                    self.with_a_key[file] = document(resolved(templates[template], KmsKeyArn=KEY)[resource])
+        self.made: list[tuple[str, str, str]] = []
+
+    def steps(self) -> list[Callable[[], None]]:
+        return [
+            self.the_evaluator_is_installed,
+            self.a_run_through_the_queue,
+            self.every_command_is_typed,
+            self.what_was_called_is_allowed,
+            self.the_same_elsewhere_is_denied,
+            self.what_aws_does_with_the_roles_is_allowed,
+            self.what_nobody_needs_is_denied,
+            self.nothing_is_allowed_that_is_not_called,
+            self.one_token_is_one,
+            self.a_key_of_ones_own,
+        ]
+
+    def the_evaluator_is_installed(self) -> None:
+        """The evaluator"""
+        lock = (SOURCE / "package-lock.json").read_text()
+        check("the lock file names no registry", "resolved" in lock or "://" in lock, False)
+        installed = NODE_HOME / "installed"
+        if not installed.exists() or installed.read_text() != lock:
+            NODE_HOME.mkdir(parents=True, exist_ok=True)
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(SOURCE / name, NODE_HOME)
+            # With the caller's registry and certificates, as pip has them.
+            npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]
+            subprocess.run(npm, cwd=NODE_HOME, env={**os.environ, "PATH": environment()["PATH"]}, check=True)
+            installed.write_text(lock)
+        shutil.copy(SOURCE / "evaluate.mjs", NODE_HOME)
+        [unknown] = self.evaluate([(self.policies["operator-policy.json"][0], "ssm:GetParametr", "*", None)])
+        check("it knows what is no action", unknown.startswith("error"))
+
+    def a_run_through_the_queue(self) -> None:
+        """A run that sends chunks, and one of them"""
+        self.here = Installation(self.programs)
+        for name in ("books", "desk"):
+            grant = {"client_id": self.here.zoho.client_id, "client_secret": self.here.zoho.client_secret, "data_center": "eu"}
+            self.here.create_secret(f"connections/{name}", {**grant, "refresh_token": self.here.zoho.consent("eu")})
+        url = self.here.queue("token-keeper-chunks")
+        self.here.function.start(TOKEN_KEEPER_QUEUE_URL=url, TOKEN_KEEPER_QUEUE_ABOVE="1")
+        check("the queue has both", self.here.function.invoke_text({}).answer()["queued"], 2)
+        check("the same function mints", self.here.function.invoke_text({"connections": ["books", "desk"]}).answer()["refreshed"], 2)
+
+    def every_command_is_typed(self) -> None:
+        """The command line"""
+        client = ["client", "add", "acme", "--client-id", self.here.zoho.client_id]
+        new = ["--client", "acme", "--data-center", "eu", "--scope", "ZohoCRM.modules.ALL"]
+        self.here.secrets.create_secret(Name=f"{PREFIX}/signing-key", SecretString="x" * 64)
+        typed = [
+            (client, 0, self.here.zoho.client_secret),
+            ([*client, "--data-center", "eu"], 0, self.here.zoho.client_secret),
+            (["client", "list"], 0, ""),
+            (["connect", "campaigns", *new, "--callback-url", "https://consent.example"], 0, ""),
+            (["reconnect", "--callback-url", "https://consent.example"], 0, ""),
+            (["grant", "shop", *new], 1, "1000.no-such-code"),
+            (["import", "--format", "env", "--connection", "taken"], 0, self.taken_over()),
+            (["list"], 0, ""),
+            (["token", "books"], 0, ""),
+            (["doctor"], None, ""),
+            (["refresh", "books", "--force"], 0, ""),
+            (["revoke", "books", "--yes"], 0, ""),
+            (["client", "remove", "acme"], None, ""),
+            (["completions", "bash"], 0, ""),
+        ]
+        for arguments, ends, text in typed:
+            command = [compiled("token-keeper"), *arguments]
+            env = environment(**self.here.variables)
+            ran = subprocess.run(command, cwd=ROOT, env=env, input=text, capture_output=True, text=True)
+            check(f"token-keeper {' '.join(arguments[:2])}", ran.returncode in ((0, 1) if ends is None else (ends,)))
+        told = subprocess.run([compiled("token-keeper"), "--help"], capture_output=True, text=True, check=True).stdout
+        commands = set(re.findall(r"^  ([a-z]+)  ", told.split("Commands:")[1].split("Options:")[0], re.MULTILINE)) - {"help"}
+        check("these are all", {arguments[0] for arguments, _, _ in typed}, commands)
+
+    def what_was_called_is_allowed(self) -> None:
+        """What the programs called in every story"""
+        check("every story has been recorded: make end-to-end browser", STORIES - {file.stem for file in CALLS.glob("*.jsonl")}, set())
+        calls = {tuple(json.loads(line)) for file in CALLS.glob("*.jsonl") for line in file.read_text().splitlines()}
+        # A consumer that is set up for another prefix is one of the stories; IAM denies it.
+        self.made = sorted(call for call in calls if f"{PREFIX}/" in call[2] or ":token-keeper-" in call[2] or call[2] == "*")
+        astray = sorted(calls - set(self.made))
+        check("calls under another prefix are a consumer's", {who for who, _, _ in astray}, {CONSUMER})
+        for who in (REFRESHER, CALLBACK, OPERATOR, CONSUMER):
+            actions = {action for by, action, _ in self.made if by == who}
+            print(f"  --  {who[4:].lower()}: {', '.join(sorted(actions))}", flush=True)
+        self.all_are("Allowed", f"{len(self.made)} different calls are allowed", self.made)
+        self.all_are("ImplicitlyDenied", f"{len(astray)} under another prefix are denied", astray)
+
+    def the_same_elsewhere_is_denied(self) -> None:
+        """The same calls on what is somebody else's"""
+        here = [call for call in self.made if call[2] != "*"]
+        for what, change in {
+            "under another prefix": lambda arn: arn.replace("token-keeper", "other"),
+            "under a prefix that begins alike": lambda arn: arn.replace("token-keeper", "token-keeper2"),
+            "under a prefix that ends alike": lambda arn: re.sub("(:secret:|:parameter/)", r"\1other/", arn).replace(":token-", ":other-token-"),
+        }.items():
+            self.all_are("ImplicitlyDenied", f"{len(here)} calls {what}", [(who, action, change(arn)) for who, action, arn in here])
+        abroad = [(who, action, arn.replace(ACCOUNT, "999999999999")) for who, action, arn in here if who != OPERATOR]
+        denied = self.evaluate([(self.policies[file][-1], action, arn, None) for who, action, arn in abroad for file in FILES[who]])
+        check("the templates' policies are for their own account", set(denied), {"ImplicitlyDenied"})
+
+    def what_aws_does_with_the_roles_is_allowed(self) -> None:
+        """What Lambda and the scheduler do with the roles, and what is rare"""
+        self.all_are("Allowed", f"{len(BY_AWS)} calls by AWS", BY_AWS)
+        rare = [call for call in RARE if call[0] != CONSUMER]
+        self.all_are("Allowed", f"{len(rare)} rare calls", rare)
+
+    def what_nobody_needs_is_denied(self) -> None:
+        """What nobody needs"""
+        self.all_are("ImplicitlyDenied", f"{len(NEVER)} calls are denied", NEVER)
+
+    def nothing_is_allowed_that_is_not_called(self) -> None:
+        """Least privilege"""
+        called = {(who, action) for who, action, _ in [*self.made, *BY_AWS, *RARE]}
+        for who, files in FILES.items():
+            for file in files:
+                statements = self.policies[file][0]["Statement"]
+                allowed = {action for statement in statements for action in words(statement["Action"])}
+                check(f"{file}: every action is called", {action for action in allowed if (who, action) not in called}, set())
+
+    def one_token_is_one(self) -> None:
+        """The policy of one connection's consumers"""
+        for name in ("tokens", "access-tokens"):
+            for other in ("books", "crm-prod2", "crm"):
+                self.is_denied("ssm:GetParameter", parameter(f"{PREFIX}/{name}/{other}"), CONNECTION)
+            self.is_denied("ssm:GetParameter", parameter(f"{PREFIX}/{name}/{CONNECTION}"), None)
+        self.is_denied("ssm:GetParametersByPath", parameter(f"{PREFIX}/tokens"), CONNECTION)
+        # Who may tag the role chooses the connection, so that nothing but a connection must be reachable by a tag.
+        for tag in ("../connections/crm-prod", "books/crm-prod"):
+            self.is_denied("ssm:GetParameter", parameter(f"{PREFIX}/tokens/{CONNECTION}"), tag)
+
+    def a_key_of_ones_own(self) -> None:
+        """KmsKeyArn"""
+        by_ssm, by_secrets = ({"kms:ViaService": f"{service}.{REGION}.amazonaws.com"} for service in ("ssm", "secretsmanager"))
+        for file, allowed, denied in [
+            (
+                "refresher-policy.json",
+                [("Decrypt", by_ssm), ("Encrypt", by_ssm), ("GenerateDataKey", by_ssm), ("Decrypt", by_secrets)],
+                [("Decrypt", {}), ("ScheduleKeyDeletion", by_ssm)],
+            ),
+            ("callback-policy.json", [("Decrypt", by_secrets), ("GenerateDataKey", by_secrets), ("Encrypt", by_ssm)], [("Decrypt", {})]),
+            ("read-tokens-policy.json", [("Decrypt", by_ssm)], [("Decrypt", by_secrets), ("Encrypt", by_ssm), ("Decrypt", {})]),
+            ("read-one-token-policy.json", [("Decrypt", by_ssm)], [("Decrypt", by_secrets), ("Encrypt", by_ssm)]),
+        ]:
+            policy = self.with_a_key[file]
+            results = self.evaluate([(policy, f"kms:{action}", KEY, context) for action, context in [*allowed, *denied]])
+            wanted = ["Allowed"] * len(allowed) + ["ImplicitlyDenied"] * len(denied)
+            check(f"{file}: the key, and by which service", results, wanted)
+            others = self.evaluate([(policy, "kms:Decrypt", KEY.replace("1234abcd", "abcd1234"), by_ssm)])
+            check("  and no other key", others, ["ImplicitlyDenied"])
+
+    # What the steps share.
+
+    def taken_over(self) -> str:
+        zoho = self.here.zoho
+        lines = {"CLIENT_ID": zoho.client_id, "CLIENT_SECRET": zoho.client_secret, "REFRESH_TOKEN": zoho.consent("eu"), "DC": "eu"}
+        return "\n".join(f"ZOHO_{name}={value}" for name, value in lines.items())
+
+    def all_are(self, wanted: str, promise: str, calls: list[tuple[str, str, str]]) -> None:
+        """Each call by every policy of its caller: the file's, and the template's."""
+        cases = [(call, file, policy) for call in calls for file in FILES[call[0]] for policy in self.policies[file]]
+        results = self.evaluate([(policy, action, arn, None) for (_, action, arn), _, policy in cases])
+        wrong = [(file, action, arn, result) for ((_, action, arn), file, _), result in zip(cases, results) if result != wanted]
+        check(promise, wrong, [])
+
+    def is_denied(self, action: str, arn: str, tag: Optional[str]) -> None:
+        context = {} if tag is None else {"aws:PrincipalTag/token-keeper-connection": tag}
+        results = self.evaluate([(policy, action, arn, context) for policy in self.policies["read-one-token-policy.json"]])
+        tagged = "without a tag" if tag is None else f"tagged {tag}"
+        check(f"{tagged}: {action.split(':')[1]} {arn.split('parameter/')[1]} is denied", set(results), {"ImplicitlyDenied"})
+
+    @staticmethod
+    def evaluate(cases: list[tuple[Any, str, str, Optional[dict[str, str]]]]) -> list[str]:
+        """What IAM says to each policy, action, resource and context; by default, that of a role with the connection's tag."""
+        tagged = {"aws:PrincipalTag/token-keeper-connection": CONNECTION}
+        asked = [
+            {"policy": policy, "action": action, "resource": resource, "context": tagged if context is None else context}
+            for policy, action, resource, context in cases
+        ]
+        command = ["node", "evaluate.mjs"]
+        ran = subprocess.run(command, cwd=NODE_HOME, env=environment(), input=json.dumps(asked), capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+        results: list[str] = json.loads(ran.stdout)
+        return results
+
+
+def document(resource: dict[str, Any]) -> Any:
+    """The policy of a role or a managed policy."""
+    properties = resource["Properties"]
+    [policy] = properties.get("Policies", [properties])
+    return policy["PolicyDocument"]
+
+
+def words(text: Any) -> Iterator[str]:
+    yield from [text] if isinstance(text, str) else text
+
+
+if __name__ == "__main__":
+    sys.exit(tell(lambda programs: Story(programs).steps()))
