@@ -6,4 +6,4 @@ mod platform;
 mod random;
 mod stories;
 mod world;
-//mod year;
+mod year;

@@ -9,23 +9,31 @@ use token_keeper::pace::Pace;
 use token_keeper::ports::StoreError;
 use tokio::time::{Instant, sleep};
 
-use crate::world::seconds;
+use crate::random::Random;
+use crate::world::{millis, seconds};
 
 /// An account that allows so many puts a second, and how many calls it got.
 struct Account {
     start: Instant,
     gate: RefCell<Gate>,
     refused: Cell<u32>,
+    random: RefCell<Random>,
 }
 
 impl Account {
     fn allowing(puts_per_second: f64) -> Self {
         let quotas = Quotas { puts_per_second, ..Quotas::default() };
-        Self { start: Instant::now(), gate: RefCell::new(Gate::new(&quotas, Timestamp::UNIX_EPOCH)), refused: Cell::new(0) }
+        Self {
+            start: Instant::now(),
+            gate: RefCell::new(Gate::new(&quotas, Timestamp::UNIX_EPOCH)),
+            refused: Cell::new(0),
+            random: RefCell::new(Random::new(1)),
+        }
     }
 
     async fn put(&self) -> Result<(), StoreError> {
-        sleep(Duration::from_millis(20)).await;
+        let latency = self.random.borrow_mut().between(millis(5), millis(40));
+        sleep(latency).await;
         self.gate.borrow_mut().put(Timestamp::UNIX_EPOCH + self.start.elapsed()).map_err(|_| {
             self.refused.set(self.refused.get() + 1);
             StoreError { action: "ssm:PutParameter", code: "ThrottlingException".to_owned(), detail: String::new() }
@@ -58,6 +66,7 @@ async fn two_processes_that_share_an_account_come_to_about_equal_parts() {
         let (early, late) =
             tokio::join!(account.keep_putting(&early, seconds(120)), account.keep_putting(&late, seconds(120)));
         let (least, sum) = (early.min(late), early + late);
+        println!("two processes at {quota} a second: {early} and {late} in two minutes");
         assert!(f64::from(least) > 0.35 * f64::from(sum), "{early} and {late} at {quota} a second");
         assert!(f64::from(sum) > 0.8 * 120.0 * quota, "{sum} in two minutes at {quota} a second");
     }
@@ -71,8 +80,9 @@ async fn what_an_account_allows_is_found_and_used() {
         account.keep_putting(&puts, seconds(30)).await;
         account.refused.set(0);
         let done = account.keep_putting(&puts, seconds(60)).await;
+        println!("{quota} a second: {done} done in a minute, {} refused", account.refused.get());
         assert!(f64::from(done) > 0.8 * 60.0 * quota, "{done} in a minute at {quota} a second");
-        assert!(f64::from(account.refused.get()) < 0.25 * f64::from(done), "{:?} refused of {done}", account.refused);
+        assert!(f64::from(account.refused.get()) < 0.35 * f64::from(done), "{:?} refused of {done}", account.refused);
     }
 }
 
@@ -96,7 +106,7 @@ async fn an_idle_process_does_not_grow_its_rate() {
 #[tokio::test(start_paused = true)]
 async fn a_turn_that_is_given_back_is_used_once() {
     let account = Account::allowing(1000.0);
-    let (puts, _) = Pace::below(3);
+    let (puts, _) = Pace::below(40);
     drop(puts.turn().await);
     let start = Instant::now();
     puts.call(async || account.put().await).await.expect("a put");

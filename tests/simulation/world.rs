@@ -182,9 +182,15 @@ pub(crate) struct State {
     pub(crate) notices: Vec<Notice>,
     pub(crate) queue: Vec<String>,
     pub(crate) counts: Counts,
+    /// Since somebody looked: the mints of each connection, and the least that a reader had when its token was replaced.
+    pub(crate) mints_of: Vec<u32>,
+    pub(crate) least_life: Vec<Duration>,
+    /// Every version of a grant, and its refresh token.
+    versions: HashMap<String, usize>,
     clients: usize,
     gate: Gate,
     processes: usize,
+    beginning: Instant,
     /// Until when the puts of others are counted.
     others: Instant,
 }
@@ -224,9 +230,13 @@ impl World {
             notices: Vec::new(),
             queue: Vec::new(),
             counts: Counts::default(),
+            mints_of: Vec::new(),
+            least_life: Vec::new(),
+            versions: HashMap::new(),
             clients: 0,
             gate: Gate::new(&quotas, beginning),
             processes: 0,
+            beginning: Instant::now(),
             others: Instant::now(),
         };
         Rc::new(Self {
@@ -262,7 +272,11 @@ impl World {
             "refresh_token": refresh_token.to_string(),
         });
         let text = Text::new(text.to_string());
-        let secret = Secret { at: self.start, id: format!("first-version-of-{index:05}"), text, refresh_token };
+        let id = format!("first-version-of-{index:05}");
+        state.versions.insert(id.clone(), refresh_token);
+        state.mints_of.push(0);
+        state.least_life.push(Duration::MAX);
+        let secret = Secret { at: self.start, id, text, refresh_token };
         state.connections.push(Connection {
             name: format!("c{index:05}").parse().expect("a name"),
             client,
@@ -580,6 +594,21 @@ impl State {
         format!("{refresh_token}.{}", refresh.minted)
     }
 
+    /// Why the grant of this version has died.
+    pub(crate) fn death_of(&self, index: usize, version: &str) -> Option<Death> {
+        let secrets = &self.connections[index].secrets;
+        assert!(secrets.iter().any(|secret| secret.id == version), "an old version of c{index:05}: {version}");
+        self.refresh_tokens[self.versions[version]].dead.map(|(_, why)| why)
+    }
+
+    /// Whether Zoho has asked for a pause that lasts at this time, if the document is right.
+    pub(crate) fn pausing(&self, index: usize, at: Instant) -> bool {
+        let connection = &self.connections[index];
+        let Some(written) = connection.parameter.iter().rev().find(|written| written.at <= at) else { return false };
+        let until = written.lease.status.trouble().and_then(|trouble| trouble.retry_after);
+        until.is_some_and(|until| until.as_second() - BEGINNING > (at - self.beginning).as_secs().cast_signed())
+    }
+
     fn life_of(&self, lease: &Lease) -> Duration {
         let life = || {
             let (refresh_token, number) = lease.token.as_ref()?.access_token.expose().split_once('.')?;
@@ -614,12 +643,18 @@ impl State {
             self.counts.refused_puts += 1;
             return Err(THROTTLED);
         }
-        let State { connections, unpublished, notices, counts, random, .. } = self;
+        let State { connections, random, .. } = self;
         let connection = &mut connections[index];
         if connection.busy.is_some_and(|busy| at < busy) {
             return Err("TooManyUpdates");
         }
         connection.busy = Some(at + random.between(millis(2), millis(20)));
+        if let Some(last) = connection.parameter.back().map(|last| last.lease.clone()) {
+            let life = self.life_of(&last);
+            self.least_life[index] = self.least_life[index].min(life);
+        }
+        let State { connections, unpublished, notices, counts, .. } = self;
+        let connection = &mut connections[index];
         assert!(lease.token.is_some() || lease.status != Status::Active, "no reader can parse this: {lease:?}");
         if let Some(token) = &lease.token {
             unpublished.remove(token.access_token.expose());
@@ -863,6 +898,8 @@ impl SecretWriter for Port {
                 let same = secrets.iter().any(|secret| secret.id == version && secret.refresh_token == refresh_token);
                 return if same { Ok(()) } else { Err("ResourceExistsException") };
             }
+            state.versions.insert(version.to_owned(), refresh_token);
+            let secrets = &mut state.connections[index].secrets;
             let secret = Secret { at: Instant::now(), id: version.to_owned(), text: text.clone(), refresh_token };
             secrets.push_back(secret);
             if secrets.len() > 4 {
@@ -1058,6 +1095,7 @@ impl Port {
         if let Ok(token) = &answer {
             let mut state = world.state.borrow_mut();
             state.counts.mints += 1;
+            state.mints_of[index] += 1;
             state.unpublished.insert(token.clone(), (index, self.0.invocation.get()));
         }
         sleep(world.zoho_latency()).await;
@@ -1081,6 +1119,7 @@ impl Authorizer for Port {
         let mut state = world.state.borrow_mut();
         state.unpublished.remove(&token);
         state.counts.mints -= 1;
+        state.mints_of[index] -= 1;
         drop(state);
         let access_token = AccessToken::new(token);
         let expires_at = issued_at + LIFE;
