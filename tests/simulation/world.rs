@@ -168,7 +168,6 @@ pub(crate) struct Counts {
     pub(crate) refused_puts: u64,
     pub(crate) put_right: u64,
     pub(crate) notices: u64,
-    pub(crate) stale_reads: u64,
 }
 
 pub(crate) struct State {
@@ -189,7 +188,6 @@ pub(crate) struct State {
     versions: HashMap<String, usize>,
     clients: usize,
     gate: Gate,
-    processes: usize,
     beginning: Instant,
     /// Until when the puts of others are counted.
     others: Instant,
@@ -235,7 +233,6 @@ impl World {
             versions: HashMap::new(),
             clients: 0,
             gate: Gate::new(&quotas, beginning),
-            processes: 0,
             beginning: Instant::now(),
             others: Instant::now(),
         };
@@ -405,15 +402,9 @@ impl World {
     }
 
     fn port(self: &Rc<Self>, ceiling: u32) -> Port {
-        let number = {
-            let mut state = self.state.borrow_mut();
-            state.processes += 1;
-            state.processes
-        };
         let (puts, reads) = Pace::below(ceiling);
         let process = Process {
             world: self.clone(),
-            number,
             puts,
             reads,
             plain: Cell::new(false),
@@ -727,7 +718,6 @@ fn index_of(connection: &str) -> usize {
 /// A process: what it has of its own.
 pub(crate) struct Process {
     world: Rc<World>,
-    pub(crate) number: usize,
     puts: Pace,
     reads: Pace,
     /// Whether it publishes bare tokens as well.

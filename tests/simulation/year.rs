@@ -7,8 +7,8 @@
 //! 1. After a step that reached a connection, its lease is active, of the grant in force, and its token lives at Zoho until 35
 //!    minutes (the margin) after the step began, or longer. So nobody's failure delays another's renewal, and whoever was out of
 //!    order has its token back one step later.
-//! 2. From then on a reader has that token, whatever goes wrong: 15 minutes of life at the least until the next step is over, and
-//!    still a living token when that step was lost altogether. Longer than that no token of an hour can last that is minted
+//! 2. From then on a reader has that token, whatever goes wrong: 15 minutes of life at the least until the next step that reaches
+//!    the connection, if that is the very next and no process was killed in it; and a living token still if that step was lost. Longer than that no token of an hour can last that is minted
 //!    at half of its life.
 //! 3. Every token that is minted is published. The exceptions: 16 (all at work at the same time) in a process that is killed; 3
 //!    and those 16 in an invocation beside an outage of the store; 1 in an invocation whose time is up.
@@ -79,9 +79,12 @@ struct Sum {
 struct Memory {
     /// When the last step that reached it began.
     reached: Option<Instant>,
+    /// The same, before this step.
+    before: Option<Instant>,
+    /// Whether an invocation over it was killed in this step, so that its renewal came late.
+    late: bool,
     /// Steps that would have reached it but for its dead grant.
     dead_for: u32,
-    mints: u32,
     more_mints: u32,
     told_dead: bool,
 }
@@ -186,8 +189,6 @@ impl Quarter {
         for connection in 0..CONNECTIONS {
             state.least_life[connection] = Duration::MAX;
         }
-        drop(state);
-        // Nobody throttled, as far as anybody can see, and all at once: that looks like the whole client.
     }
 
     /// Everything that starts in this step, to its end; whose consent went how.
@@ -428,8 +429,11 @@ impl Quarter {
                 _ => false,
             };
             let dead = self.dead(index);
+            let memory = &mut self.memory[index];
+            memory.before = memory.reached;
+            memory.late = covering.iter().any(|one| one.killed);
             if dead.is_some() || consenting.contains(&index) {
-                self.memory[index].reached = None;
+                (memory.before, memory.reached) = (None, None);
             }
             let reached = !everybody
                 && covering.iter().any(|one| one.whole())
@@ -466,18 +470,20 @@ impl Quarter {
     fn check_readers(&mut self) {
         let now = Instant::now();
         for (index, memory) in self.memory.iter().enumerate() {
-            let Some(reached) = memory.reached else { continue };
             if self.dead(index).is_some() {
                 continue;
             }
-            let life = self.world.life(index).min(self.world.state.borrow().least_life[index]);
-            let since = now - reached;
-            let least = if since <= INTERVAL * 2 { LEAST_LIFE } else { Duration::ZERO };
-            let promised = (MARGIN).saturating_sub(since);
-            assert!(life >= promised, "c{index:05}: a reader had {life:?}, {since:?} after it was reached");
-            if since < INTERVAL {
-                assert!(life >= least, "c{index:05}: a reader had {life:?}");
-                self.sum.shortest_life = Some(self.sum.shortest_life.map_or(life, |shortest| shortest.min(life)));
+            let replaced = self.world.state.borrow().least_life[index];
+            // What was replaced in this step is what a step before has promised.
+            for (life, reached) in [(self.world.life(index), memory.reached), (replaced, memory.before)] {
+                let Some(since) = reached.map(|reached| now - reached) else { continue };
+                let promised = MARGIN.saturating_sub(since);
+                assert!(life >= promised, "c{index:05}: a reader had {life:?}, {since:?} after it was reached");
+                // No step was lost, and none was late.
+                if !memory.late && memory.reached > memory.before && memory.before.is_some_and(|before| now - before <= INTERVAL * 2) {
+                    assert!(life >= LEAST_LIFE, "c{index:05}: a reader had {life:?}");
+                    self.sum.shortest_life = Some(self.sum.shortest_life.map_or(life, |shortest| shortest.min(life)));
+                }
             }
         }
     }
@@ -561,6 +567,7 @@ fn quarter(seed: u64) -> Sum {
 
 /// Runs for `SIMULATE_SECONDS` with new seeds, or a year with the same ones each time; or one seed, `SIMULATE_SEED`.
 #[test]
+#[ignore = "a minute: make simulation"]
 fn a_year_in_a_minute() {
     if let Some(seed) = number("SIMULATE_SEED") {
         quarter(seed);
