@@ -14,9 +14,9 @@ heading = @printf '\n== %s\n' $(1)
 
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: test tools format lint docs rust-tests conformance templates end-to-end browser policies test-stack
+.PHONY: test tools format lint docs rust-tests simulation conformance templates end-to-end browser policies test-stack
 
-test: tools format lint docs rust-tests conformance templates end-to-end browser policies test-stack
+test: tools format lint docs rust-tests simulation conformance templates end-to-end browser policies test-stack
 	$(call heading,'all passed')
 
 # Chromium is the system's: no browser is downloaded into .tools/.
@@ -50,6 +50,17 @@ docs:
 rust-tests:
 	$(call heading,'Rust tests')
 	@cargo test --workspace --locked
+
+# A year of runs in virtual time. All of the workspace is selected, as below.
+simulation:
+	$(call heading,'a year of 35040 runs')
+	@cargo test --quiet --workspace --locked --test simulation -- --ignored --nocapture
+
+# The same with new seeds for so many seconds, or with one seed: make simulate SECONDS=600, make simulate SEED=7.
+.PHONY: simulate
+simulate:
+	@SIMULATE_SECONDS=$(or $(SECONDS),60) SIMULATE_SEED=$(SEED) \
+		cargo test --quiet --workspace --locked --test simulation -- --ignored --nocapture
 
 # All of the workspace is selected here too, because with another selection cargo would build most dependencies once more.
 conformance: tools

@@ -1,0 +1,300 @@
+//! Single stories: a quota, a neighbour who is sick, a consent at the worst moment.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use testkit::quota::Quotas;
+use token_keeper::lease::Status;
+use token_keeper::report::Report;
+use tokio::time::{Instant, sleep};
+
+use crate::platform::{FUNCTION, Platform};
+use crate::world::{Fault, Way, World, millis, seconds};
+
+const INTERVAL: Duration = Duration::from_mins(15);
+const WEEKS: Duration = Duration::from_hours(24 * 21);
+
+fn puts(puts_per_second: f64, put_burst: f64) -> Quotas {
+    Quotas { puts_per_second, put_burst, ..Quotas::higher_throughput() }
+}
+
+/// How many tokens were minted for nobody.
+fn wasted(world: &World) -> usize {
+    world.state.borrow().unpublished.len()
+}
+
+fn mints(world: &World) -> u64 {
+    world.state.borrow().counts.mints
+}
+
+/// A world with so many connections of one client, all due, and a run over them in a new process.
+async fn run_of(due: usize, quotas: Quotas, end: Duration) -> (Rc<World>, Report, Duration) {
+    let world = World::new(1, quotas);
+    world.connect_many(due, 0);
+    let start = Instant::now();
+    let report = world.instance().run(Some(end)).await.expect("a report");
+    (world, report, start.elapsed())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "hundreds")]
+#[tokio::test(start_paused = true)]
+async fn whatever_the_account_allows_nothing_is_minted_in_vain_and_hardly_any_time_is_lost() {
+    for (due, quota, burst) in [
+        (120, 3.0, 5.0),
+        (300, 3.0, 5.0),
+        (120, 3.0, 3.0),
+        (120, 3.0, 15.0),
+        (120, 3.0, 60.0),
+        (300, 10.0, 10.0),
+        (300, 10.0, 50.0),
+        (60, 1.0, 1.0),
+        (60, 1.0, 5.0),
+        (60, 1.0, 20.0),
+    ] {
+        let (world, report, taken) = run_of(due, puts(quota, burst), FUNCTION).await;
+        let story = format!("{due} due at {quota} a second with a burst of {burst}: {taken:?}");
+        println!("{story}");
+        assert_eq!((report.refreshed, wasted(&world)), (due, 0), "{story}");
+        // At one a second a step of the pace is a large part of it.
+        let longest = if quota > 1.0 { 1.2 * due as f64 / quota + 3.0 } else { 1.6 * due as f64 / quota + 3.0 };
+        assert!(taken.as_secs_f64() <= longest, "{story}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_account_allows_forty_a_second_they_are_used() {
+    let (world, report, taken) = run_of(600, puts(40.0, 40.0), FUNCTION).await;
+    println!("600 due at 40 a second: {taken:?}");
+    assert_eq!((report.refreshed, wasted(&world)), (600, 0));
+    assert!(taken.as_secs_f64() <= 1.5 * 600.0 / 40.0, "{taken:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_functions_end_the_rest_is_deferred_and_nothing_was_minted_for_it() {
+    for end in [20, 40, 60, 80] {
+        let (world, report, _) = run_of(400, puts(3.0, 5.0), seconds(end)).await;
+        assert!(report.refreshed > 0 && wasted(&world) <= 1, "{} wasted at {end} s", wasted(&world));
+        assert_eq!(report.refreshed + report.deferred.len(), 400);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_processes_share_the_accounts_quota_fairly() {
+    let world = World::new(1, puts(3.0, 5.0));
+    let (one, other) = (world.instance(), world.instance());
+    let names = |range: std::ops::Range<usize>| token_keeper::refresh::Request::Named {
+        connections: range.map(|index| format!("c{index:05}").parse().expect("a name")).collect(),
+        force: false,
+        gone: false,
+    };
+    world.connect_many(100, 0);
+    let end = Some(Instant::now() + FUNCTION);
+    let start = Instant::now();
+    let done = std::cell::Cell::new([0, 0]);
+    let (first, second) = (names(0..50), names(50..100));
+    let halves = tokio::join!(
+        one.refresher.run(&first, end, |count, _| done.set([count, done.get()[1]])),
+        other.refresher.run(&second, end, |count, _| {
+            done.set([done.get()[0], count]);
+            // Not all at once, but when most is done, both have had their part.
+            if count == 35 {
+                assert!(done.get()[0] >= 20, "{:?}", done.get());
+            }
+        }),
+    );
+    let refreshed = [halves.0, halves.1].map(|report| report.expect("a report").refreshed);
+    println!("100 due in two processes at 3 a second: {:?}", start.elapsed());
+    assert_eq!((refreshed, wasted(&world)), ([50, 50], 0));
+    assert!(start.elapsed().as_secs_f64() <= 1.2 * 100.0 / 3.0 + 3.0, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_are_always_throttled_cost_their_healthy_neighbours_nothing() {
+    // Where they come in the order of work, and how many there are, is chance.
+    let tries: u64 = std::env::var("TRIES").map_or(100, |t| t.parse().unwrap());
+    let mut bad = [0; 40];
+    for (seed, sick) in (0..tries).flat_map(|seed| [1, 3, 8, 30].map(|sick| (seed, sick))) {
+        let world = World::new(seed, puts(10.0, 10.0));
+        let all = world.connect_many(120 + sick, 0);
+        let mut healthy = all.clone();
+        for _ in 0..sick {
+            let place = world.state.borrow_mut().random.below(healthy.len());
+            world.out_of_order(Fault::Throttled(healthy.remove(place)), WEEKS);
+        }
+        let instance = world.instance();
+        for run in 0..6 {
+            let report = instance.run(Some(FUNCTION)).await.expect("a report");
+            let fresh = healthy.iter().filter(|&&index| world.life(index) > crate::world::MARGIN).count();
+            if fresh < 120 { bad[sick] += 1; println!("run {run} with {sick} sick, seed {seed}: {fresh} {:?}", report.throttled); }
+            sleep(INTERVAL).await;
+        }
+    }
+    println!("{bad:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_with_an_unknown_word_cost_their_healthy_neighbours_nothing() {
+    let world = World::new(1, puts(10.0, 10.0));
+    let all = world.connect_many(160, 0);
+    for &sick in &all[..40] {
+        world.out_of_order(Fault::UnknownWord(sick), WEEKS);
+    }
+    let instance = world.instance();
+    for _ in 0..6 {
+        instance.run(Some(FUNCTION)).await.expect("a report");
+        assert!(all[40..].iter().all(|&index| world.life(index) > crate::world::MARGIN));
+        sleep(INTERVAL).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hung_data_center_does_not_delay_the_other() {
+    let world = World::new(1, puts(10.0, 10.0));
+    let hung: Vec<_> = (0..60).map(|_| world.connect(0, 0)).collect();
+    let healthy: Vec<_> = (0..60).map(|_| world.connect(1, 1)).collect();
+    world.out_of_order(Fault::DataCenter(0, Way::Hang, 1.0), WEEKS);
+    let instance = world.instance();
+    let (mut first, run) = (None, 6);
+    for _ in 0..run {
+        let start = Instant::now();
+        instance.run(Some(FUNCTION)).await.expect("a report");
+        first.get_or_insert(start.elapsed());
+        assert!(healthy.iter().all(|&index| world.life(index) > crate::world::MARGIN));
+        sleep(INTERVAL).await;
+    }
+    println!("60 due beside 60 of a hung data centre: {first:?}");
+    // Ten seconds for those under way when nobody knew, as long again for the one that tries, and the work.
+    assert!(first < Some(seconds(40)), "{first:?}");
+    assert!(hung.iter().all(|&index| world.life(index).is_zero()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_refuses_for_good_costs_a_handful_of_tokens_and_then_one_a_run() {
+    let world = World::new(1, puts(10.0, 10.0));
+    world.connect_many(120, 0);
+    world.out_of_order(Fault::Puts(Way::Refuse), WEEKS);
+    let instance = world.instance();
+    instance.run(Some(FUNCTION)).await.expect("a report");
+    let first = wasted(&world);
+    assert!(first <= 3 + crate::world::CONCURRENCY, "{first}");
+    for _ in 0..5 {
+        sleep(INTERVAL).await;
+        let before = wasted(&world);
+        instance.run(Some(FUNCTION)).await.expect("a report");
+        assert!(wasted(&world) - before <= 3, "{before}, then {}", wasted(&world));
+    }
+    println!("puts refused for good: {first} wasted, {} after six runs", wasted(&world));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_brake_opens_again_within_the_run_in_which_the_outage_ends() {
+    for fault in [
+        Fault::DataCenter(0, Way::Fail, 1.0),
+        Fault::DataCenter(0, Way::Hang, 1.0),
+        Fault::ClientThrottled(0),
+        Fault::Puts(Way::Refuse),
+    ] {
+        let world = World::new(1, puts(10.0, 10.0));
+        // The others keep the run busy until the outage is over.
+        world.connect_many(60, 0);
+        let busy: Vec<_> = (0..600).map(|_| world.connect(1, 1)).collect();
+        world.out_of_order(fault, seconds(20));
+        let report = world.instance().run(Some(FUNCTION)).await.expect("a report");
+        let refreshed = (0..60).filter(|&index| world.life(index) > crate::world::MARGIN).count();
+        println!("{fault:?} for 20 seconds: {refreshed} of 60 and {} of all in the same run", report.refreshed);
+        assert!(refreshed >= 30, "{fault:?}: {refreshed} of 60");
+        let rest = busy.iter().filter(|&&index| world.life(index) > crate::world::MARGIN).count();
+        assert!(rest >= if fault == Fault::Puts(Way::Refuse) { 540 } else { 600 }, "{fault:?}: {rest} of 600");
+    }
+}
+
+/// What must not be after a consent: a revoked token as active, or a fresh grant called dead.
+fn put_right(world: &World, index: usize) -> Result<(), String> {
+    let lease = world.newest(index).ok_or("no lease")?;
+    let (_, version, _) = world.in_force(index);
+    match lease.status {
+        Status::Active if !world.lives(&lease) => Err(format!("a revoked token is active: {lease:?}")),
+        Status::ConsentRequired(_) => Err(format!("a fresh grant is called dead: {lease:?}")),
+        _ if lease.grant_version != version => Err(format!("not of the new grant: {lease:?}")),
+        _ => Ok(()),
+    }
+}
+
+/// A run and a consent, the second so long after the first; what is left when both have ended.
+async fn run_and_consent(after: Duration, seed: u64, stale: bool, dead: bool, plain: bool) -> Result<(), String> {
+    let world = World::new(seed, puts(3.0, 5.0));
+    world.stale.set(stale);
+    let index = world.connect(0, 0);
+    world.connect_many(8, 0);
+    world.lease(index, if dead { -600 } else { 600 });
+    if dead {
+        world.take_back(index);
+    }
+    sleep(seconds(10)).await;
+    let instance = world.instance();
+    instance.port.process().plain.set(plain);
+    let consent = async {
+        sleep(after).await;
+        world.consent(index, Duration::ZERO).await
+    };
+    let (report, connected) = tokio::join!(instance.run(Some(FUNCTION)), consent);
+    let (report, connected) = (report.expect("a report"), connected.map_err(|stop| format!("{stop:?}"))?);
+    assert!(connected.published, "{connected:?}");
+    put_right(&world, index).map_err(|wrong| format!("{wrong}, {:?}", report.outcomes))
+}
+
+#[tokio::test(start_paused = true)]
+async fn whenever_a_consent_comes_beside_a_run_its_grant_and_its_token_are_in_force_afterwards() {
+    let mut moments = 0;
+    for (dead, stale, plain) in [
+        (false, false, false),
+        (false, true, false),
+        (true, false, false),
+        (true, true, false),
+        (false, true, true),
+        (true, true, true),
+    ] {
+        // A run of nine takes four seconds: at every 25 milliseconds from its beginning to its end.
+        for moment in 0..280 {
+            for seed in 0..2 {
+                let after = millis(25 * moment);
+                let wrong = run_and_consent(after, seed, stale, dead, plain).await;
+                wrong.unwrap_or_else(|wrong| {
+                    panic!("{wrong}: {after:?} into a run, dead {dead}, stale {stale}, plain {plain}, seed {seed}")
+                });
+                moments += 1;
+            }
+        }
+    }
+    println!("{moments} moments for a consent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_read_of_both_stores_does_not_mark_a_fresh_grant_dead() {
+    // The owner takes the grant back, agrees again at once, and a run comes in that very second.
+    for seed in 0..400 {
+        let world = World::new(seed, puts(3.0, 5.0));
+        world.stale.set(true);
+        let index = world.connect(0, 0);
+        world.lease(index, 600);
+        sleep(seconds(10)).await;
+        world.take_back(index);
+        world.consent(index, Duration::ZERO).await.expect("a consent");
+        world.instance().run(Some(FUNCTION)).await.expect("a report");
+        put_right(&world, index).unwrap_or_else(|wrong| panic!("{wrong}, seed {seed}"));
+        assert!(world.state.borrow().notices.is_empty(), "{:?}, seed {seed}", world.state.borrow().notices);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_through_the_queue_are_each_refreshed_once_by_two_workers() {
+    let world = World::new(1, puts(10.0, 10.0));
+    world.connect_many(10_000, 0);
+    let platform = Platform::new(world.clone(), 500, 2);
+    let start = Instant::now();
+    platform.schedule(FUNCTION, None).await;
+    let invocations = platform.over.borrow().len();
+    println!("10,000 through the queue at 10 puts a second: {:?} in {invocations} invocations", start.elapsed());
+    assert_eq!((mints(&world), wasted(&world), platform.dead_letters.get()), (10_000, 0, 0));
+    assert!((0..10_000).all(|index| !world.life(index).is_zero()), "one is forgotten");
+}

@@ -1,0 +1,1136 @@
+//! One account at AWS and Zoho's accounts servers, as rules: quotas, outages, stale reads, limits of refresh tokens. Everything is in
+//! memory and in the virtual time of the runtime, and whatever is left to chance comes from one seed.
+//!
+//! Any number of processes share a world, each with paces and brakes of its own, as functions share an account.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use testkit::quota::{Gate, Quotas, Throttled};
+use token_keeper::brake::Brakes;
+use token_keeper::connection::{Client, ConnectionName, DataCenter, DataCenters, Flaw, Grant, SecretVersion, StoredSecret};
+use token_keeper::consent::link::{TICKET_LIFE, Ticket};
+use token_keeper::consent::{Callback, Connected, Consent, KeyRing, Stop};
+use token_keeper::lease::{Lease, Status, Token, whole_second};
+use token_keeper::notice::{self, MARKER};
+use token_keeper::pace::{Pace, Turn};
+use token_keeper::ports::{
+    Authorizer, Exchanged, GrantNames, Grants, Issuer, Leases, Minted, Proof, Published, Queue, Refusal, SecretWriter,
+    StoreError, Unsent,
+};
+use token_keeper::refresh::{Refresher, Request, RunError, SETTLING, Settings};
+use token_keeper::report::Report;
+use token_keeper::secret::{AccessToken, AuthorizationCode, RefreshToken, SigningKey, Text};
+use tokio::time::{Instant, sleep};
+
+use crate::random::Random;
+
+pub(crate) const DATA_CENTERS: [&str; 3] = ["eu", "us", "in"];
+/// What the refresher calls due: the setting's default.
+pub(crate) const MARGIN: Duration = Duration::from_mins(35);
+/// The program's default for the most calls per second.
+pub(crate) const CEILING: u32 = 40;
+pub(crate) const CONCURRENCY: usize = 16;
+const LIFE: SignedDuration = SignedDuration::from_hours(1);
+/// As the real adapters have them.
+const ZOHO_TIMEOUT: Duration = Duration::from_secs(10);
+const AWS_TIMEOUT: Duration = Duration::from_secs(5);
+const AWS_TRIES: u32 = 6;
+/// How old an answer of either store can be.
+const LAG: Duration = Duration::from_secs(1);
+/// Zoho: requests for access tokens that pass in [`WINDOW`], and how long it refuses after one more.
+const REQUESTS: usize = 10;
+const WINDOW: Duration = Duration::from_mins(10);
+/// Zoho: living access tokens of one refresh token.
+const LIVING: usize = 10;
+/// Parameter Store keeps so many versions.
+const VERSIONS: usize = 100;
+const PARAMETERS_A_PAGE: usize = 10;
+const SECRETS_A_PAGE: usize = 20;
+const NAMES_A_PAGE: usize = 100;
+
+/// How a service is out of order.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Way {
+    /// It does not answer. Half of what writes is carried out nevertheless.
+    Hang,
+    /// The connection breaks.
+    Break,
+    /// It answers with a 5xx.
+    Fail,
+    /// It refuses for good: a policy, a limit. At AWS only.
+    Refuse,
+}
+
+/// What is out of order.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Fault {
+    /// A data centre, for this share of the requests.
+    DataCenter(usize, Way, f64),
+    /// Zoho throttles a client with all its connections.
+    ClientThrottled(usize),
+    /// Zoho refuses a client's secret.
+    ClientRefused(usize),
+    /// Zoho throttles this connection, however long it is left alone.
+    Throttled(usize),
+    /// Zoho answers this connection with a word that nobody knows.
+    UnknownWord(usize),
+    /// Parameter Store, for puts.
+    Puts(Way),
+    /// Parameter Store, for reads.
+    Reads(Way),
+    /// Secrets Manager.
+    Secrets(Way),
+    /// SQS.
+    Queue(Way),
+    /// Other programs of the account put so many parameters a second.
+    Busy(f64),
+}
+
+/// A fault and its time.
+#[derive(Clone, Debug)]
+pub(crate) struct Episode {
+    pub(crate) fault: Fault,
+    pub(crate) from: Instant,
+    pub(crate) until: Instant,
+}
+
+/// What came of a connection's parameter, once.
+#[derive(Clone)]
+pub(crate) struct Written {
+    pub(crate) at: Instant,
+    pub(crate) lease: Rc<Lease>,
+}
+
+struct Secret {
+    at: Instant,
+    id: String,
+    text: Text,
+    refresh_token: usize,
+}
+
+pub(crate) struct Connection {
+    name: ConnectionName,
+    pub(crate) client: usize,
+    pub(crate) data_center: usize,
+    secrets: VecDeque<Secret>,
+    /// The newest last.
+    parameter: VecDeque<Written>,
+    /// Until then another put of it is an overlapping one.
+    busy: Option<Instant>,
+    /// A passing fault passes: no two in a row.
+    unlucky: bool,
+}
+
+/// Why a refresh token is dead.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Death {
+    /// The account's owner took it back.
+    Owner,
+    /// A consent replaced it.
+    Replaced,
+}
+
+pub(crate) struct Refresh {
+    pub(crate) dead: Option<(Instant, Death)>,
+    asked: VecDeque<Instant>,
+    refused_until: Option<Instant>,
+    /// Number and end of each access token that lives.
+    living: VecDeque<(u64, Instant)>,
+    minted: u64,
+}
+
+/// A request for an access token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask {
+    pub(crate) invocation: u64,
+    pub(crate) connection: usize,
+    pub(crate) refresh_token: usize,
+    pub(crate) dead: bool,
+}
+
+/// A notice in a put.
+#[derive(Clone, Debug)]
+pub(crate) struct Notice {
+    pub(crate) connection: usize,
+    /// The grant's version, if it says that the grant is dead; otherwise it says that the connection has recovered.
+    pub(crate) dead: Option<String>,
+}
+
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub(crate) mints: u64,
+    pub(crate) puts: u64,
+    pub(crate) refused_puts: u64,
+    pub(crate) put_right: u64,
+    pub(crate) notices: u64,
+}
+
+pub(crate) struct State {
+    pub(crate) random: Random,
+    pub(crate) connections: Vec<Connection>,
+    pub(crate) refresh_tokens: Vec<Refresh>,
+    pub(crate) episodes: Vec<Episode>,
+    /// Access tokens that no document had so far: for whom, and who minted them.
+    pub(crate) unpublished: HashMap<String, (usize, u64)>,
+    pub(crate) asks: Vec<Ask>,
+    pub(crate) notices: Vec<Notice>,
+    pub(crate) queue: Vec<String>,
+    pub(crate) counts: Counts,
+    /// Since somebody looked: the mints of each connection, and the least that a reader had when its token was replaced.
+    pub(crate) mints_of: Vec<u32>,
+    pub(crate) least_life: Vec<Duration>,
+    /// Every version of a grant, and its refresh token.
+    versions: HashMap<String, usize>,
+    clients: usize,
+    gate: Gate,
+    beginning: Instant,
+    /// Until when the puts of others are counted.
+    others: Instant,
+}
+
+pub(crate) struct World {
+    start: Instant,
+    /// Whether the stores serve old answers.
+    pub(crate) stale: Cell<bool>,
+    /// Whether now and then a single call fails.
+    pub(crate) faulty: Cell<bool>,
+    /// What the longest part of Zoho's answers take.
+    pub(crate) zoho: Cell<(Duration, Duration)>,
+    pub(crate) state: RefCell<State>,
+    prefix: token_keeper::connection::Prefix,
+    table: DataCenters,
+    key: SigningKey,
+}
+
+pub(crate) fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+pub(crate) fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, quotas: Quotas) -> Rc<Self> {
+        let beginning = Timestamp::from_second(BEGINNING).expect("a time");
+        let state = State {
+            random: Random::new(seed),
+            connections: Vec::new(),
+            refresh_tokens: Vec::new(),
+            episodes: Vec::new(),
+            unpublished: HashMap::new(),
+            asks: Vec::new(),
+            notices: Vec::new(),
+            queue: Vec::new(),
+            counts: Counts::default(),
+            mints_of: Vec::new(),
+            least_life: Vec::new(),
+            versions: HashMap::new(),
+            clients: 0,
+            gate: Gate::new(&quotas, beginning),
+            beginning: Instant::now(),
+            others: Instant::now(),
+        };
+        Rc::new(Self {
+            start: Instant::now(),
+            stale: Cell::new(false),
+            faulty: Cell::new(false),
+            zoho: Cell::new((millis(100), millis(400))),
+            state: RefCell::new(state),
+            prefix: "k".parse().expect("a prefix"),
+            table: DataCenters::default(),
+            key: SigningKey::new("a-51gn1ng-key-of-more-than-32-characters"),
+        })
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.time(Instant::now())
+    }
+
+    pub(crate) fn time(&self, instant: Instant) -> Timestamp {
+        Timestamp::from_second(BEGINNING).expect("a time") + instant.duration_since(self.start)
+    }
+
+    /// A connection of this client, with a grant and without a lease.
+    pub(crate) fn connect(&self, client: usize, data_center: usize) -> usize {
+        let mut state = self.state.borrow_mut();
+        state.clients = state.clients.max(client + 1);
+        let refresh_token = state.issue();
+        let index = state.connections.len();
+        let text = json!({
+            "client": format!("client-{client}"),
+            "data_center": DATA_CENTERS[data_center],
+            "scopes": ["ZohoCRM.modules.ALL"],
+            "refresh_token": refresh_token.to_string(),
+        });
+        let text = Text::new(text.to_string());
+        let id = format!("first-version-of-{index:05}");
+        state.versions.insert(id.clone(), refresh_token);
+        state.mints_of.push(0);
+        state.least_life.push(Duration::MAX);
+        let secret = Secret { at: self.start, id, text, refresh_token };
+        state.connections.push(Connection {
+            name: format!("c{index:05}").parse().expect("a name"),
+            client,
+            data_center,
+            secrets: [secret].into(),
+            parameter: VecDeque::new(),
+            busy: None,
+            unlucky: false,
+        });
+        index
+    }
+
+    pub(crate) fn connect_many(&self, count: usize, client: usize) -> Vec<usize> {
+        (0..count).map(|_| self.connect(client, 0)).collect()
+    }
+
+    /// Gives a connection a lease whose token ends in `left` seconds.
+    pub(crate) fn lease(&self, index: usize, left: i64) {
+        let (token, grant) = self.token_of(index);
+        let expires_at = whole_second(self.now()) + SignedDuration::from_secs(left);
+        let token = Token { access_token: AccessToken::new(token), issued_at: expires_at - LIFE, expires_at };
+        self.write(index, Lease { token: Some(token), ..Lease::of(&grant, Status::Active, None) });
+    }
+
+    /// A new access token of a connection's refresh token, and its grant.
+    fn token_of(&self, index: usize) -> (String, Grant) {
+        let mut state = self.state.borrow_mut();
+        let refresh_token = state.connections[index].secrets.back().expect("a secret").refresh_token;
+        let token = state.mint(refresh_token);
+        drop(state);
+        (token, self.grant(index))
+    }
+
+    /// The grant as it is in truth.
+    fn grant(&self, index: usize) -> Grant {
+        let state = self.state.borrow();
+        let Connection { name, client, data_center, secrets, .. } = &state.connections[index];
+        let secret = secrets.back().expect("a secret");
+        Grant {
+            connection: name.clone(),
+            version: secret.id.clone(),
+            client: Client {
+                id: format!("id-{client}"),
+                secret: token_keeper::secret::ClientSecret::new("hush"),
+            },
+            data_center: self.table.get(DATA_CENTERS[*data_center]).expect("a data centre").clone(),
+            scopes: vec!["ZohoCRM.modules.ALL".to_owned()],
+            refresh_token: Some(RefreshToken::new(secret.refresh_token.to_string())),
+            api_domain: None,
+        }
+    }
+
+    /// Puts a lease behind everybody's back.
+    pub(crate) fn write(&self, index: usize, lease: Lease) -> i64 {
+        let mut state = self.state.borrow_mut();
+        let version = state.connections[index].parameter.back().map_or(0, |last| last.lease.version) + 1;
+        let lease = Rc::new(Lease { version, ..lease });
+        let parameter = &mut state.connections[index].parameter;
+        parameter.push_back(Written { at: Instant::now(), lease });
+        if parameter.len() > VERSIONS {
+            parameter.pop_front();
+        }
+        version
+    }
+
+    /// The lease as it is in truth.
+    pub(crate) fn newest(&self, index: usize) -> Option<Rc<Lease>> {
+        self.state.borrow().connections[index].parameter.back().map(|written| written.lease.clone())
+    }
+
+    /// When the grant in force was stored, its version and refresh token.
+    pub(crate) fn in_force(&self, index: usize) -> (Instant, String, usize) {
+        let state = self.state.borrow();
+        let secret = state.connections[index].secrets.back().expect("a secret");
+        (secret.at, secret.id.clone(), secret.refresh_token)
+    }
+
+    /// How long the token that readers find still lives at Zoho.
+    pub(crate) fn life(&self, index: usize) -> Duration {
+        let state = self.state.borrow();
+        state.connections[index].parameter.back().map_or(Duration::ZERO, |written| state.life_of(&written.lease))
+    }
+
+    /// Whether Zoho still takes this lease's token.
+    pub(crate) fn lives(&self, lease: &Lease) -> bool {
+        !self.state.borrow().life_of(lease).is_zero()
+    }
+
+    /// The account's owner takes the grant back.
+    pub(crate) fn take_back(&self, index: usize) {
+        let (_, _, refresh_token) = self.in_force(index);
+        self.state.borrow_mut().refresh_tokens[refresh_token].die(Death::Owner);
+    }
+
+    /// From now on, for so long.
+    pub(crate) fn out_of_order(&self, fault: Fault, length: Duration) {
+        let from = Instant::now();
+        self.state.borrow_mut().episodes.push(Episode { fault, from, until: from + length });
+    }
+
+    /// A new process of the refresher.
+    pub(crate) fn instance(self: &Rc<Self>) -> Instance {
+        self.instance_of(CONCURRENCY, CEILING)
+    }
+
+    pub(crate) fn instance_of(self: &Rc<Self>, concurrency: usize, ceiling: u32) -> Instance {
+        let port = self.port(ceiling);
+        let world = self.clone();
+        let settings = Settings {
+            prefix: self.prefix.clone(),
+            data_centers: self.table.clone(),
+            margin: SignedDuration::try_from(MARGIN).expect("minutes"),
+            concurrency,
+            settling: SETTLING,
+        };
+        let now: Now = Box::new(move || world.now());
+        let refresher = Refresher {
+            settings,
+            grants: port.clone(),
+            issuer: port.clone(),
+            leases: port.clone(),
+            now,
+            brakes: Brakes::default(),
+        };
+        Instance { refresher, port }
+    }
+
+    fn port(self: &Rc<Self>, ceiling: u32) -> Port {
+        let (puts, reads) = Pace::below(ceiling);
+        let process = Process {
+            world: self.clone(),
+            puts,
+            reads,
+            plain: Cell::new(false),
+            invocation: Cell::new(0),
+            since: Cell::new(self.start),
+        };
+        Port(Rc::new(process))
+    }
+
+    /// Somebody follows a link, thinks for a while and agrees, at a callback function that has just been started.
+    pub(crate) async fn consent(self: &Rc<Self>, index: usize, thinking: Duration) -> Result<Connected, Stop> {
+        let port = self.port(CEILING);
+        let (world, state) = (self.clone(), self.clone());
+        let random = move || {
+            let mut bytes = [0; 32];
+            let mut state = state.state.borrow_mut();
+            bytes.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&state.random.next().to_le_bytes()));
+            bytes
+        };
+        let consent = Consent {
+            prefix: self.prefix.clone(),
+            data_centers: self.table.clone(),
+            secrets: port.clone(),
+            zoho: port.clone(),
+            leases: port,
+            random,
+            now: move || world.now(),
+            key: KeyRing::of(self.key.clone()),
+        };
+        let (_, version, _) = self.in_force(index);
+        let (connection, data_center) = {
+            let state = self.state.borrow();
+            let connection = &state.connections[index];
+            (connection.name.clone(), DATA_CENTERS[connection.data_center].to_owned())
+        };
+        let expires_at = whole_second(self.now()) + TICKET_LIFE;
+        let ticket = Ticket { connection, version, data_center, allow_move: false, expires_at };
+        let redirect_uri = "https://consent.example/callback";
+        let begun = Box::pin(consent.begin(&self.key.seal_ticket(&ticket), redirect_uri)).await?;
+        let (_, state) = begun.location.split_once("&state=").expect("a state");
+        sleep(thinking).await;
+        let answer = Ok(AuthorizationCode::new(index.to_string()));
+        let callback = Callback { state: state.to_owned(), answer, accounts_server: None };
+        Box::pin(consent.complete(callback, &[begun.cookie], redirect_uri)).await
+    }
+
+    /// Whether anything of this kind is out of order between these times.
+    pub(crate) fn disturbed(&self, from: Instant, until: Instant, concerns: impl Fn(&Fault) -> bool) -> bool {
+        let state = self.state.borrow();
+        state.episodes.iter().any(|episode| episode.from <= until && from <= episode.until && concerns(&episode.fault))
+    }
+
+    /// What is out of order now.
+    fn fault<T>(&self, find: impl Fn(&Fault) -> Option<T>) -> Option<T> {
+        let now = Instant::now();
+        let state = self.state.borrow();
+        let at_work = |episode: &&Episode| episode.from <= now && now < episode.until;
+        state.episodes.iter().filter(at_work).find_map(|episode| find(&episode.fault))
+    }
+
+    fn chance(&self, probability: f64) -> bool {
+        self.state.borrow_mut().random.chance(probability)
+    }
+
+    fn between(&self, least: Duration, most: Duration) -> Duration {
+        self.state.borrow_mut().random.between(least, most)
+    }
+
+    /// How long one way of a call to AWS takes.
+    fn aws_latency(&self) -> Duration {
+        let rare = self.faulty.get() && self.chance(0.001);
+        self.between(millis(2), millis(if rare { 1000 } else { 20 }))
+    }
+
+    /// How long one way of a request to Zoho takes.
+    fn zoho_latency(&self) -> Duration {
+        let (least, most) = self.zoho.get();
+        let rare = self.faulty.get() && self.chance(0.005);
+        self.between(least, if rare { seconds(8) } else { most }) / 2
+    }
+
+    /// How old the stores' next answer is.
+    fn lag(&self) -> Duration {
+        if self.stale.get() && self.chance(0.3) { self.between(Duration::ZERO, LAG) } else { Duration::ZERO }
+    }
+
+    /// One call as AWS's library makes it: what may be over in a second is tried again.
+    async fn tried<T>(&self, call: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        for tries in 1.. {
+            let answer = call().await;
+            match &answer {
+                Err(error) if tries < AWS_TRIES && ["no answer", "InternalServerError"].contains(&&*error.code) => {}
+                // Parameter Store's own are left to the pace.
+                Err(error) if tries < AWS_TRIES && error.too_many_calls() && !error.action.starts_with("ssm") => {}
+                _ => return answer,
+            }
+            let longest = millis(200) * 2_u32.pow(tries - 1);
+            sleep(self.between(Duration::ZERO, longest)).await;
+        }
+        unreachable!("the last try is answered")
+    }
+
+    /// The way to AWS, and what AWS does before it looks at the call; then `effect`, and the way back.
+    async fn aws<T>(
+        &self,
+        action: &'static str,
+        concerns: impl Fn(&Fault) -> Option<Way>,
+        effect: impl Fn(&mut State, Timestamp) -> Result<T, &'static str>,
+    ) -> Result<T, StoreError> {
+        let error = |code: &str| StoreError { action, code: code.to_owned(), detail: String::new() };
+        sleep(self.aws_latency()).await;
+        let way = match self.fault(concerns) {
+            None if self.faulty.get() && self.chance(0.0005) => Some(Way::Fail),
+            way => way,
+        };
+        match way {
+            None => {}
+            Some(Way::Hang | Way::Break) => {
+                if action == PUT && self.chance(0.5) {
+                    let _ = effect(&mut self.state.borrow_mut(), self.now());
+                }
+                sleep(if way == Some(Way::Hang) { AWS_TIMEOUT } else { millis(10) }).await;
+                return Err(error("no answer"));
+            }
+            Some(Way::Fail) => return Err(error("InternalServerError")),
+            Some(Way::Refuse) => return Err(error("AccessDeniedException")),
+        }
+        let answer = effect(&mut self.state.borrow_mut(), self.now());
+        sleep(self.aws_latency()).await;
+        answer.map_err(error)
+    }
+
+    async fn secrets_call<T>(
+        &self,
+        action: &'static str,
+        effect: impl Fn(&mut State, Timestamp) -> Result<T, &'static str>,
+    ) -> Result<T, StoreError> {
+        let concerns = |fault: &Fault| match fault {
+            Fault::Secrets(way) => Some(*way),
+            _ => None,
+        };
+        self.tried(async || self.aws(action, concerns, &effect).await).await
+    }
+}
+
+/// The time when each world begins.
+const BEGINNING: i64 = 1_800_000_000;
+const PUT: &str = "ssm:PutParameter";
+const THROTTLED: &str = "ThrottlingException";
+
+fn refused(_: Throttled) -> &'static str {
+    THROTTLED
+}
+
+impl State {
+    /// A new refresh token.
+    fn issue(&mut self) -> usize {
+        self.refresh_tokens.push(Refresh {
+            dead: None,
+            asked: VecDeque::new(),
+            refused_until: None,
+            living: VecDeque::new(),
+            minted: 0,
+        });
+        self.refresh_tokens.len() - 1
+    }
+
+    /// A new access token, which may be one too many.
+    fn mint(&mut self, refresh_token: usize) -> String {
+        let now = Instant::now();
+        let refresh = &mut self.refresh_tokens[refresh_token];
+        refresh.minted += 1;
+        refresh.living.retain(|(_, end)| now < *end);
+        refresh.living.push_back((refresh.minted, now + seconds(3600)));
+        if refresh.living.len() > LIVING {
+            refresh.living.pop_front();
+        }
+        format!("{refresh_token}.{}", refresh.minted)
+    }
+
+    /// Why the grant of this version has died.
+    pub(crate) fn death_of(&self, index: usize, version: &str) -> Option<Death> {
+        let secrets = &self.connections[index].secrets;
+        assert!(secrets.iter().any(|secret| secret.id == version), "an old version of c{index:05}: {version}");
+        self.refresh_tokens[self.versions[version]].dead.map(|(_, why)| why)
+    }
+
+    /// Whether Zoho has asked for a pause that lasts at this time, if the document is right.
+    pub(crate) fn pausing(&self, index: usize, at: Instant) -> bool {
+        let connection = &self.connections[index];
+        let Some(written) = connection.parameter.iter().rev().find(|written| written.at <= at) else { return false };
+        let until = written.lease.status.trouble().and_then(|trouble| trouble.retry_after);
+        until.is_some_and(|until| until.as_second() - BEGINNING > (at - self.beginning).as_secs().cast_signed())
+    }
+
+    fn life_of(&self, lease: &Lease) -> Duration {
+        let life = || {
+            let (refresh_token, number) = lease.token.as_ref()?.access_token.expose().split_once('.')?;
+            let refresh = &self.refresh_tokens[refresh_token.parse::<usize>().ok()?];
+            let number: u64 = number.parse().ok()?;
+            let (_, end) = refresh.living.iter().find(|(living, _)| *living == number)?;
+            Some(end.saturating_duration_since(Instant::now()))
+        };
+        life().unwrap_or_default()
+    }
+
+    /// What Zoho says to a refresh token once the request is there.
+    fn answer(&mut self, refresh_token: usize) -> Result<String, Refusal> {
+        let now = Instant::now();
+        let refresh = &mut self.refresh_tokens[refresh_token];
+        if refresh.dead.is_some() {
+            return Err(Refusal::ConsentRequired { error: "invalid_code".to_owned() });
+        }
+        refresh.asked.retain(|asked| now.duration_since(*asked) < WINDOW);
+        refresh.asked.push_back(now);
+        if refresh.asked.len() > REQUESTS || refresh.refused_until.is_some_and(|until| now < until) {
+            refresh.refused_until = Some(now + WINDOW);
+            return Err(Refusal::Throttled);
+        }
+        Ok(self.mint(refresh_token))
+    }
+
+    fn put(&mut self, index: usize, lease: &Lease, description: &str, now: Timestamp) -> Result<i64, &'static str> {
+        let at = Instant::now();
+        self.others_put(at, now);
+        if let Err(Throttled) = self.gate.put(now) {
+            self.counts.refused_puts += 1;
+            return Err(THROTTLED);
+        }
+        let State { connections, random, .. } = self;
+        let connection = &mut connections[index];
+        if connection.busy.is_some_and(|busy| at < busy) {
+            return Err("TooManyUpdates");
+        }
+        connection.busy = Some(at + random.between(millis(2), millis(20)));
+        if let Some(last) = connection.parameter.back().map(|last| last.lease.clone()) {
+            let life = self.life_of(&last);
+            self.least_life[index] = self.least_life[index].min(life);
+        }
+        let State { connections, unpublished, notices, counts, .. } = self;
+        let connection = &mut connections[index];
+        assert!(lease.token.is_some() || lease.status != Status::Active, "no reader can parse this: {lease:?}");
+        if let Some(token) = &lease.token {
+            unpublished.remove(token.access_token.expose());
+        }
+        if description.starts_with(MARKER) {
+            let dead = matches!(lease.status, Status::ConsentRequired(_)).then(|| lease.grant_version.clone());
+            notices.push(Notice { connection: index, dead });
+            counts.notices += 1;
+        }
+        counts.puts += 1;
+        let version = connection.parameter.back().map_or(0, |last| last.lease.version) + 1;
+        connection.parameter.push_back(Written { at, lease: Rc::new(Lease { version, ..lease.clone() }) });
+        if connection.parameter.len() > VERSIONS {
+            connection.parameter.pop_front();
+        }
+        Ok(version)
+    }
+}
+
+impl State {
+    /// What other programs of the account put since the last put of ours.
+    fn others_put(&mut self, at: Instant, now: Timestamp) {
+        let busy = self.episodes.iter().filter(|episode| episode.from <= at && at < episode.until);
+        let rate: f64 = busy.map(|episode| if let Fault::Busy(rate) = episode.fault { rate } else { 0.0 }).sum();
+        if rate == 0.0 {
+            self.others = at;
+            return;
+        }
+        let one = Duration::from_secs_f64(1.0 / rate);
+        self.others = self.others.max(at - one * 10);
+        while self.others + one <= at {
+            self.others += one;
+            let _ = self.gate.put(now);
+        }
+    }
+}
+
+impl Refresh {
+    fn die(&mut self, why: Death) {
+        self.living.clear();
+        self.dead.get_or_insert((Instant::now(), why));
+    }
+}
+
+impl Connection {
+    /// The lease as it was so long ago.
+    fn lease(&self, lag: Duration) -> Option<&Rc<Lease>> {
+        let now = Instant::now();
+        self.parameter.iter().rev().find(|written| written.at + lag <= now).map(|written| &written.lease)
+    }
+
+    fn secret(&self, prefix: &token_keeper::connection::Prefix, lag: Duration) -> StoredSecret {
+        let now = Instant::now();
+        let secret = self.secrets.iter().rev().find(|secret| secret.at + lag <= now).unwrap_or(&self.secrets[0]);
+        let content = Ok(SecretVersion { id: secret.id.clone(), text: secret.text.clone() });
+        StoredSecret { name: prefix.grant(self.name.as_str()), content }
+    }
+}
+
+fn client_secret(prefix: &token_keeper::connection::Prefix, client: usize) -> StoredSecret {
+    let text = Text::new(json!({"client_id": format!("id-{client}"), "client_secret": "hush"}).to_string());
+    let content = Ok(SecretVersion { id: "v1".to_owned(), text });
+    StoredSecret { name: prefix.client(&format!("client-{client}")), content }
+}
+
+fn index_of(connection: &str) -> usize {
+    connection[1..].parse().expect("a connection of this world")
+}
+
+/// A process: what it has of its own.
+pub(crate) struct Process {
+    world: Rc<World>,
+    puts: Pace,
+    reads: Pace,
+    /// Whether it publishes bare tokens as well.
+    pub(crate) plain: Cell<bool>,
+    /// What it works on, and since when.
+    pub(crate) invocation: Cell<u64>,
+    pub(crate) since: Cell<Instant>,
+}
+
+/// A process's side of every port.
+#[derive(Clone)]
+pub(crate) struct Port(Rc<Process>);
+
+pub(crate) type Now = Box<dyn Fn() -> Timestamp>;
+
+/// A process of the refresher function.
+pub(crate) struct Instance {
+    pub(crate) refresher: Refresher<Port, Port, Port, Now>,
+    pub(crate) port: Port,
+}
+
+impl Instance {
+    pub(crate) async fn run(&self, end: Option<Duration>) -> Result<Report, RunError> {
+        self.port.begin(self.port.0.invocation.get());
+        let end = end.map(|end| Instant::now() + end);
+        Box::pin(self.refresher.run(&Request::All, end, |_, _| {})).await
+    }
+}
+
+impl Port {
+    pub(crate) fn process(&self) -> &Process {
+        &self.0
+    }
+
+    /// From now on it works on this.
+    pub(crate) fn begin(&self, invocation: u64) {
+        self.0.invocation.set(invocation);
+        self.0.since.set(Instant::now());
+    }
+
+    async fn paced_read<T>(
+        &self,
+        action: &'static str,
+        effect: impl Fn(&mut State) -> T,
+    ) -> Result<T, StoreError> {
+        let world = &self.0.world;
+        let concerns = |fault: &Fault| match fault {
+            Fault::Reads(way) => Some(*way),
+            _ => None,
+        };
+        let effect = |state: &mut State, now| state.gate.read(now).map_err(refused).map(|()| effect(state));
+        let call = async || world.tried(async || world.aws(action, concerns, effect).await).await;
+        self.0.reads.call(call).await
+    }
+
+    fn read_some(&self, state: &State, indexes: impl Iterator<Item = usize>, lag: Duration) -> Published {
+        let lease = |index: usize| {
+            let connection = &state.connections[index];
+            let lease = Lease::clone(connection.lease(lag)?);
+            Some((connection.name.to_string(), Ok(lease)))
+        };
+        indexes.filter_map(lease).collect()
+    }
+
+    async fn put(
+        &self,
+        turn: Turn<'_>,
+        connection: &ConnectionName,
+        lease: &Lease,
+        last: Option<&Lease>,
+    ) -> Result<i64, StoreError> {
+        let world = &self.0.world;
+        let index = index_of(connection.as_str());
+        let description = notice::description(connection, lease, last);
+        let concerns = |fault: &Fault| match fault {
+            Fault::Puts(way) => Some(*way),
+            _ => None,
+        };
+        let effect = |state: &mut State, now| state.put(index, lease, &description, now);
+        let call = async || world.tried(async || world.aws(PUT, concerns, effect).await).await;
+        turn.call(call).await
+    }
+}
+
+impl Grants for Port {
+    async fn list(&self) -> Result<Vec<StoredSecret>, StoreError> {
+        let world = &self.0.world;
+        let (connections, clients) = {
+            let state = world.state.borrow();
+            (state.connections.len(), state.clients)
+        };
+        let mut secrets = Vec::with_capacity(connections + clients);
+        let mut page = 0;
+        while page < connections + clients {
+            let lag = world.lag();
+            let answer = |state: &mut State, now| {
+                state.gate.batch(now).map_err(refused)?;
+                let end = (page + SECRETS_A_PAGE).min(connections + clients);
+                let secret = |place: usize| match state.connections.get(place) {
+                    Some(connection) => connection.secret(&world.prefix, lag),
+                    None => client_secret(&world.prefix, place - connections),
+                };
+                Ok((page..end).map(secret).collect::<Vec<_>>())
+            };
+            secrets.extend(world.secrets_call("secretsmanager:BatchGetSecretValue", answer).await?);
+            page += SECRETS_A_PAGE;
+        }
+        Ok(secrets)
+    }
+
+    async fn read(&self, names: &[String]) -> Result<Vec<StoredSecret>, StoreError> {
+        let world = &self.0.world;
+        let (grants, clients) = (world.prefix.grant(""), world.prefix.client("client-"));
+        let mut secrets = Vec::with_capacity(names.len());
+        for names in names.chunks(SECRETS_A_PAGE) {
+            let lag = world.lag();
+            let answer = |state: &mut State, now| {
+                state.gate.batch(now).map_err(refused)?;
+                let secret = |name: &String| {
+                    if let Some(connection) = name.strip_prefix(&grants) {
+                        return state.connections[index_of(connection)].secret(&world.prefix, lag);
+                    }
+                    match name.strip_prefix(&clients).and_then(|client| client.parse().ok()) {
+                        Some(client) => client_secret(&world.prefix, client),
+                        None => StoredSecret { name: name.clone(), content: Err(Flaw::NotFound) },
+                    }
+                };
+                Ok(names.iter().map(secret).collect::<Vec<_>>())
+            };
+            secrets.extend(world.secrets_call("secretsmanager:BatchGetSecretValue", answer).await?);
+        }
+        Ok(secrets)
+    }
+}
+
+impl GrantNames for Port {
+    async fn names(&self) -> Result<Vec<String>, StoreError> {
+        let world = &self.0.world;
+        let count = world.state.borrow().connections.len();
+        let mut names = Vec::with_capacity(count);
+        for page in (0..count).step_by(NAMES_A_PAGE) {
+            let answer = |state: &mut State, now| {
+                state.gate.list(now).map_err(refused)?;
+                let page = state.connections[page..].iter().take(NAMES_A_PAGE);
+                Ok(page.map(|connection| world.prefix.grant(connection.name.as_str())).collect::<Vec<_>>())
+            };
+            names.extend(world.secrets_call("secretsmanager:ListSecrets", answer).await?);
+        }
+        Ok(names)
+    }
+}
+
+impl SecretWriter for Port {
+    async fn create(&self, _: &str, _: &Text, _: &str) -> Result<(), StoreError> {
+        unreachable!("a consent creates no secret")
+    }
+
+    async fn replace(&self, name: &str, text: &Text, version: &str) -> Result<(), StoreError> {
+        let world = &self.0.world;
+        let index = index_of(name.strip_prefix(&world.prefix.grant("")).expect("a grant"));
+        let stored: serde_json::Value = serde_json::from_str(text.expose()).expect("a grant's text");
+        let refresh_token = stored["refresh_token"].as_str().and_then(|token| token.parse().ok());
+        let refresh_token = refresh_token.expect("a refresh token of this world");
+        let answer = |state: &mut State, now| {
+            state.gate.write(now).map_err(refused)?;
+            let secrets = &mut state.connections[index].secrets;
+            if secrets.iter().any(|secret| secret.id == version) {
+                let same = secrets.iter().any(|secret| secret.id == version && secret.refresh_token == refresh_token);
+                return if same { Ok(()) } else { Err("ResourceExistsException") };
+            }
+            state.versions.insert(version.to_owned(), refresh_token);
+            let secrets = &mut state.connections[index].secrets;
+            let secret = Secret { at: Instant::now(), id: version.to_owned(), text: text.clone(), refresh_token };
+            secrets.push_back(secret);
+            if secrets.len() > 4 {
+                secrets.pop_front();
+            }
+            Ok(())
+        };
+        world.secrets_call("secretsmanager:PutSecretValue", answer).await
+    }
+}
+
+impl Queue for Port {
+    async fn send(&self, messages: &[String]) -> Result<(), Unsent> {
+        let world = &self.0.world;
+        let concerns = |fault: &Fault| match fault {
+            Fault::Queue(way) => Some(*way),
+            _ => None,
+        };
+        for (sent, batch) in messages.chunks(10).enumerate() {
+            let effect = |state: &mut State, _| {
+                state.queue.extend(batch.iter().cloned());
+                Ok(())
+            };
+            let answer = world.tried(async || world.aws("sqs:SendMessage", concerns, effect).await).await;
+            answer.map_err(|error| Unsent { messages: messages.len() - 10 * sent, error })?;
+        }
+        Ok(())
+    }
+}
+
+impl Leases for Port {
+    async fn list(&self) -> Result<Published, StoreError> {
+        let world = &self.0.world;
+        let count = world.state.borrow().connections.len();
+        let mut leases = Published::new();
+        let mut page = 0;
+        loop {
+            let (lag, end) = (world.lag(), (page + PARAMETERS_A_PAGE).min(count));
+            let answer = |state: &mut State| self.read_some(state, page..end, lag);
+            leases.extend(self.paced_read("ssm:GetParametersByPath", answer).await?);
+            page = end;
+            if page == count {
+                return Ok(leases);
+            }
+        }
+    }
+
+    async fn read(&self, connections: &[ConnectionName]) -> Result<Published, StoreError> {
+        let world = &self.0.world;
+        let mut leases = Published::new();
+        for page in connections.chunks(PARAMETERS_A_PAGE) {
+            let lag = world.lag();
+            let indexes = || page.iter().map(|name| index_of(name.as_str()));
+            let answer = |state: &mut State| self.read_some(state, indexes(), lag);
+            leases.extend(self.paced_read("ssm:GetParameters", answer).await?);
+        }
+        Ok(leases)
+    }
+
+    async fn read_version(&self, connection: &ConnectionName, version: i64) -> Result<Option<Lease>, StoreError> {
+        let index = index_of(connection.as_str());
+        let answer = |state: &mut State| {
+            state.counts.put_right += 1;
+            let mut kept = state.connections[index].parameter.iter();
+            kept.find(|written| written.lease.version == version).map(|written| Lease::clone(&written.lease))
+        };
+        self.paced_read("ssm:GetParameter", answer).await
+    }
+
+    fn pace(&self) -> &Pace {
+        &self.0.puts
+    }
+
+    async fn publish(
+        &self,
+        turn: Turn<'_>,
+        connection: &ConnectionName,
+        lease: &Lease,
+        last: Option<&Lease>,
+    ) -> Result<i64, StoreError> {
+        if !self.0.plain.get() {
+            return self.put(turn, connection, lease, last).await;
+        }
+        let world = &self.0.world;
+        let concerns = |fault: &Fault| match fault {
+            Fault::Puts(way) => Some(*way),
+            _ => None,
+        };
+        let effect = |state: &mut State, now| state.gate.put(now).map_err(refused);
+        turn.call(async || world.tried(async || world.aws("ssm:PutParameter of a bare token", concerns, effect).await).await)
+            .await?;
+        self.put(self.0.puts.another().await, connection, lease, last).await
+    }
+
+    async fn mark(
+        &self,
+        turn: Turn<'_>,
+        connection: &ConnectionName,
+        lease: &Lease,
+        last: Option<&Lease>,
+    ) -> Result<i64, StoreError> {
+        self.put(turn, connection, lease, last).await
+    }
+}
+
+impl Issuer for Port {
+    async fn refresh(&self, grant: &Grant) -> Result<Minted, Refusal> {
+        let world = &self.0.world;
+        let issued_at = whole_second(world.now());
+        let index = index_of(grant.connection.as_str());
+        let refresh_token = grant.refresh_token.as_ref().and_then(|token| token.expose().parse().ok());
+        let refresh_token: usize = refresh_token.expect("a refresh token of this world");
+        self.is_allowed(index, grant);
+        let answered = self.zoho(index, |state| {
+            let dead = state.refresh_tokens[refresh_token].dead.is_some();
+            let invocation = self.0.invocation.get();
+            state.asks.push(Ask { invocation, connection: index, refresh_token, dead });
+            state.answer(refresh_token)
+        });
+        let token = answered.await?;
+        let access_token = AccessToken::new(token);
+        Ok(Minted { access_token, issued_at, expires_at: issued_at + LIFE, api_domain: None, scope: None })
+    }
+
+    fn timeout(&self) -> Duration {
+        ZOHO_TIMEOUT
+    }
+}
+
+impl Port {
+    /// Nobody is asked for in a pause that the document has said since before this run began.
+    fn is_allowed(&self, index: usize, grant: &Grant) {
+        let world = &self.0.world;
+        let state = world.state.borrow();
+        let Some(newest) = state.connections[index].parameter.back() else { return };
+        let until = newest.lease.status.trouble().and_then(|trouble| trouble.retry_after);
+        if let Some(until) = until.filter(|_| newest.lease.grant_version == grant.version)
+            && newest.at + LAG <= self.0.since.get()
+        {
+            let now = world.now();
+            assert!(until <= now, "{} is asked for at {now}, before {until}", grant.connection);
+        }
+    }
+
+    /// A request to Zoho on its way, answered by what is out of order or by the rules.
+    async fn zoho(
+        &self,
+        index: usize,
+        rules: impl FnOnce(&mut State) -> Result<String, Refusal>,
+    ) -> Result<String, Refusal> {
+        let world = &self.0.world;
+        let (client, data_center) = {
+            let state = world.state.borrow();
+            (state.connections[index].client, state.connections[index].data_center)
+        };
+        sleep(world.zoho_latency()).await;
+        let out_of_order = world.fault(|fault| match fault {
+            Fault::DataCenter(place, way, share) if *place == data_center => Some((*way, *share)),
+            _ => None,
+        });
+        let way = out_of_order.filter(|(_, share)| world.chance(*share)).map(|(way, _)| way);
+        let passing = world.faulty.get() && world.chance(0.0005);
+        let mut state = world.state.borrow_mut();
+        let unlucky = std::mem::replace(&mut state.connections[index].unlucky, passing) && !passing;
+        let way = way.or((passing && !unlucky).then_some(Way::Break));
+        drop(state);
+        let fault = |error: &str, at_once| Err(Refusal::OutOfOrder { error: error.to_owned(), at_once });
+        match way {
+            None => {}
+            Some(Way::Hang) => {
+                // Zoho may have done it nevertheless, and nobody can know.
+                if world.chance(0.3) {
+                    let _ = rules(&mut world.state.borrow_mut());
+                }
+                sleep(ZOHO_TIMEOUT).await;
+                return fault("no answer in time", false);
+            }
+            Some(Way::Break) => return fault("the connection broke before the answer was whole", true),
+            Some(Way::Fail | Way::Refuse) => return fault("HTTP 503", true),
+        }
+        let answer = world.fault(|fault| match fault {
+            Fault::ClientThrottled(place) if *place == client => Some(Refusal::Throttled),
+            Fault::Throttled(place) if *place == index => Some(Refusal::Throttled),
+            Fault::ClientRefused(place) if *place == client => {
+                Some(Refusal::Misconfigured { error: "invalid_client".to_owned() })
+            }
+            Fault::UnknownWord(place) if *place == index => {
+                Some(Refusal::Unclear { error: "odd_word (HTTP 200)".to_owned(), at_once: false })
+            }
+            _ => None,
+        });
+        let answer = answer.map_or_else(|| rules(&mut world.state.borrow_mut()), Err);
+        if let Ok(token) = &answer {
+            let mut state = world.state.borrow_mut();
+            state.counts.mints += 1;
+            state.mints_of[index] += 1;
+            state.unpublished.insert(token.clone(), (index, self.0.invocation.get()));
+        }
+        sleep(world.zoho_latency()).await;
+        answer
+    }
+}
+
+impl Authorizer for Port {
+    async fn exchange(&self, client: &Client, at: &DataCenter, proof: &Proof) -> Result<Exchanged, Refusal> {
+        let world = &self.0.world;
+        let issued_at = whole_second(world.now());
+        let index: usize = proof.code.expose().parse().expect("a code of this world");
+        assert!(client.id.starts_with("id-") && DATA_CENTERS.contains(&at.name.as_str()));
+        let mut issued = None;
+        let token = self.zoho(index, |state| {
+            let refresh_token = *issued.insert(state.issue());
+            Ok(state.mint(refresh_token))
+        });
+        let token = token.await?;
+        // A consent's first token is no mint of the refresher.
+        let mut state = world.state.borrow_mut();
+        state.unpublished.remove(&token);
+        state.counts.mints -= 1;
+        state.mints_of[index] -= 1;
+        drop(state);
+        let access_token = AccessToken::new(token);
+        let expires_at = issued_at + LIFE;
+        let scope = Some("ZohoCRM.modules.ALL".to_owned());
+        let minted = Minted { access_token, issued_at, expires_at, api_domain: None, scope };
+        Ok(Exchanged { minted, refresh_token: issued.map(|token| RefreshToken::new(token.to_string())) })
+    }
+
+    async fn revoke(&self, refresh_token: &RefreshToken, at: &DataCenter) -> Result<(), Refusal> {
+        let world = &self.0.world;
+        sleep(world.zoho_latency()).await;
+        let out = world.fault(|fault| match fault {
+            Fault::DataCenter(place, _, share) if DATA_CENTERS[*place] == at.name => Some(*share),
+            _ => None,
+        });
+        if out.is_some_and(|share| world.chance(share)) {
+            return Err(Refusal::OutOfOrder { error: "HTTP 503".to_owned(), at_once: true });
+        }
+        let token: usize = refresh_token.expose().parse().expect("a refresh token of this world");
+        world.state.borrow_mut().refresh_tokens[token].die(Death::Replaced);
+        sleep(world.zoho_latency()).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,599 @@
+//! A year in a minute: 35,040 runs over 200 connections, while everything around them comes and goes.
+//!
+//! A seed is a quarter of a year at one quota, with or without the queue; four seeds in a row are a year of all of them.
+//!
+//! **What is promised**, checked after every step, which is what the schedule starts and all that comes of it:
+//!
+//! 1. After a step that reached a connection, its lease is active, of the grant in force, and its token lives at Zoho until 35
+//!    minutes (the margin) after the step began, or longer. So nobody's failure delays another's renewal, and whoever was out of
+//!    order has its token back one step later.
+//! 2. From then on a reader has that token, whatever goes wrong: 15 minutes of life at the least until the next step that reaches
+//!    the connection, if that is the very next and no process was killed in it; and a living token still if that step was lost. Longer than that no token of an hour can last that is minted
+//!    at half of its life.
+//! 3. Every token that is minted is published. The exceptions: 16 (all at work at the same time) in a process that is killed; 3
+//!    and those 16 in an invocation beside an outage of the store; 1 in an invocation whose time is up.
+//! 4. No connection gets more than 50 tokens a day; one more for each wasted one, each consent and each overlapping invocation.
+//! 5. Zoho is asked once for a dead grant, and never in a pause that it asked for.
+//! 6. A consent is in force when it and the run beside it are over: no revoked token as active, no fresh grant called dead.
+//! 7. One notice for a death and one for a recovery, each of them true, and no death without one.
+//!
+//! **What reaches a connection**: an invocation over it that is neither lost nor killed nor given less than five minutes, with nothing
+//! that concerns the connection out of order from four minutes (the longest pause of a brake) before the step to its end.
+//! Concerned are: everybody by an outage of Parameter Store, Secrets Manager or the queue in use; those of a data centre by its
+//! outage; those of a client by its throttle or refusal; a single one by its own throttle, its unknown word, a dead
+//! grant, a consent in this very step, and a pause that Zoho asked for. Passing faults, stale reads, slow answers, others that use up half
+//! of the account's puts, doubled invocations and new processes concern nobody: they have to be coped with.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use testkit::quota::Quotas;
+use token_keeper::lease::Status;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::platform::{FUNCTION, Invocation, Platform};
+use crate::random::Random;
+use crate::world::{CONCURRENCY, Death, Episode, Fault, MARGIN, Way, World, millis, seconds};
+
+const CONNECTIONS: usize = 200;
+const CLIENTS: usize = 12;
+/// A quarter of a year.
+const STEPS: u32 = 8760;
+const STEPS_A_DAY: u32 = 96;
+const INTERVAL: Duration = Duration::from_mins(15);
+/// The longest pause of a brake, and the last request that can lengthen it.
+const BRAKES: Duration = Duration::from_secs(250);
+/// What a reader has at the least.
+const LEAST_LIFE: Duration = Duration::from_mins(15);
+const MINTS_A_DAY: u32 = 50;
+const DAY: Duration = Duration::from_hours(24);
+
+/// What a quarter had in it.
+#[derive(Default)]
+struct Sum {
+    steps: u64,
+    invocations: u64,
+    killed: u64,
+    mints: u64,
+    puts: u64,
+    refused_puts: u64,
+    late_writes: u64,
+    wasted: u64,
+    outages: u64,
+    consents: u64,
+    unpublished_consents: u64,
+    deaths: u64,
+    notices: u64,
+    reached: u64,
+    shortest_life: Option<Duration>,
+}
+
+/// Connection by connection, what the checks have to remember.
+#[derive(Clone, Default)]
+struct Memory {
+    /// When the last step that reached it began.
+    reached: Option<Instant>,
+    /// The same, before this step.
+    before: Option<Instant>,
+    /// Whether an invocation over it was killed in this step, so that its renewal came late.
+    late: bool,
+    /// Steps that would have reached it but for its dead grant.
+    dead_for: u32,
+    more_mints: u32,
+    told_dead: bool,
+}
+
+struct Quarter {
+    seed: u64,
+    step: Cell<u32>,
+    queue: bool,
+    quota: f64,
+    world: Rc<World>,
+    platform: Platform,
+    timetable: Vec<Episode>,
+    memory: Vec<Memory>,
+    /// Who is going to agree, and from which step on.
+    agreeing: Vec<(u32, usize)>,
+    asked_dead: HashMap<usize, u32>,
+    told: HashMap<String, u32>,
+    sum: Sum,
+}
+
+/// Says how to see it again.
+impl Drop for Quarter {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let (seed, step) = (self.seed, self.step.get());
+            eprintln!("in step {step} of seed {seed}; to see it again: make simulate SEED={seed}");
+        }
+    }
+}
+
+type Activity<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+impl Quarter {
+    fn new(seed: u64) -> Self {
+        let (quota, queue) = (if seed.is_multiple_of(2) { 3.0 } else { 10.0 }, seed / 2 % 2 == 1);
+        let quotas = Quotas { puts_per_second: quota, ..Quotas::default() };
+        let world = World::new(seed, quotas);
+        world.stale.set(true);
+        world.faulty.set(true);
+        for index in 0..CONNECTIONS {
+            // Each client lives in one data centre.
+            world.connect(index % CLIENTS, index % 3);
+        }
+        let mut platform = Platform::new(world.clone(), if queue { 50 } else { 500 }, 2);
+        // Twice as many puts, where that is affordable.
+        platform.plain = seed % 8 >= 5;
+        (platform.kills, platform.duplicates) = (0.01, 0.02);
+        let timetable = timetable(&mut Random::new(!seed), quota, queue);
+        Self {
+            seed,
+            step: Cell::new(0),
+            queue,
+            quota,
+            world,
+            platform,
+            timetable,
+            memory: vec![Memory::default(); CONNECTIONS],
+            agreeing: Vec::new(),
+            asked_dead: HashMap::new(),
+            told: HashMap::new(),
+            sum: Sum::default(),
+        }
+    }
+
+    fn chance(&self, probability: f64) -> bool {
+        self.world.state.borrow_mut().random.chance(probability)
+    }
+
+    fn between(&self, least: Duration, most: Duration) -> Duration {
+        self.world.state.borrow_mut().random.between(least, most)
+    }
+
+    async fn live(mut self, steps: u32) -> Sum {
+        let start = Instant::now();
+        for step in 0..steps {
+            self.step.set(step);
+            let begin = start + INTERVAL * step;
+            sleep_until(begin).await;
+            self.announce(begin);
+            let consents = self.happen(step).await;
+            self.check(begin, &consents);
+            // The last moment before the next step.
+            sleep_until(start + INTERVAL * (step + 1) - millis(1)).await;
+            self.check_readers();
+        }
+        let state = self.world.state.borrow();
+        let counts = &state.counts;
+        self.sum.steps = steps.into();
+        (self.sum.mints, self.sum.puts, self.sum.refused_puts) = (counts.mints, counts.puts, counts.refused_puts);
+        (self.sum.late_writes, self.sum.notices) = (counts.put_right, counts.notices);
+        drop(state);
+        std::mem::take(&mut self.sum)
+    }
+
+    /// Brings in what will be out of order in this step, and forgets what is over.
+    fn announce(&mut self, begin: Instant) {
+        let soon = self.timetable.partition_point(|episode| episode.from < begin + INTERVAL);
+        let mut state = self.world.state.borrow_mut();
+        state.episodes.retain(|episode| begin < episode.until + INTERVAL);
+        self.sum.outages += soon as u64;
+        state.episodes.extend(self.timetable.drain(..soon));
+        for connection in 0..CONNECTIONS {
+            state.least_life[connection] = Duration::MAX;
+        }
+    }
+
+    /// Everything that starts in this step, to its end; whose consent went how.
+    async fn happen(&mut self, step: u32) -> Vec<(usize, bool)> {
+        if self.chance(0.02) {
+            self.platform.recycle();
+        }
+        let this = &*self;
+        let (deaths, done, again) = (Cell::new(0), RefCell::new(Vec::new()), RefCell::new(Vec::new()));
+        let mut activities: Vec<Activity<'_>> = Vec::new();
+        if !this.chance(0.01) {
+            let length = if this.chance(0.01) { this.between(seconds(5), seconds(100)) } else { FUNCTION };
+            let kill = this.chance(0.01).then(|| this.between(Duration::ZERO, seconds(60)));
+            let late = this.between(Duration::ZERO, seconds(60));
+            activities.push(Box::pin(async move {
+                sleep(late).await;
+                this.platform.schedule(length, kill).await;
+            }));
+        }
+        // Schedules may come twice, and people start the function by hand.
+        if this.chance(0.04) {
+            let late = this.between(Duration::ZERO, seconds(if this.chance(0.5) { 3 } else { 120 }));
+            let kill = this.chance(0.1).then(|| this.between(Duration::ZERO, seconds(60)));
+            activities.push(Box::pin(async move {
+                sleep(late).await;
+                this.platform.schedule(FUNCTION, kill).await;
+            }));
+        }
+        let somebody = || this.world.state.borrow_mut().random.below(CONNECTIONS);
+        // Most come while a run is at work: that is when it is interesting.
+        let when = || this.between(Duration::ZERO, seconds(if this.chance(0.7) { 90 } else { 500 }));
+        let agreeing = RefCell::new(Vec::new());
+        if this.chance(0.035) {
+            let (index, late, at_once) = (somebody(), when(), this.chance(0.2));
+            let later = this.world.state.borrow_mut().random.of_any_size(seconds(600), DAY * 2);
+            let later = u32::try_from(later.as_secs() / INTERVAL.as_secs()).expect("days");
+            agreeing.borrow_mut().push((step + u32::from(!at_once) * later, index));
+            let deaths = &deaths;
+            activities.push(Box::pin(async move {
+                sleep(late).await;
+                this.world.take_back(index);
+                deaths.set(deaths.get() + 1);
+            }));
+        }
+        if this.chance(0.04) {
+            agreeing.borrow_mut().push((step, somebody()));
+        }
+        agreeing.borrow_mut().extend(&this.agreeing);
+        let (now, later) = agreeing.take().into_iter().partition(|(from, _)| *from <= step);
+        let now: Vec<(u32, usize)> = now;
+        for (_, index) in now {
+            for _ in 0..if this.chance(0.05) { 2 } else { 1 } {
+                let (late, thinking) = (when(), this.between(millis(100), seconds(20)));
+                let (done, again) = (&done, &again);
+                activities.push(Box::pin(async move {
+                    sleep(late).await;
+                    match this.world.consent(index, thinking).await {
+                        Ok(connected) => done.borrow_mut().push((index, connected.published)),
+                        // Whoever meets an outage comes back some hours later.
+                        Err(_) => {
+                            done.borrow_mut().push((index, false));
+                            again.borrow_mut().push((step + 10, index));
+                        }
+                    }
+                }));
+            }
+        }
+        join_all(activities).await;
+        let deaths = deaths.get();
+        self.agreeing = later;
+        // Nobody agrees to what is alive again.
+        let again = again.take().into_iter().filter(|(_, index)| self.dead(*index).is_some());
+        let again: Vec<_> = again.collect();
+        self.agreeing.extend(again);
+        self.sum.deaths += deaths;
+        done.take()
+    }
+
+    /// Why and when the grant in force has died.
+    fn dead(&self, index: usize) -> Option<(Instant, Death)> {
+        let (.., refresh_token) = self.world.in_force(index);
+        self.world.state.borrow().refresh_tokens[refresh_token].dead
+    }
+
+    fn check(&mut self, begin: Instant, consents: &[(usize, bool)]) {
+        let end = Instant::now();
+        assert!(end < begin + INTERVAL, "the step took {:?}", end - begin);
+        let invocations = self.platform.over.take();
+        self.sum.invocations += invocations.len() as u64;
+        self.sum.killed += invocations.iter().filter(|invocation| invocation.killed).count() as u64;
+        self.check_waste(&invocations);
+        self.check_dead(&invocations);
+        self.check_notices(begin, end, &invocations, consents);
+        self.check_consents(begin, end, &invocations, consents);
+        self.check_reached(begin, end, &invocations, consents);
+        if (self.step.get() + 1).is_multiple_of(STEPS_A_DAY) {
+            for (index, memory) in self.memory.iter_mut().enumerate() {
+                let mints = std::mem::take(&mut self.world.state.borrow_mut().mints_of[index]);
+                let most = MINTS_A_DAY + std::mem::take(&mut memory.more_mints);
+                assert!(mints <= most, "c{index:05} got {mints} tokens in a day, and {most} are the most");
+            }
+        }
+    }
+
+    /// Point 3.
+    fn check_waste(&mut self, invocations: &[Invocation]) {
+        let wasted = std::mem::take(&mut self.world.state.borrow_mut().unpublished);
+        self.sum.wasted += wasted.len() as u64;
+        let mut by_invocation: HashMap<u64, usize> = HashMap::new();
+        for (connection, invocation) in wasted.into_values() {
+            *by_invocation.entry(invocation).or_default() += 1;
+            self.memory[connection].more_mints += 1;
+        }
+        for (id, count) in by_invocation {
+            let invocation = invocations.iter().find(|invocation| invocation.id == id).expect("one of this step");
+            let outage = self.world.disturbed(invocation.from, invocation.until, |fault| matches!(fault, Fault::Puts(_)));
+            let most = match (invocation.killed, outage, invocation.cut()) {
+                (_, true, _) => 3 + CONCURRENCY,
+                (true, ..) => CONCURRENCY,
+                (.., true) => 1,
+                _ => 0,
+            };
+            assert!(count <= most, "invocation {id} has minted {count} tokens for nobody, and {most} are the most");
+        }
+    }
+
+    /// Whether another invocation over this connection was at work at the same time, or so nearly that stale reads may hide one.
+    fn overlapped(invocations: &[Invocation], one: &Invocation, connection: usize) -> bool {
+        let margin = seconds(2);
+        invocations.iter().any(|other| {
+            other.id != one.id
+                && other.covers(connection)
+                && other.from <= one.until + margin
+                && one.from <= other.until + margin
+        })
+    }
+
+    /// Point 5, its first half; the world itself looks after the second.
+    fn check_dead(&mut self, invocations: &[Invocation]) {
+        let asks = std::mem::take(&mut self.world.state.borrow_mut().asks);
+        for ask in asks.into_iter().filter(|ask| ask.dead) {
+            let one = invocations.iter().find(|invocation| invocation.id == ask.invocation).expect("one of this step");
+            let store = |fault: &Fault| matches!(fault, Fault::Puts(_) | Fault::Reads(_) | Fault::Secrets(_));
+            if one.killed
+                || one.cut()
+                || self.world.disturbed(one.from, one.until, store)
+                || Self::overlapped(invocations, one, ask.connection)
+            {
+                continue;
+            }
+            let asked = self.asked_dead.entry(ask.refresh_token).or_default();
+            *asked += 1;
+            assert!(*asked <= 1, "c{:05} is asked for {asked} times with one dead grant", ask.connection);
+        }
+    }
+
+    /// Point 7.
+    fn check_notices(&mut self, begin: Instant, end: Instant, invocations: &[Invocation], consents: &[(usize, bool)]) {
+        let notices = std::mem::take(&mut self.world.state.borrow_mut().notices);
+        let puts = self.world.disturbed(begin, end, |fault| matches!(fault, Fault::Puts(_)));
+        for notice in notices {
+            let index = notice.connection;
+            let covering = || invocations.iter().filter(|invocation| invocation.covers(index));
+            // Two at the same time cannot know of each other, and a put without an answer is done again.
+            let twice = puts
+                || covering().any(|one| Self::overlapped(invocations, one, index))
+                || consents.iter().any(|(consenting, _)| *consenting == index);
+            let memory = &mut self.memory[index];
+            match notice.dead {
+                Some(version) => {
+                    let death = self.world.state.borrow().death_of(index, &version);
+                    assert_eq!(death, Some(Death::Owner), "c{index:05} is called dead in {version}");
+                    let told = self.told.entry(version).or_default();
+                    *told += 1;
+                    assert!(*told == 1 || twice, "c{index:05} has been called dead {told} times");
+                    memory.told_dead = true;
+                }
+                None => {
+                    assert!(memory.told_dead || twice, "c{index:05} has recovered from nothing");
+                    memory.told_dead = false;
+                }
+            }
+        }
+    }
+
+    /// Point 6.
+    fn check_consents(&mut self, begin: Instant, end: Instant, invocations: &[Invocation], consents: &[(usize, bool)]) {
+        let stores = |fault: &Fault| matches!(fault, Fault::Puts(_) | Fault::Reads(_) | Fault::Secrets(_));
+        let quiet = !self.world.disturbed(begin, end, stores);
+        for &(index, published) in consents {
+            self.sum.consents += 1;
+            self.sum.unpublished_consents += u64::from(!published);
+            self.memory[index].more_mints += 2;
+            self.memory[index].reached = None;
+            let cut = invocations.iter().any(|one| one.covers(index) && (one.killed || one.cut()));
+            if !published || cut || !quiet || self.dead(index).is_some() {
+                continue;
+            }
+            let lease = self.world.newest(index).expect("a lease");
+            let (_, version, _) = self.world.in_force(index);
+            let lives = self.world.lives(&lease);
+            assert!(lives || lease.status != Status::Active, "c{index:05}: a revoked token is active: {lease:?}");
+            assert_eq!(lease.grant_version, version, "c{index:05}: not of the consent's grant: {lease:?}");
+        }
+        // Whatever is out of order: nothing would ever mend this.
+        for index in 0..CONNECTIONS {
+            let Some(lease) = self.world.newest(index) else { continue };
+            let (_, version, _) = self.world.in_force(index);
+            let called_dead = matches!(lease.status, Status::ConsentRequired(_)) && lease.grant_version == version;
+            assert!(!called_dead || self.dead(index).is_some(), "c{index:05}: a living grant is called dead: {lease:?}");
+        }
+    }
+
+    /// Points 1 and 2.
+    fn check_reached(&mut self, begin: Instant, end: Instant, invocations: &[Invocation], consents: &[(usize, bool)]) {
+        let from = begin.checked_sub(BRAKES).unwrap_or(begin);
+        let queue = self.queue;
+        let everybody = self.world.disturbed(from, end, |fault| match fault {
+            Fault::Puts(_) | Fault::Reads(_) | Fault::Secrets(_) => true,
+            Fault::Queue(_) => queue,
+            _ => false,
+        });
+        let consenting: HashSet<usize> = consents.iter().map(|(index, _)| *index).collect();
+        for index in 0..CONNECTIONS {
+            let name = format!("c{index:05}");
+            let covering: Vec<_> = invocations.iter().filter(|one| one.covers(index)).collect();
+            if covering.iter().any(|one| Self::overlapped(invocations, one, index)) {
+                self.memory[index].more_mints += 1;
+            }
+            let (client, data_center) = {
+                let state = self.world.state.borrow();
+                (state.connections[index].client, state.connections[index].data_center)
+            };
+            let concerned = |fault: &Fault| match *fault {
+                Fault::DataCenter(place, ..) => place == data_center,
+                Fault::ClientThrottled(place) | Fault::ClientRefused(place) => place == client,
+                Fault::Throttled(place) | Fault::UnknownWord(place) => place == index,
+                _ => false,
+            };
+            let dead = self.dead(index);
+            let memory = &mut self.memory[index];
+            memory.before = memory.reached;
+            memory.late = covering.iter().any(|one| one.killed);
+            if dead.is_some() || consenting.contains(&index) {
+                (memory.before, memory.reached) = (None, None);
+            }
+            let reached = !everybody
+                && covering.iter().any(|one| one.whole())
+                && !self.world.disturbed(from, end, concerned)
+                && !consenting.contains(&index)
+                && !self.world.state.borrow().pausing(index, begin);
+            if !reached {
+                continue;
+            }
+            let lease = self.world.newest(index).unwrap_or_else(|| panic!("{name} has no lease"));
+            let (stored, version, _) = self.world.in_force(index);
+            assert!(stored + seconds(2) < begin || stored <= begin, "{name}: a consent that nobody counted");
+            if let Some((died, _)) = dead {
+                // The last token ends before anybody can know.
+                let memory = &mut self.memory[index];
+                memory.dead_for = if died < begin { memory.dead_for + 1 } else { 0 };
+                let marked = matches!(lease.status, Status::ConsentRequired(_)) && lease.grant_version == version;
+                let told = self.told.contains_key(&version);
+                assert!((marked && told) || memory.dead_for < 3, "{name} is dead and nobody is told: {lease:?}");
+                continue;
+            }
+            self.memory[index].dead_for = 0;
+            let least = self.world.time(begin) + MARGIN;
+            assert_eq!(lease.status, Status::Active, "{name}: {lease:?}");
+            assert_eq!(lease.grant_version, version, "{name}: {lease:?}");
+            assert!(self.world.lives(&lease), "{name}: its token is not alive: {lease:?}");
+            assert!(lease.expires_at() >= least, "{name}: its token ends before {least}: {lease:?}");
+            self.memory[index].reached = Some(begin);
+            self.sum.reached += 1;
+        }
+    }
+
+    /// Point 2: what a reader had at the worst moment of this step.
+    fn check_readers(&mut self) {
+        let now = Instant::now();
+        for (index, memory) in self.memory.iter().enumerate() {
+            if self.dead(index).is_some() {
+                continue;
+            }
+            let replaced = self.world.state.borrow().least_life[index];
+            // What was replaced in this step is what a step before has promised.
+            for (life, reached) in [(self.world.life(index), memory.reached), (replaced, memory.before)] {
+                let Some(since) = reached.map(|reached| now - reached) else { continue };
+                let promised = MARGIN.saturating_sub(since);
+                assert!(life >= promised, "c{index:05}: a reader had {life:?}, {since:?} after it was reached");
+                // No step was lost, and none was late.
+                if !memory.late && memory.reached > memory.before && memory.before.is_some_and(|before| now - before <= INTERVAL * 2) {
+                    assert!(life >= LEAST_LIFE, "c{index:05}: a reader had {life:?}");
+                    self.sum.shortest_life = Some(self.sum.shortest_life.map_or(life, |shortest| shortest.min(life)));
+                }
+            }
+        }
+    }
+}
+
+/// When what is out of order, in the order of its beginning.
+fn timetable(random: &mut Random, quota: f64, queue: bool) -> Vec<Episode> {
+    let start = Instant::now();
+    let mut episodes = Vec::new();
+    let mut recurring = |gap: Duration, least: Duration, most: Duration, faults: &dyn Fn(&mut Random) -> Vec<Fault>| {
+        let mut from = random.between(Duration::ZERO, gap * 2);
+        while from < INTERVAL * STEPS {
+            let length = random.of_any_size(least, most);
+            let begin = start + from;
+            episodes.extend(faults(random).into_iter().map(|fault| Episode { fault, from: begin, until: begin + length }));
+            from += length + random.between(Duration::ZERO, gap * 2);
+        }
+    };
+    let hours = Duration::from_hours;
+    let way = |random: &mut Random, ways: &[Way]| ways[random.below(ways.len())];
+    let zoho = [Way::Hang, Way::Break, Way::Fail];
+    let aws = [Way::Hang, Way::Break, Way::Fail, Way::Refuse];
+    for place in 0..3 {
+        recurring(DAY * 5, seconds(10), hours(4), &|random| {
+            let share = if random.chance(0.5) { 1.0 } else { 0.5 };
+            vec![Fault::DataCenter(place, way(random, &zoho), share)]
+        });
+    }
+    for client in 0..CLIENTS {
+        recurring(DAY * 6, seconds(60), hours(3), &|_| vec![Fault::ClientThrottled(client)]);
+        recurring(DAY * 20, seconds(60), hours(24), &|_| vec![Fault::ClientRefused(client)]);
+    }
+    // Some of one client at the same time, or of all.
+    let some = |random: &mut Random, most: usize, fault: fn(usize) -> Fault| {
+        let (client, together) = (random.below(CLIENTS), random.chance(0.5));
+        let one = |random: &mut Random| match together {
+            true => client + CLIENTS * random.below(CONNECTIONS / CLIENTS),
+            false => random.below(CONNECTIONS),
+        };
+        (0..=random.below(most)).map(|_| fault(one(random))).collect()
+    };
+    recurring(DAY, seconds(60), DAY * 21, &|random| some(random, 6, Fault::Throttled));
+    recurring(DAY, seconds(60), DAY * 21, &|random| some(random, 20, Fault::UnknownWord));
+    recurring(DAY * 5, seconds(5), hours(4), &|random| vec![Fault::Puts(way(random, &aws))]);
+    recurring(DAY * 5, seconds(5), hours(4), &|random| vec![Fault::Reads(way(random, &aws))]);
+    recurring(DAY * 5, seconds(5), hours(4), &|random| vec![Fault::Secrets(way(random, &aws))]);
+    recurring(DAY * 3, seconds(60), hours(6), &|_| vec![Fault::Busy(quota / 2.0)]);
+    if queue {
+        recurring(DAY * 5, seconds(5), hours(4), &|random| vec![Fault::Queue(way(random, &aws))]);
+    }
+    episodes.sort_by_key(|episode| episode.from);
+    episodes
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok().filter(|text| !text.is_empty())?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
+}
+
+/// Lives one seed's quarter.
+fn quarter(seed: u64) -> Sum {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime").block_on(async {
+        let quarter = Quarter::new(seed);
+        let (quota, queue) = (quarter.quota, quarter.queue);
+        let sum = quarter.live(STEPS).await;
+        let Sum { steps, invocations, killed, mints, puts, refused_puts, late_writes, wasted, .. } = sum;
+        let Sum { outages, consents, unpublished_consents, deaths, notices, reached, .. } = sum;
+        println!(
+            "seed {seed}, {quota} puts a second, {}: {steps} runs in {invocations} invocations ({killed} killed), {mints} mints \
+             ({wasted} wasted), {puts} puts ({refused_puts} refused, {late_writes} beside another's), {outages} outages and \
+             sick ones, {consents} consents ({unpublished_consents} without a lease), {deaths} dead grants, {notices} notices; \
+             {:.1} % of all renewals had to succeed, and a reader's shortest life was {:?}",
+            if queue { "queue" } else { "no queue" },
+            100.0 * reached as f64 / (steps as f64 * CONNECTIONS as f64),
+            sum.shortest_life.unwrap_or_default(),
+        );
+        sum
+    })
+}
+
+/// Runs for `SIMULATE_SECONDS` with new seeds, or a year with the same ones each time; or one seed, `SIMULATE_SEED`.
+#[test]
+#[ignore = "a minute: make simulation"]
+fn a_year_in_a_minute() {
+    if let Some(seed) = number("SIMULATE_SEED") {
+        quarter(seed);
+        return;
+    }
+    let start = std::time::Instant::now();
+    let length = number("SIMULATE_SECONDS").map(Duration::from_secs);
+    let first = match length {
+        Some(_) => std::time::UNIX_EPOCH.elapsed().expect("a time").as_secs() * 1000,
+        None => 0,
+    };
+    let next = AtomicU64::new(0);
+    let runs = Mutex::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    if place >= 4 && length.is_none_or(|length| start.elapsed() >= length) {
+                        return;
+                    }
+                    let sum = quarter(first + place);
+                    *runs.lock().expect("no panic so far") += sum.steps;
+                }
+            });
+        }
+    });
+    println!("{} runs in {:?}", runs.lock().expect("no panic"), start.elapsed());
+}
