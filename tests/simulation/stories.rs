@@ -9,7 +9,7 @@ use token_keeper::report::Report;
 use tokio::time::{Instant, sleep};
 
 use crate::platform::{FUNCTION, Platform};
-use crate::world::{Fault, Way, World, millis, seconds};
+use crate::world::{CONCURRENCY, Fault, MARGIN, Way, World, millis, seconds};
 
 const INTERVAL: Duration = Duration::from_mins(15);
 const WEEKS: Duration = Duration::from_hours(24 * 21);
@@ -111,25 +111,21 @@ async fn two_processes_share_the_accounts_quota_fairly() {
 #[tokio::test(start_paused = true)]
 async fn connections_that_are_always_throttled_cost_their_healthy_neighbours_nothing() {
     // Where they come in the order of work, and how many there are, is chance.
-    let tries: u64 = std::env::var("TRIES").map_or(100, |t| t.parse().unwrap());
-    let mut bad = [0; 40];
-    for (seed, sick) in (0..tries).flat_map(|seed| [1, 3, 8, 30].map(|sick| (seed, sick))) {
+    for (seed, sick) in (0..20).flat_map(|seed| [1, 3, 8].map(|sick| (seed, sick))) {
         let world = World::new(seed, puts(10.0, 10.0));
-        let all = world.connect_many(120 + sick, 0);
-        let mut healthy = all.clone();
+        let mut healthy = world.connect_many(120 + sick, 0);
         for _ in 0..sick {
             let place = world.state.borrow_mut().random.below(healthy.len());
             world.out_of_order(Fault::Throttled(healthy.remove(place)), WEEKS);
         }
         let instance = world.instance();
-        for run in 0..6 {
-            let report = instance.run(Some(FUNCTION)).await.expect("a report");
-            let fresh = healthy.iter().filter(|&&index| world.life(index) > crate::world::MARGIN).count();
-            if fresh < 120 { bad[sick] += 1; println!("run {run} with {sick} sick, seed {seed}: {fresh} {:?}", report.throttled); }
+        for run in 0..4 {
+            instance.run(Some(FUNCTION)).await.expect("a report");
+            let fresh = healthy.iter().filter(|&&index| world.life(index) > MARGIN).count();
+            assert_eq!(fresh, 120, "run {run} with {sick} sick, seed {seed}");
             sleep(INTERVAL).await;
         }
     }
-    println!("{bad:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,7 +138,7 @@ async fn connections_with_an_unknown_word_cost_their_healthy_neighbours_nothing(
     let instance = world.instance();
     for _ in 0..6 {
         instance.run(Some(FUNCTION)).await.expect("a report");
-        assert!(all[40..].iter().all(|&index| world.life(index) > crate::world::MARGIN));
+        assert!(all[40..].iter().all(|&index| world.life(index) > MARGIN));
         sleep(INTERVAL).await;
     }
 }
@@ -159,7 +155,7 @@ async fn a_hung_data_center_does_not_delay_the_other() {
         let start = Instant::now();
         instance.run(Some(FUNCTION)).await.expect("a report");
         first.get_or_insert(start.elapsed());
-        assert!(healthy.iter().all(|&index| world.life(index) > crate::world::MARGIN));
+        assert!(healthy.iter().all(|&index| world.life(index) > MARGIN));
         sleep(INTERVAL).await;
     }
     println!("60 due beside 60 of a hung data centre: {first:?}");
@@ -176,7 +172,7 @@ async fn a_store_that_refuses_for_good_costs_a_handful_of_tokens_and_then_one_a_
     let instance = world.instance();
     instance.run(Some(FUNCTION)).await.expect("a report");
     let first = wasted(&world);
-    assert!(first <= 3 + crate::world::CONCURRENCY, "{first}");
+    assert!(first <= 3 + CONCURRENCY, "{first}");
     for _ in 0..5 {
         sleep(INTERVAL).await;
         let before = wasted(&world);
@@ -188,23 +184,25 @@ async fn a_store_that_refuses_for_good_costs_a_handful_of_tokens_and_then_one_a_
 
 #[tokio::test(start_paused = true)]
 async fn a_brake_opens_again_within_the_run_in_which_the_outage_ends() {
-    for fault in [
-        Fault::DataCenter(0, Way::Fail, 1.0),
-        Fault::DataCenter(0, Way::Hang, 1.0),
-        Fault::ClientThrottled(0),
-        Fault::Puts(Way::Refuse),
+    // Where nothing else can be done, a run waits for ten seconds and not for longer.
+    for (fault, length) in [
+        (Fault::DataCenter(0, Way::Fail, 1.0), 20),
+        (Fault::DataCenter(0, Way::Hang, 1.0), 20),
+        (Fault::ClientThrottled(0), 20),
+        (Fault::Puts(Way::Refuse), 4),
     ] {
         let world = World::new(1, puts(10.0, 10.0));
-        // The others keep the run busy until the outage is over.
         world.connect_many(60, 0);
-        let busy: Vec<_> = (0..600).map(|_| world.connect(1, 1)).collect();
-        world.out_of_order(fault, seconds(20));
+        // The others keep the run busy until the outage is over.
+        let others: Vec<_> = (0..600).map(|_| world.connect(1, 1)).collect();
+        world.out_of_order(fault, seconds(length));
         let report = world.instance().run(Some(FUNCTION)).await.expect("a report");
-        let refreshed = (0..60).filter(|&index| world.life(index) > crate::world::MARGIN).count();
-        println!("{fault:?} for 20 seconds: {refreshed} of 60 and {} of all in the same run", report.refreshed);
-        assert!(refreshed >= 30, "{fault:?}: {refreshed} of 60");
-        let rest = busy.iter().filter(|&&index| world.life(index) > crate::world::MARGIN).count();
-        assert!(rest >= if fault == Fault::Puts(Way::Refuse) { 540 } else { 600 }, "{fault:?}: {rest} of 600");
+        let fresh = |index: &usize| world.life(*index) > MARGIN;
+        let (concerned, rest) = ((0..60).filter(fresh).count(), others.iter().filter(|index| fresh(index)).count());
+        println!("{fault:?} for {length} s: {concerned} of 60 concerned and {rest} of 600 others in the same run");
+        // What was under way when nobody knew has failed.
+        assert!(concerned >= 30, "{fault:?}: {concerned} of 60, {:?}", report.failed);
+        assert!(rest == 600 || fault == Fault::Puts(Way::Refuse), "{fault:?}: {rest} of 600");
     }
 }
 

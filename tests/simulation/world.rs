@@ -675,10 +675,11 @@ impl State {
             return;
         }
         let one = Duration::from_secs_f64(1.0 / rate);
-        self.others = self.others.max(at - one * 10);
+        self.others = self.others.max(at - one * 100);
         while self.others + one <= at {
             self.others += one;
-            let _ = self.gate.put(now);
+            // Each in its own time, so that the bucket fills up between them.
+            let _ = self.gate.put(now - (at - self.others));
         }
     }
 }

@@ -102,6 +102,8 @@ struct Quarter {
     agreeing: Vec<(u32, usize)>,
     asked_dead: HashMap<usize, u32>,
     told: HashMap<String, u32>,
+    /// What was started in this step.
+    story: Vec<String>,
     sum: Sum,
 }
 
@@ -111,6 +113,16 @@ impl Drop for Quarter {
         if std::thread::panicking() {
             let (seed, step) = (self.seed, self.step.get());
             eprintln!("in step {step} of seed {seed}; to see it again: make simulate SEED={seed}");
+            let time = |instant| self.world.time(instant);
+            for line in &self.story {
+                eprintln!("  {line}");
+            }
+            // A panic in the world itself has the state in its hands.
+            if let Ok(state) = self.world.state.try_borrow() {
+                for Episode { fault, from, until } in &state.episodes {
+                    eprintln!("  {} to {}: {fault:?}", time(*from), time(*until));
+                }
+            }
         }
     }
 }
@@ -145,6 +157,7 @@ impl Quarter {
             agreeing: Vec::new(),
             asked_dead: HashMap::new(),
             told: HashMap::new(),
+            story: Vec::new(),
             sum: Sum::default(),
         }
     }
@@ -279,6 +292,17 @@ impl Quarter {
         let invocations = self.platform.over.take();
         self.sum.invocations += invocations.len() as u64;
         self.sum.killed += invocations.iter().filter(|invocation| invocation.killed).count() as u64;
+        let time = |instant| self.world.time(instant);
+        let told = |one: &Invocation| {
+            let what = match &one.connections {
+                None if one.dispatched => "dispatch".to_owned(),
+                None => "all".to_owned(),
+                Some(connections) => format!("from c{:05}", connections[0]),
+            };
+            let killed = if one.killed { ", killed" } else { "" };
+            format!("{} to {}: invocation {} over {what}, of {:?}{killed}", time(one.from), time(one.until), one.id, one.length)
+        };
+        self.story = invocations.iter().map(told).chain(consents.iter().map(|consent| format!("{consent:?}"))).collect();
         self.check_waste(&invocations);
         self.check_dead(&invocations);
         self.check_notices(begin, end, &invocations, consents);
