@@ -1,9 +1,9 @@
-//! Brakes: circuit breakers that keep a run from asking where asking is in vain, so that one sick data
-//! centre, one throttled client or a store that refuses does not cost the healthy their time and tokens.
+//! Brakes: circuit breakers. They keep a run from asking where nothing can come of it, so that one sick
+//! data centre, one throttled client or a store that refuses does not cost the healthy time and tokens.
 //!
-//! Each goes by what it really knows. A brake closes the way after some failures in a row, lets one
-//! connection try after a pause, and opens the way again when that works. The brakes are kept as long as
-//! the process lives: what one run has learnt saves the next one from learning it again.
+//! Each goes by what it really knows. A brake stops a way after some failures in a row. After a pause it
+//! lets one connection try, and frees the way when that works. The brakes are kept as long as the process
+//! lives: what one run has learnt, the next one need not learn again.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -15,12 +15,12 @@ use tokio::time::Instant;
 use crate::connection::Grant;
 use crate::ports::{Minted, Refusal, StoreError};
 
-/// A data centre is taken for out of order after so many connections in a row without an answer.
+/// A data centre is out of order after this many connections in a row without an answer.
 const UNANSWERED_IN_A_ROW: u32 = 10;
-/// A client is taken for throttled as a whole after so many throttled connections in a row. Zoho's pages
-/// disagree on what is counted, client or refresh token; each further request would prolong the pause.
+/// A client is throttled as a whole after this many throttled connections in a row. Zoho's pages disagree
+/// on what is counted, client or refresh token; each further request would prolong the pause.
 const THROTTLED_IN_A_ROW: u32 = 3;
-/// The store is taken for out of order after so many failed puts in a row. Each has cost a token.
+/// The store is out of order after this many failed puts in a row. Each has cost a token.
 const UNSTORED_IN_A_ROW: u32 = 2;
 /// How long the first pause is.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -50,8 +50,10 @@ pub enum Way {
         /// The `client_id`.
         id: String,
     },
-    /// Parameter Store.
+    /// Parameter Store, for parameters that exist.
     Store,
+    /// Parameter Store, for parameters that do not exist yet. An account that is full refuses only these.
+    NewParameters,
 }
 
 impl fmt::Display for Way {
@@ -60,28 +62,29 @@ impl fmt::Display for Way {
             Self::DataCenter { name, .. } => write!(f, "the data centre {name} seems to be out of order"),
             Self::Client { id, .. } => write!(f, "Zoho has had too many requests of the client {id}"),
             Self::Store => f.write_str("Parameter Store refuses new tokens"),
+            Self::NewParameters => f.write_str("Parameter Store refuses new parameters"),
         }
     }
 }
 
 /// Whether a connection may start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Leave {
+pub enum Permit {
     /// It may.
     Go,
-    /// It may, as the one that tries whether a way is open again.
+    /// It may, as the one that tries whether a way is free again.
     Try,
     /// Not before this; without a time, not before another one's try has ended.
-    Hold(Way, Option<Instant>),
+    Wait(Way, Option<Instant>),
 }
 
 #[derive(Default)]
 struct Brake {
     failures: u32,
-    closed: Option<Closed>,
+    stopped: Option<Stopped>,
 }
 
-struct Closed {
+struct Stopped {
     until: Instant,
     pause: Duration,
     /// Whether one is trying just now.
@@ -89,27 +92,27 @@ struct Closed {
 }
 
 impl Brakes {
-    /// Whether a connection with this grant may start now.
-    pub fn leave(&self, grant: &Grant, now: Instant) -> Leave {
+    /// Whether a connection with this grant may start now. `new`: it has no parameter yet.
+    pub fn permit(&self, grant: &Grant, new: bool, now: Instant) -> Permit {
         let brakes = self.0.borrow();
-        let mut leave = Leave::Go;
-        for way in ways(grant) {
-            match brakes.get(&way).and_then(|brake| brake.closed.as_ref()) {
+        let mut permit = Permit::Go;
+        for way in ways(grant, new) {
+            match brakes.get(&way).and_then(|brake| brake.stopped.as_ref()) {
                 None => {}
-                Some(closed) if closed.trying => return Leave::Hold(way, None),
-                Some(closed) if now < closed.until => return Leave::Hold(way, Some(closed.until)),
-                Some(_) => leave = Leave::Try,
+                Some(stopped) if stopped.trying => return Permit::Wait(way, None),
+                Some(stopped) if now < stopped.until => return Permit::Wait(way, Some(stopped.until)),
+                Some(_) => permit = Permit::Try,
             }
         }
-        leave
+        permit
     }
 
-    /// Starts a connection that has [`leave`](Self::leave). What it finds out is noted on the way.
-    pub fn start(&self, grant: &Grant) -> Start<'_> {
+    /// Starts a connection that has a [`permit`](Self::permit). It notes what it finds out.
+    pub fn start(&self, grant: &Grant, new: bool) -> Start<'_> {
         let mut brakes = self.0.borrow_mut();
-        let steps = ways(grant).map(|way| {
-            let closed = brakes.get_mut(&way).and_then(|brake| brake.closed.as_mut());
-            let tries = closed.map(|closed| closed.trying = true).is_some();
+        let steps = ways(grant, new).map(|way| {
+            let stopped = brakes.get_mut(&way).and_then(|brake| brake.stopped.as_mut());
+            let tries = stopped.map(|stopped| stopped.trying = true).is_some();
             Step { way, tries }
         });
         Start { brakes: self, steps }
@@ -124,22 +127,22 @@ impl Brakes {
         let brake = brakes.entry(way.clone()).or_default();
         brake.failures += 1;
         let until = |pause| Instant::now() + pause;
-        match &mut brake.closed {
-            // Those under way when it closed say nothing new.
+        match &mut brake.stopped {
+            // Those under way when it stopped say nothing new.
             Some(_) if !tries => {}
-            Some(closed) => {
-                let pause = (closed.pause * LONGER).min(LONGEST_PAUSE);
-                *closed = Closed { until: until(pause), pause, trying: false };
+            Some(stopped) => {
+                let pause = (stopped.pause * LONGER).min(LONGEST_PAUSE);
+                *stopped = Stopped { until: until(pause), pause, trying: false };
             }
-            closed if brake.failures >= limit => {
-                *closed = Some(Closed { until: until(PAUSE), pause: PAUSE, trying: false });
+            stopped if brake.failures >= limit => {
+                *stopped = Some(Stopped { until: until(PAUSE), pause: PAUSE, trying: false });
             }
             None => {}
         }
     }
 }
 
-/// A connection on its way. If it ends without having found out anything, the next one tries.
+/// A connection under way. If it ends without having found out anything, the next one tries.
 pub struct Start<'b> {
     brakes: &'b Brakes,
     steps: [Step; 3],
@@ -176,18 +179,18 @@ impl Drop for Start<'_> {
     fn drop(&mut self) {
         let mut brakes = self.brakes.0.borrow_mut();
         for Step { way, .. } in self.steps.iter().filter(|step| step.tries) {
-            if let Some(closed) = brakes.get_mut(way).and_then(|brake| brake.closed.as_mut()) {
-                closed.trying = false;
+            if let Some(stopped) = brakes.get_mut(way).and_then(|brake| brake.stopped.as_mut()) {
+                stopped.trying = false;
             }
         }
     }
 }
 
-fn ways(grant: &Grant) -> [Way; 3] {
+fn ways(grant: &Grant, new: bool) -> [Way; 3] {
     let accounts_server = grant.data_center.accounts_server.clone();
     [
         Way::DataCenter { name: grant.data_center.name.clone(), accounts_server: accounts_server.clone() },
         Way::Client { accounts_server, id: grant.client.id.clone() },
-        Way::Store,
+        if new { Way::NewParameters } else { Way::Store },
     ]
 }

@@ -76,7 +76,7 @@ pub fn decide(
 /// What has to be published instead of `ours`, which has just been written over `replaced`, a document that
 /// somebody else wrote after this run had `seen` the connection's lease; `None` if ours is right. `current` is
 /// the grant's version as Secrets Manager says now, if it is known: what it says may be a little old.
-pub fn put_right(ours: &Lease, replaced: &Lease, seen: Option<&Lease>, current: Option<&str>) -> Option<Lease> {
+pub fn what_is_right(ours: &Lease, replaced: &Lease, seen: Option<&Lease>, current: Option<&str>) -> Option<Lease> {
     if replaced.grant_version != ours.grant_version {
         // Of a version that was not there when the run began: a consent has been completed meanwhile.
         let new = seen.is_some_and(|seen| seen.grant_version != replaced.grant_version);

@@ -1,5 +1,5 @@
-//! How fast Parameter Store is called. What an account allows is its own secret, and others use it up as
-//! well, so the rate is found while calling: it grows while nothing is refused and falls at a refusal.
+//! How fast Parameter Store is called. Nobody outside AWS knows what an account allows, and others use the
+//! same quota. So the rate is found while calling: it grows while nothing is refused and falls at a refusal.
 //!
 //! Two instances share an account's quota without knowing of each other: both fall when they are refused,
 //! and grow by the same step (additive increase, multiplicative decrease, as in RFC 5681). The rate is
@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::ports::StoreError;
 
-/// Puts per second at the start: what AWS documents as safe for every account.
+/// Puts per second at the start: the lowest quota that AWS's support has named (its pages say 40).
 const FIRST_PUTS: f64 = 3.0;
 /// Reads per second at the start. AWS allows 40 to all readers of an account together.
 const FIRST_READS: f64 = 10.0;
@@ -23,8 +23,9 @@ const SLOWEST: f64 = 0.5;
 const CUT: f64 = 0.7;
 /// After the first refusal the rate grows by so much a second, in calls per second.
 const GROWTH: f64 = 0.2;
-/// How long a call that is refused for too many calls is tried again, if nobody ends it before.
-const PATIENCE: Duration = Duration::from_mins(5);
+/// How long a call that is refused for too many calls is tried again, if nobody ends it before: as long as Lambda's
+/// longest run.
+const PATIENCE: Duration = Duration::from_mins(15);
 
 /// The pace of one kind of calls.
 pub struct Pace {
@@ -45,8 +46,7 @@ pub struct Pace {
 
 /// What all calls of one instance share.
 struct Ceiling {
-    /// `None` for no ceiling and no pace.
-    per_second: Option<f64>,
+    per_second: f64,
     next: Cell<Option<Instant>>,
 }
 
@@ -62,18 +62,18 @@ pub struct Turn<'p> {
 impl Pace {
     /// The paces of puts and of reads, which together stay below a ceiling in calls per second.
     pub fn below(ceiling: u32) -> (Self, Self) {
-        let ceiling = Rc::new(Ceiling { per_second: Some(ceiling.into()), next: Cell::new(None) });
+        let ceiling = Rc::new(Ceiling { per_second: ceiling.into(), next: Cell::new(None) });
         (Self::starting_at(FIRST_PUTS, ceiling.clone()), Self::starting_at(FIRST_READS, ceiling))
     }
 
     /// No pace: each turn comes at once.
     pub fn lifted() -> Self {
-        Self::starting_at(f64::INFINITY, Rc::new(Ceiling { per_second: None, next: Cell::new(None) }))
+        Self::starting_at(f64::INFINITY, Rc::new(Ceiling { per_second: f64::INFINITY, next: Cell::new(None) }))
     }
 
     fn starting_at(rate: f64, ceiling: Rc<Ceiling>) -> Self {
         Self {
-            rate: Cell::new(rate.min(ceiling.per_second.unwrap_or(rate))),
+            rate: Cell::new(rate.min(ceiling.per_second)),
             unrefused: Cell::new(true),
             next: Cell::new(None),
             cut: Cell::new(None),
@@ -99,16 +99,14 @@ impl Pace {
     /// keeps it from being done.
     ///
     /// # Errors
-    /// What else went wrong.
+    /// What else went wrong; too many calls, if that lasted for a quarter of an hour.
     pub async fn call<T>(&self, call: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
         self.turn().await.call(call).await
     }
 
     /// How long it takes until every turn that is taken now is surely used: twice what it takes at this pace.
     pub fn backlog(&self) -> Duration {
-        self.ceiling
-            .per_second
-            .map_or(Duration::ZERO, |_| Duration::from_secs_f64(2.0 * f64::from(self.open.get()) / self.rate.get()))
+        Duration::from_secs_f64(2.0 * f64::from(self.open.get()) / self.rate.get())
     }
 
     fn free_at(&self, now: Instant) -> Instant {
@@ -123,8 +121,7 @@ impl Pace {
     fn take(&self, now: Instant) -> Turn<'_> {
         let next = self.after(now);
         let busy = self.next.replace(Some(next)).is_some_and(|free| now.duration_since(free) < next - now);
-        let interval = self.ceiling.per_second.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate));
-        self.ceiling.next.set(Some(now + interval));
+        self.ceiling.next.set(Some(now + Duration::from_secs_f64(1.0 / self.ceiling.per_second)));
         self.open.set(self.open.get() + 1);
         Turn { pace: self, taken: now, busy, used: false }
     }
@@ -145,7 +142,7 @@ impl Pace {
 
     fn grow(&self) {
         let step = if self.unrefused.get() { 1.0 } else { GROWTH / self.rate.get() };
-        self.rate.set((self.rate.get() + step).min(self.ceiling.per_second.unwrap_or(f64::INFINITY)));
+        self.rate.set((self.rate.get() + step).min(self.ceiling.per_second));
     }
 
     /// Falls, once for all calls that were under way at the last fall.
@@ -164,7 +161,7 @@ impl Turn<'_> {
     /// As [`Pace::call`], with this turn for the first try.
     ///
     /// # Errors
-    /// What went wrong, other than too many calls.
+    /// As [`Pace::call`].
     pub async fn call<T>(mut self, call: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
         let pace = self.pace;
         let end = Instant::now() + PATIENCE;

@@ -176,7 +176,7 @@ pub enum Refusal {
         /// Whether one more try in the same run makes sense.
         at_once: bool,
     },
-    /// An answer that says nothing known, about this connection alone. Try again later.
+    /// An answer that is not understood. It says nothing about other connections. Try again later.
     Unclear {
         /// What came instead of a token. Never a body.
         error: String,
@@ -250,7 +250,7 @@ impl Untrusted {
             Self::Expired => "has expired",
             Self::NotValidYet => "is not valid yet",
             Self::OtherHost => "is for another host",
-            Self::Unusable => "is not made for a server",
+            Self::Unusable => "cannot be accepted",
         }
     }
 
@@ -269,7 +269,7 @@ impl Untrusted {
                  subject alternative name"
             }
             Self::Unusable => {
-                "give the server a certificate that an authority has made for its host, not an authority's own"
+                "the server's owner has to replace it: it may be revoked, damaged, too weak, or an authority's own"
             }
         }
     }

@@ -34,7 +34,7 @@ pub enum Request {
         /// Mint even where it is not due.
         force: bool,
         /// Pass over a name without a secret: it was there when somebody listed it.
-        gone: bool,
+        skip_missing: bool,
     },
 }
 
@@ -193,7 +193,7 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
                 secrets
             }
         };
-        if matches!(request, Request::Named { gone: true, .. }) {
+        if matches!(request, Request::Named { skip_missing: true, .. }) {
             secrets.retain(|secret| !matches!(secret.content, Err(Flaw::NotFound | Flaw::Deleted)));
         }
         Ok(read_grants(&secrets, prefix, data_centers))

@@ -13,9 +13,9 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
-use crate::brake::{Leave, Start};
+use crate::brake::{Permit, Start};
 use crate::connection::Grant;
-use crate::decision::put_right;
+use crate::decision::what_is_right;
 use crate::lease::{Lease, Status, Token, Trouble, whole_second};
 use crate::pace::Turn;
 use crate::ports::{Grants, Issuer, Leases, Minted, Refusal, StoreError, Untrusted};
@@ -33,7 +33,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 const WRITE_RESERVE: Duration = Duration::from_secs(2);
 /// The longest wait for a brake of a run that has nothing else to do.
 const BRAKE_PATIENCE: Duration = Duration::from_secs(10);
-/// A token that ended longer ago than this, while runs came by, has something that ails it.
+/// A connection whose token ended longer ago than this is probably sick.
 const LONG_PAST: SignedDuration = SignedDuration::from_mins(30);
 /// How often a document that was written over is put right, if somebody else writes each time.
 const PUT_RIGHT: usize = 3;
@@ -116,7 +116,7 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
                     if let Next::Start(place) = self.next(&waiting, running.len(), end, now)
                         && let Some(due) = waiting.remove(place)
                     {
-                        let start = self.brakes.start(&due.grant);
+                        let start = self.brakes.start(&due.grant, due.last.is_none());
                         running.push(self.renew(due, start, turn, end));
                     }
                 }
@@ -126,9 +126,9 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
         drop(running);
         for due in waiting {
             open.remove(&due.name);
-            let why = match self.brakes.leave(&due.grant, Instant::now()) {
-                Leave::Hold(way, _) => Deferral::Braked(way),
-                Leave::Go | Leave::Try => Deferral::NoTime,
+            let why = match self.brakes.permit(&due.grant, due.last.is_none(), Instant::now()) {
+                Permit::Wait(way, _) => Deferral::Braked(way),
+                Permit::Go | Permit::Try => Deferral::NoTime,
             };
             let expires_at = token_end(due.last.as_ref());
             done.push(Entry { connection: due.name, outcome: Outcome::Deferred(why), expires_at });
@@ -148,11 +148,11 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
         let now = Instant::now();
         let (mut tries, mut hold): (Option<(bool, usize)>, Option<Instant>) = (None, None);
         for (place, due) in waiting.iter().enumerate() {
-            match self.brakes.leave(&due.grant, now) {
-                Leave::Go => return Next::Start(place),
-                // Not the next in line, which may ail from the same as those before it, but the last healthy one.
-                Leave::Try => tries = tries.max(Some((!due.sick(started), place))),
-                Leave::Hold(_, until) => hold = [hold, until].into_iter().flatten().min(),
+            match self.brakes.permit(&due.grant, due.last.is_none(), now) {
+                Permit::Go => return Next::Start(place),
+                // The last healthy one: the next in line may have the same trouble as those before it.
+                Permit::Try => tries = tries.max(Some((!due.sick(started), place))),
+                Permit::Wait(_, until) => hold = [hold, until].into_iter().flatten().min(),
             }
         }
         match (tries, hold) {
@@ -245,7 +245,7 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
 
     /// The grant as it is in Secrets Manager now.
     async fn current(&self, connection: &crate::connection::ConnectionName) -> Result<Grant, String> {
-        let request = Request::Named { connections: vec![connection.clone()], force: false, gone: false };
+        let request = Request::Named { connections: vec![connection.clone()], force: false, skip_missing: false };
         let mut grants = self.list_grants(&request).await.map_err(|error| error.to_string())?;
         match grants.remove(connection.as_str()) {
             Some(grant) => grant.map_err(|broken| broken.to_string()),
@@ -360,7 +360,7 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
                 let Some(replaced) = self.leases.read_version(connection, version - 1).await? else { return Ok(None) };
                 let current = self.current(connection).await.ok();
                 let current = current.as_ref().map(|current| current.version.as_str());
-                let Some(right) = put_right(&ours, &replaced, seen, current) else { return Ok(None) };
+                let Some(right) = what_is_right(&ours, &replaced, seen, current) else { return Ok(None) };
                 let turn = self.leases.pace().another().await;
                 let newer = self.leases.publish(turn, connection, &right, Some(&ours)).await?;
                 Ok(Some((right, newer)))

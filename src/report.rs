@@ -58,7 +58,7 @@ pub enum Deferral {
     /// It was broken off.
     #[error("the time was up while it was being worked on")]
     CutOff,
-    /// It would have asked in vain.
+    /// A brake kept it back.
     #[error("{0}")]
     Braked(Way),
 }

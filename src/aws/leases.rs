@@ -256,7 +256,7 @@ fn expiration(at: Timestamp) -> String {
     json!([{"Type": "Expiration", "Version": "1.0", "Attributes": {"Timestamp": at}}]).to_string()
 }
 
-/// What the pace tries again, the SDK must not: it would wait for too short a time, and only six times.
+/// What the pace tries again, the SDK must not try again as well.
 #[derive(Debug)]
 struct LeftToThePace;
 

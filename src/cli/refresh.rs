@@ -49,7 +49,7 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
         let refresher = self.refresher();
         connections.sort();
         connections.dedup();
-        let named = |connections| Request::Named { connections, force, gone: false };
+        let named = |connections| Request::Named { connections, force, skip_missing: false };
         let request = if connections.is_empty() { Request::All } else { named(connections) };
         if dry_run {
             return refresher.would(&request, force, json, console).await;

@@ -141,7 +141,7 @@ fn message(index: usize, record: &Value) -> Result<(String, Result<Request, Even
 /// A connection that is removed between the listing and the work is no trouble.
 fn queued(request: Request) -> Request {
     match request {
-        Request::Named { connections, force, .. } => Request::Named { connections, force, gone: true },
+        Request::Named { connections, force, .. } => Request::Named { connections, force, skip_missing: true },
         Request::All => Request::All,
     }
 }
@@ -173,7 +173,7 @@ fn request(fields: &Map<String, Value>) -> Result<Request, EventError> {
             connections.push(name);
         }
     }
-    Ok(Request::Named { connections, force, gone: false })
+    Ok(Request::Named { connections, force, skip_missing: false })
 }
 
 fn wrong(field: &str, problem: &str) -> EventError {
