@@ -92,6 +92,14 @@ struct Stopped {
 }
 
 impl Brakes {
+    /// A run begins: on each way that is stopped, one may try. How long ago it was stopped is not known for sure,
+    /// because a function's clock may rest between two runs.
+    pub fn begin(&self, now: Instant) {
+        for stopped in self.0.borrow_mut().values_mut().filter_map(|brake| brake.stopped.as_mut()) {
+            stopped.until = now;
+        }
+    }
+
     /// Whether a connection with this grant may start now. `new`: it has no parameter yet.
     pub fn permit(&self, grant: &Grant, new: bool, now: Instant) -> Permit {
         let brakes = self.0.borrow();
@@ -167,9 +175,10 @@ impl Start<'_> {
         }
     }
 
-    /// Notes what became of a put. Too many calls are the pace's affair, and not a failure of the store.
+    /// Notes what became of a put. Too many calls are the pace's affair, and two updates at the same moment are that
+    /// parameter's: neither is a failure of the store.
     pub fn put<T>(&self, answer: &Result<T, StoreError>) {
-        if !answer.as_ref().err().is_some_and(StoreError::too_many_calls) {
+        if !answer.as_ref().err().is_some_and(|error| error.too_many_calls() || error.overlapped()) {
             self.brakes.note(&self.steps[2], answer.is_ok(), UNSTORED_IN_A_ROW);
         }
     }

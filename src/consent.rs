@@ -218,7 +218,14 @@ where
         let (access_token, issued_at, expires_at) = (minted.access_token, minted.issued_at, minted.expires_at);
         lease.token = Some(Token { access_token, issued_at, expires_at });
         let published = self.publish(&connection, &lease).await;
-        if let Some((replaced, at)) = replaced.filter(|(replaced, _)| replaced.expose() != refresh_token.expose())
+        let replaced = replaced.filter(|(replaced, _)| replaced.expose() != refresh_token.expose());
+        // Without a new lease, programs still read a token that would end with the replaced refresh token.
+        if replaced.is_some() && !published {
+            warn!(
+                connection = connection.as_str(),
+                "the replaced refresh token was not revoked: programs still need its token"
+            );
+        } else if let Some((replaced, at)) = replaced
             && let Err(refusal) = self.zoho.revoke(&replaced, &at).await
         {
             warn!(

@@ -83,6 +83,12 @@ pub fn what_is_right(ours: &Lease, replaced: &Lease, seen: Option<&Lease>, curre
         return (new || current == Some(&replaced.grant_version)).then(|| replaced.clone());
     }
     let issued_at = |lease: &Lease| lease.token.as_ref().map(|token| token.issued_at);
+    // The grant died after this run had minted from it. The token is ours, the mark stays.
+    if let (Status::ConsentRequired(death), Status::Active) = (&replaced.status, &ours.status)
+        && issued_at(ours).is_some_and(|issued_at| issued_at <= death.since)
+    {
+        return Some(Lease { token: ours.token.clone(), ..replaced.clone() });
+    }
     if issued_at(replaced) <= issued_at(ours) {
         return None;
     }
@@ -128,6 +134,46 @@ mod tests {
     }
 
     const TOKEN: &str = r#","refresh_token":"r""#;
+
+    #[test]
+    fn what_was_written_over_decides_what_is_right() {
+        let of = |version: &str, status: Status, issued_at: i64| {
+            let lease = lease(status).expect("a lease").expect("one");
+            let token = Token {
+                access_token: AccessToken::new("a"),
+                issued_at: at(issued_at),
+                expires_at: at(issued_at + 3600),
+            };
+            Lease { grant_version: version.to_owned(), token: Some(token), ..lease }
+        };
+        let dead = |since: i64| {
+            Status::ConsentRequired(Trouble { error: "invalid_code".to_owned(), since: at(since), retry_after: None })
+        };
+        let check = |ours: &Lease, replaced: &Lease, seen: &str, current: &str, right: Option<(&str, &str, i64)>| {
+            let seen = of(seen, Status::Active, 0);
+            let found = what_is_right(ours, replaced, Some(&seen), Some(current));
+            let found = found.as_ref().map(|lease| {
+                let issued_at = lease.token.as_ref().expect("a token").issued_at;
+                (lease.grant_version.as_str(), lease.status.word(), issued_at.duration_since(at(0)).as_secs())
+            });
+            assert_eq!(found, right, "{:?} over {:?}", ours.status, replaced.status);
+        };
+        // A consent has been completed meanwhile, whether or not Secrets Manager says so already.
+        for current in ["v1", "v2"] {
+            for ours in [Status::Active, dead(20)] {
+                check(&of("v1", ours, 20), &of("v2", Status::Active, 10), "v1", current, Some(("v2", "active", 10)));
+            }
+        }
+        // An older run was late, and this one knows of the newer grant.
+        check(&of("v2", Status::Active, 20), &of("v1", Status::Active, 10), "v1", "v2", None);
+        // Two runs of one grant.
+        check(&of("v1", Status::Active, 20), &of("v1", Status::Active, 10), "v1", "v1", None);
+        check(&of("v1", Status::Active, 10), &of("v1", Status::Active, 20), "v1", "v1", Some(("v1", "active", 20)));
+        check(&of("v1", dead(25), 0), &of("v1", Status::Active, 20), "v1", "v1", Some(("v1", "consent_required", 20)));
+        // The grant died after ours was minted; or it lived again.
+        check(&of("v1", Status::Active, 20), &of("v1", dead(20), 0), "v1", "v1", Some(("v1", "consent_required", 20)));
+        check(&of("v1", Status::Active, 20), &of("v1", dead(19), 0), "v1", "v1", None);
+    }
 
     #[test]
     fn the_table_of_decisions() {

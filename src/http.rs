@@ -18,6 +18,9 @@ use crate::ports::Untrusted;
 /// How long a connection may take to stand.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// The largest bundle that is read, in bytes: all public authorities together are a quarter of a megabyte.
+const MAX_BUNDLE: u64 = 4_000_000;
+
 /// Which certificate authorities are trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Roots {
@@ -74,7 +77,15 @@ pub fn client(roots: Roots, bundle: Option<&OsStr>) -> Result<reqwest::Client, N
 /// The certificates in a PEM file: at least one, and each of them fit for an authority.
 fn certificates(path: &OsStr) -> Result<Vec<CertificateDer<'static>>, NoClient> {
     let wrong = |problem: String| NoClient::Bundle { path: path.into(), problem };
-    let pem = std::fs::read(path).map_err(|error| wrong(format!("cannot be read ({error})")))?;
+    let unread = |error: io::Error| wrong(format!("cannot be read ({error})"));
+    // Anything else than a file of a sensible size would be read for ever.
+    let about = std::fs::metadata(path).map_err(unread)?;
+    if about.is_file() && about.len() > MAX_BUNDLE {
+        return Err(wrong(format!("is larger than {} MB", MAX_BUNDLE / 1_000_000)));
+    } else if !about.is_file() && !about.is_dir() {
+        return Err(wrong("is not a file".to_owned()));
+    }
+    let pem = std::fs::read(path).map_err(unread)?;
     let mut found = Vec::new();
     for (index, certificate) in CertificateDer::pem_slice_iter(&pem).enumerate() {
         // What the parsers say may quote the file, which may hold a key.

@@ -9,7 +9,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::warn;
 
 use crate::ports::StoreError;
 
@@ -17,12 +18,19 @@ use crate::ports::StoreError;
 const FIRST_PUTS: f64 = 3.0;
 /// Reads per second at the start. AWS allows 40 to all readers of an account together.
 const FIRST_READS: f64 = 10.0;
-/// The slowest pace, in calls per second.
-const SLOWEST: f64 = 0.5;
+/// The slowest pace of puts, in calls per second.
+const SLOWEST_PUTS: f64 = 0.5;
+/// The slowest pace of reads, in calls per second. Others' reads may be what causes the refusals, and without all of its
+/// pages a run can do nothing.
+const SLOWEST_READS: f64 = 2.0;
 /// What a refusal leaves of the rate.
 const CUT: f64 = 0.7;
 /// After the first refusal the rate grows by so much a second, in calls per second.
 const GROWTH: f64 = 0.2;
+/// How often an update is tried again that met another one of the same parameter.
+const OVERLAPS: u32 = 5;
+/// How long it waits each time.
+const OVERLAP_PAUSE: Duration = Duration::from_secs(1);
 /// How long a call that is refused for too many calls is tried again, if nobody ends it before: as long as Lambda's
 /// longest run.
 const PATIENCE: Duration = Duration::from_mins(15);
@@ -31,6 +39,7 @@ const PATIENCE: Duration = Duration::from_mins(15);
 pub struct Pace {
     /// Calls per second.
     rate: Cell<f64>,
+    slowest: f64,
     /// Until the first refusal the rate doubles each second.
     unrefused: Cell<bool>,
     /// Not before this comes the next turn.
@@ -54,6 +63,8 @@ struct Ceiling {
 pub struct Turn<'p> {
     pace: &'p Pace,
     taken: Instant,
+    /// When the turn after it comes, as it was planned then.
+    next: Instant,
     /// Whether the turns before were taken without a gap. If not, a success says nothing about a faster pace.
     busy: bool,
     used: bool,
@@ -63,17 +74,25 @@ impl Pace {
     /// The paces of puts and of reads, which together stay below a ceiling in calls per second.
     pub fn below(ceiling: u32) -> (Self, Self) {
         let ceiling = Rc::new(Ceiling { per_second: ceiling.into(), next: Cell::new(None) });
-        (Self::starting_at(FIRST_PUTS, ceiling.clone()), Self::starting_at(FIRST_READS, ceiling))
+        (
+            Self::starting_at(FIRST_PUTS, SLOWEST_PUTS, ceiling.clone()),
+            Self::starting_at(FIRST_READS, SLOWEST_READS, ceiling),
+        )
     }
 
     /// No pace: each turn comes at once.
     pub fn lifted() -> Self {
-        Self::starting_at(f64::INFINITY, Rc::new(Ceiling { per_second: f64::INFINITY, next: Cell::new(None) }))
+        Self::starting_at(
+            f64::INFINITY,
+            SLOWEST_PUTS,
+            Rc::new(Ceiling { per_second: f64::INFINITY, next: Cell::new(None) }),
+        )
     }
 
-    fn starting_at(rate: f64, ceiling: Rc<Ceiling>) -> Self {
+    fn starting_at(rate: f64, slowest: f64, ceiling: Rc<Ceiling>) -> Self {
         Self {
             rate: Cell::new(rate.min(ceiling.per_second)),
+            slowest,
             unrefused: Cell::new(true),
             next: Cell::new(None),
             cut: Cell::new(None),
@@ -123,7 +142,7 @@ impl Pace {
         let busy = self.next.replace(Some(next)).is_some_and(|free| now.duration_since(free) < next - now);
         self.ceiling.next.set(Some(now + Duration::from_secs_f64(1.0 / self.ceiling.per_second)));
         self.open.set(self.open.get() + 1);
-        Turn { pace: self, taken: now, busy, used: false }
+        Turn { pace: self, taken: now, next, busy, used: false }
     }
 
     /// Waits for another turn for what has begun already: a refused call, or the second of two. It comes
@@ -150,8 +169,10 @@ impl Pace {
         if self.cut.get().is_none_or(|cut| cut < taken) {
             let now = Instant::now();
             self.cut.set(Some(now));
-            self.unrefused.set(false);
-            self.rate.set((self.rate.get() * CUT).max(SLOWEST));
+            if self.unrefused.replace(false) {
+                warn!("Parameter Store takes no more calls a second; from now on calls wait for their turn");
+            }
+            self.rate.set((self.rate.get() * CUT).max(self.slowest.min(self.ceiling.per_second)));
             self.next.set(Some(self.after(now)));
         }
     }
@@ -165,6 +186,7 @@ impl Turn<'_> {
     pub async fn call<T>(mut self, call: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
         let pace = self.pace;
         let end = Instant::now() + PATIENCE;
+        let mut overlaps = 0;
         loop {
             self.used = true;
             let answer = call().await;
@@ -176,7 +198,13 @@ impl Turn<'_> {
                     return answer;
                 }
                 Err(error) if Instant::now() < end && error.too_many_calls() => pace.fall(self.taken),
-                Err(error) if Instant::now() < end && error.overlapped() => {}
+                // Somebody else's update is under way. It is waited for without holding up anybody.
+                Err(error) if overlaps < OVERLAPS && error.overlapped() => {
+                    overlaps += 1;
+                    sleep(OVERLAP_PAUSE).await;
+                    self = pace.turn().await;
+                    continue;
+                }
                 Err(_) => return answer,
             }
             self = pace.another().await;
@@ -187,8 +215,8 @@ impl Turn<'_> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.pace.open.set(self.pace.open.get() - 1);
-        if !self.used {
-            // Nothing was called in its time, so the next one may have it. One at the most is kept.
+        // Nothing was called in its time: the next one may have it, unless something else has been planned since.
+        if !self.used && self.pace.next.get() == Some(self.next) {
             self.pace.next.set(Some(self.taken));
         }
     }

@@ -209,14 +209,22 @@ pub struct StoreError {
     pub detail: String,
 }
 
-/// AWS's words for too many calls, in whatever service and interface.
-const TOO_MANY_CALLS: [&str; 6] = [
-    "ThrottlingException",
-    "Throttling",
-    "ThrottledException",
+/// AWS's words for too many calls: those that the SDK takes for such, so that none is tried again by nobody.
+const TOO_MANY_CALLS: [&str; 14] = [
+    "BandwidthLimitExceeded",
+    "EC2ThrottledException",
+    "LimitExceededException",
+    "PriorRequestNotComplete",
+    "ProvisionedThroughputExceededException",
     "RequestLimitExceeded",
     "RequestThrottled",
+    "RequestThrottledException",
+    "SlowDown",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
     "TooManyRequestsException",
+    "TransactionInProgressException",
 ];
 /// AWS's word for two updates of one parameter at the same moment.
 const OVERLAPPED: &str = "TooManyUpdates";

@@ -35,6 +35,8 @@ const WRITE_RESERVE: Duration = Duration::from_secs(2);
 const BRAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// A connection whose token ended longer ago than this is probably sick.
 const LONG_PAST: SignedDuration = SignedDuration::from_mins(30);
+/// The age of a lease below which it counts for more than what Secrets Manager says of its connection's grant.
+const STALE_AT_MOST: SignedDuration = SignedDuration::from_mins(15);
 /// How often a document that was written over is put right, if somebody else writes each time.
 const PUT_RIGHT: usize = 3;
 
@@ -81,6 +83,7 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
         progress: impl Fn(usize, usize),
     ) -> Vec<Entry> {
         let now = (self.now)();
+        self.brakes.begin(Instant::now());
         // One that never had a token comes after those whose token has ended, and before those whose token lives.
         due.sort_by_cached_key(|due| (due.sick(now), token_end(due.last.as_ref()).unwrap_or(now), due.name.clone()));
         let mut open: BTreeMap<String, Option<Timestamp>> =
@@ -224,8 +227,15 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
             Ok(Err(broken)) => return (grant, unclear(broken.to_string())),
             Err(why) => return (grant, unclear(why.to_string())),
         };
-        let changed = lease.as_ref().map(|lease| &lease.grant_version) != last.as_ref().map(|last| &last.grant_version);
-        let foreign = lease.as_ref().is_some_and(|lease| lease.grant_version != grant.version);
+        // A lease of another grant, which came since the run began or not long before it: what Secrets Manager says is old.
+        let recent = |lease: &Lease| {
+            let token = lease.token.as_ref();
+            token.is_some_and(|token| (self.now)().duration_since(token.issued_at) < STALE_AT_MOST)
+        };
+        let foreign = lease.as_ref().filter(|lease| lease.grant_version != grant.version);
+        let newer_lease = foreign.is_some_and(|lease| {
+            recent(lease) || last.as_ref().is_none_or(|last| last.grant_version != lease.grant_version)
+        });
         *last = lease;
         match newer {
             Some(newer) if newer.refresh_token.is_none() => {
@@ -238,7 +248,7 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
                 let answer = self.mint(&newer, end).await;
                 (newer, answer)
             }
-            None if changed && foreign => (grant, unclear("a newer grant has just been published".to_owned())),
+            None if newer_lease => (grant, unclear("a newer grant has just been published".to_owned())),
             None => (grant, Err(Refusal::ConsentRequired { error })),
         }
     }
@@ -352,7 +362,7 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
         let mut expected = seen.map_or(0, |seen| seen.version) + 1;
         let connection = &grant.connection;
         for _ in 0..PUT_RIGHT {
-            if version <= expected {
+            if version == expected {
                 return;
             }
             sleep(self.settings.settling).await;

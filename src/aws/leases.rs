@@ -246,7 +246,9 @@ impl<Now: Fn() -> Timestamp> LeaseRemover for ParameterStore<Now> {
         let connection = connection.as_str();
         let names = vec![self.prefix.lease(connection), self.prefix.plain_token(connection)];
         let call = self.client.delete_parameters().set_names(Some(names));
-        call.send().await.map(|_| ()).map_err(|error| failed("ssm:DeleteParameters", &error))
+        let remove =
+            async || call.clone().send().await.map(|_| ()).map_err(|error| failed("ssm:DeleteParameters", &error));
+        self.puts.call(remove).await
     }
 }
 

@@ -67,6 +67,8 @@ fn the_sdk_and_zohos_http_are_named_in_one_place_each() {
 fn the_refresher_can_name_nothing_that_writes_a_secret_and_nobody_deletes_one() {
     let refresher = [
         "refresh.rs",
+        "renew.rs",
+        "pace.rs",
         "dispatch.rs",
         "decision.rs",
         "brake.rs",

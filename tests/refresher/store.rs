@@ -23,7 +23,7 @@ async fn a_put_that_is_one_too_many_is_tried_again_until_it_is_taken_and_its_tok
         world.advance_minutes(30);
     }
     assert!(tokens.iter().all(|token| world.zoho.mints(token) == 2));
-    // The SDK by itself has a hundred such retries for a process.
+    // Without a pace it asks again at once. The SDK by itself has a hundred such retries for a process.
     assert!(world.puts() > 120 + 100, "{} puts", world.puts());
 }
 
@@ -41,7 +41,7 @@ async fn reads_that_are_too_many_are_tried_again_as_well() {
 }
 
 #[tokio::test]
-async fn the_pace_of_a_process_adapts_to_what_the_account_allows() {
+async fn twelve_puts_take_the_time_that_three_a_second_make_of_them() {
     let world = World::paced().await;
     let tokens: Vec<_> = (0..12).map(|number| world.connect(&format!("crm-{number}"))).collect();
     world.aws.quotas(Quotas::default());
@@ -51,6 +51,34 @@ async fn the_pace_of_a_process_adapts_to_what_the_account_allows() {
     assert!(tokens.iter().all(|token| world.zoho.mints(token) == 1));
     assert!(start.elapsed() > Duration::from_secs(1), "twelve puts at once are more than the account takes");
     assert!(world.puts() < 18, "{} puts for twelve tokens", world.puts());
+}
+
+#[tokio::test]
+async fn a_parameter_that_somebody_else_is_updating_holds_up_nobody() {
+    let world = World::with(&[("TOKEN_KEEPER_CONCURRENCY", "2")]).await;
+    world.connect("busy");
+    (0..20).for_each(|number| drop(world.connect(&format!("crm-{number}"))));
+    let busy = Fault::Respond(testkit::aws::error("TooManyUpdates", "it is being updated"));
+    world.faults.add(Rule::on("ssm", "PutParameter").about(&lease_name("busy")).times(2), busy);
+    let report = world.run().await;
+    assert_eq!((&report["refreshed"], &report["failed"]), (&json!(21), &json!([])));
+    assert_eq!(world.puts(), 21 + 2);
+}
+
+#[tokio::test]
+async fn where_the_account_is_full_the_connections_that_have_a_parameter_are_refreshed() {
+    let world = World::with(&[("TOKEN_KEEPER_CONCURRENCY", "1")]).await;
+    (0..20).for_each(|number| drop(world.connect(&format!("here-{number}"))));
+    world.run().await;
+    world.aws.parameter_limit(20);
+    let new: Vec<_> = (0..20).map(|number| world.connect(&format!("new-{number}"))).collect();
+    world.advance_minutes(30);
+    // So little time is left that the run does not wait for its brake to let one try again.
+    let end = Instant::now() + Duration::from_secs(6);
+    let report = world.send_until(json!({}), Some(end)).await.expect("a report");
+    assert_eq!(report["refreshed"], 20);
+    let lost: usize = new.iter().map(|token| world.zoho.mints(token)).sum();
+    assert!(lost <= 3, "{lost} tokens for nobody");
 }
 
 #[tokio::test]
@@ -66,7 +94,7 @@ async fn puts_that_are_refused_for_good_end_the_minting() {
     assert!(minted <= 2 + 4, "{minted} tokens for nobody");
     assert_eq!(report["failed"].as_array().map(Vec::len), Some(minted));
     assert_eq!(report["deferred"].as_array().map(Vec::len), Some(40 - minted));
-    assert_eq!(line(&report, "crm-39")["error"], "Parameter Store refuses new tokens");
+    assert_eq!(line(&report, "crm-39")["error"], "Parameter Store refuses new parameters");
 }
 
 #[tokio::test]
@@ -118,10 +146,17 @@ async fn a_run_that_began_before_a_consent_does_not_leave_the_revoked_token_behi
 
 #[tokio::test]
 async fn a_refusal_that_comes_after_a_consent_does_not_mark_the_fresh_grant() {
-    for stale in [false, true] {
+    for (stale, first_seen) in [(false, false), (true, false), (true, true)] {
         let (world, old) = slow("zoho", "refresh_token").await;
         if stale {
             world.aws.hold_back_secret(&grant_name("crm"));
+        }
+        if first_seen {
+            // The run begins just after the consent: it finds its lease, and an old answer about its grant.
+            let lease = consent_meanwhile(&world, &old).await;
+            world.run().await;
+            assert_eq!(world.document("crm"), Some(lease));
+            continue;
         }
         let (report, lease) = tokio::join!(world.run(), consent_meanwhile(&world, &old));
         let outcome = if stale { "failed" } else { "refreshed" };
@@ -130,6 +165,24 @@ async fn a_refusal_that_comes_after_a_consent_does_not_mark_the_fresh_grant() {
         assert_eq!(world.field("crm", "grant_version"), lease["grant_version"], "stale: {stale}");
         assert_eq!(world.notices("crm"), [""; 0], "stale: {stale}");
     }
+}
+
+#[tokio::test]
+async fn where_both_stores_are_behind_the_write_itself_tells_and_the_fresh_grant_is_put_back() {
+    let (mut world, old) = slow("zoho", "refresh_token").await;
+    world.refresher.settings.settling = Duration::from_millis(300);
+    world.aws.hold_back_secret(&grant_name("crm"));
+    world.aws.hold_back_parameter(&lease_name("crm"));
+    // Behind until the grant is marked, some 500 ms after the beginning; not any more when the write is looked at.
+    let marked = async {
+        while world.puts() < 2 {
+            sleep(Duration::from_millis(5)).await;
+        }
+        world.aws.release(&lease_name("crm"));
+    };
+    let (_, lease, ()) = tokio::join!(world.run(), consent_meanwhile(&world, &old), marked);
+    assert_eq!(world.field("crm", "status"), "active");
+    assert_eq!(world.field("crm", "grant_version"), lease["grant_version"]);
 }
 
 #[tokio::test]

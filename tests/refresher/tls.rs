@@ -118,7 +118,7 @@ async fn what_is_wrong_with_a_certificate_is_said_once_and_nothing_is_sent_or_tr
     check(&ours, Kind::Expired, Some(bundle.as_os_str()), "has expired", "this machine's clock").await;
     check(&ours, Kind::NotValidYet, Some(bundle.as_os_str()), "is not valid yet", "this machine's clock").await;
     check(&ours, Kind::OtherHost, Some(bundle.as_os_str()), "is for another host", "AWS_ENDPOINT_URL").await;
-    check(&ours, Kind::Authority, Some(bundle.as_os_str()), "is not made for a server", "not an authority's own").await;
+    check(&ours, Kind::Authority, Some(bundle.as_os_str()), "cannot be accepted", "or an authority's own").await;
 }
 
 #[test]

@@ -110,7 +110,25 @@ async fn a_turn_that_is_given_back_is_used_once() {
     drop(puts.turn().await);
     let start = Instant::now();
     puts.call(async || account.put().await).await.expect("a put");
-    assert!(start.elapsed() < Duration::from_millis(100), "{:?}: it takes the turn that was given back", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_millis(100),
+        "{:?}: it takes the turn that was given back",
+        start.elapsed()
+    );
     puts.call(async || account.put().await).await.expect("a put");
     assert!(start.elapsed() > Duration::from_millis(300), "{:?}: the turn was there once", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn puts_and_reads_together_stay_below_the_ceiling() {
+    let (puts, reads) = Pace::below(5);
+    let calls = Cell::new(0);
+    let end = Instant::now() + seconds(10);
+    let keep_calling = async |pace: &Pace| {
+        while Instant::now() < end {
+            pace.call(async || Ok::<_, StoreError>(calls.set(calls.get() + 1))).await.expect("a call");
+        }
+    };
+    tokio::join!(keep_calling(&puts), keep_calling(&reads));
+    assert!((45..=52).contains(&calls.get()), "{} calls in ten seconds", calls.get());
 }

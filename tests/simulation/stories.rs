@@ -85,7 +85,7 @@ async fn two_processes_share_the_accounts_quota_fairly() {
     let names = |range: std::ops::Range<usize>| token_keeper::refresh::Request::Named {
         connections: range.map(|index| format!("c{index:05}").parse().expect("a name")).collect(),
         force: false,
-        gone: false,
+        skip_missing: false,
     };
     world.connect_many(100, 0);
     let end = Some(Instant::now() + FUNCTION);
