@@ -110,7 +110,11 @@ async fn a_turn_that_is_given_back_is_used_once() {
     drop(puts.turn().await);
     let start = Instant::now();
     puts.call(async || account.put().await).await.expect("a put");
-    assert!(start.elapsed() < Duration::from_millis(100), "{:?}: it takes the turn that was given back", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_millis(100),
+        "{:?}: it takes the turn that was given back",
+        start.elapsed()
+    );
     puts.call(async || account.put().await).await.expect("a put");
     assert!(start.elapsed() > Duration::from_millis(300), "{:?}: the turn was there once", start.elapsed());
 }

@@ -12,7 +12,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use testkit::quota::{Gate, Quotas, Throttled};
 use token_keeper::brake::Brakes;
-use token_keeper::connection::{Client, ConnectionName, DataCenter, DataCenters, Flaw, Grant, SecretVersion, StoredSecret};
+use token_keeper::connection::{
+    Client, ConnectionName, DataCenter, DataCenters, Flaw, Grant, SecretVersion, StoredSecret,
+};
 use token_keeper::consent::link::{TICKET_LIFE, Ticket};
 use token_keeper::consent::{Callback, Connected, Consent, KeyRing, Stop};
 use token_keeper::lease::{Lease, Status, Token, whole_second};
@@ -315,10 +317,7 @@ impl World {
         Grant {
             connection: name.clone(),
             version: secret.id.clone(),
-            client: Client {
-                id: format!("id-{client}"),
-                secret: token_keeper::secret::ClientSecret::new("hush"),
-            },
+            client: Client { id: format!("id-{client}"), secret: token_keeper::secret::ClientSecret::new("hush") },
             data_center: self.table.get(DATA_CENTERS[*data_center]).expect("a data centre").clone(),
             scopes: vec!["ZohoCRM.modules.ALL".to_owned()],
             refresh_token: Some(RefreshToken::new(secret.refresh_token.to_string())),
@@ -759,11 +758,7 @@ impl Port {
         self.0.since.set(Instant::now());
     }
 
-    async fn paced_read<T>(
-        &self,
-        action: &'static str,
-        effect: impl Fn(&mut State) -> T,
-    ) -> Result<T, StoreError> {
+    async fn paced_read<T>(&self, action: &'static str, effect: impl Fn(&mut State) -> T) -> Result<T, StoreError> {
         let world = &self.0.world;
         let concerns = |fault: &Fault| match fault {
             Fault::Reads(way) => Some(*way),
@@ -980,8 +975,10 @@ impl Leases for Port {
             _ => None,
         };
         let effect = |state: &mut State, now| state.gate.put(now).map_err(refused);
-        turn.call(async || world.tried(async || world.aws("ssm:PutParameter of a bare token", concerns, effect).await).await)
-            .await?;
+        turn.call(async || {
+            world.tried(async || world.aws("ssm:PutParameter of a bare token", concerns, effect).await).await
+        })
+        .await?;
         self.put(self.0.puts.another().await, connection, lease, last).await
     }
 

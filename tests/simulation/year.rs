@@ -300,9 +300,16 @@ impl Quarter {
                 Some(connections) => format!("from c{:05}", connections[0]),
             };
             let killed = if one.killed { ", killed" } else { "" };
-            format!("{} to {}: invocation {} over {what}, of {:?}{killed}", time(one.from), time(one.until), one.id, one.length)
+            format!(
+                "{} to {}: invocation {} over {what}, of {:?}{killed}",
+                time(one.from),
+                time(one.until),
+                one.id,
+                one.length
+            )
         };
-        self.story = invocations.iter().map(told).chain(consents.iter().map(|consent| format!("{consent:?}"))).collect();
+        self.story =
+            invocations.iter().map(told).chain(consents.iter().map(|consent| format!("{consent:?}"))).collect();
         self.check_waste(&invocations);
         self.check_dead(&invocations);
         self.check_notices(begin, end, &invocations, consents);
@@ -328,7 +335,8 @@ impl Quarter {
         }
         for (id, count) in by_invocation {
             let invocation = invocations.iter().find(|invocation| invocation.id == id).expect("one of this step");
-            let outage = self.world.disturbed(invocation.from, invocation.until, |fault| matches!(fault, Fault::Puts(_)));
+            let outage =
+                self.world.disturbed(invocation.from, invocation.until, |fault| matches!(fault, Fault::Puts(_)));
             let most = match (invocation.killed, outage, invocation.cut()) {
                 (_, true, _) => 3 + CONCURRENCY,
                 (true, ..) => CONCURRENCY,
@@ -422,7 +430,10 @@ impl Quarter {
             let Some(lease) = self.world.newest(index) else { continue };
             let (_, version, _) = self.world.in_force(index);
             let called_dead = matches!(lease.status, Status::ConsentRequired(_)) && lease.grant_version == version;
-            assert!(!called_dead || self.dead(index).is_some(), "c{index:05}: a living grant is called dead: {lease:?}");
+            assert!(
+                !called_dead || self.dead(index).is_some(),
+                "c{index:05}: a living grant is called dead: {lease:?}"
+            );
         }
     }
 
@@ -504,7 +515,10 @@ impl Quarter {
                 let promised = MARGIN.saturating_sub(since);
                 assert!(life >= promised, "c{index:05}: a reader had {life:?}, {since:?} after it was reached");
                 // No step was lost, and none was late.
-                if !memory.late && memory.reached > memory.before && memory.before.is_some_and(|before| now - before <= INTERVAL * 2) {
+                if !memory.late
+                    && memory.reached > memory.before
+                    && memory.before.is_some_and(|before| now - before <= INTERVAL * 2)
+                {
                     assert!(life >= LEAST_LIFE, "c{index:05}: a reader had {life:?}");
                     self.sum.shortest_life = Some(self.sum.shortest_life.map_or(life, |shortest| shortest.min(life)));
                 }
@@ -522,7 +536,11 @@ fn timetable(random: &mut Random, quota: f64, queue: bool) -> Vec<Episode> {
         while from < INTERVAL * STEPS {
             let length = random.of_any_size(least, most);
             let begin = start + from;
-            episodes.extend(faults(random).into_iter().map(|fault| Episode { fault, from: begin, until: begin + length }));
+            episodes.extend(faults(random).into_iter().map(|fault| Episode {
+                fault,
+                from: begin,
+                until: begin + length,
+            }));
             from += length + random.between(Duration::ZERO, gap * 2);
         }
     };
