@@ -25,6 +25,13 @@ refuse() {
     exit 2
 }
 
+# cargo-lambda reads settings line by line, each within quotes.
+for variable in "${!TOKEN_KEEPER_@}"; do
+    case ${!variable} in
+        *[$'\n\r"\\$']*) refuse "$variable has a line break, a quote, a backslash or a dollar sign in it: no setting needs one" ;;
+    esac
+done
+
 for parameter in "$@"; do
     key=${parameter%%=*}
     # The functions need these too, and a parameter would not get there.
@@ -59,7 +66,13 @@ output() {
 
 # A property of a function that is deployed already; nothing if it is not.
 installed() { # binary, property
-    aws lambda get-function-configuration --function-name "$name-$1" --query "$2" --output text 2>/dev/null || true
+    local answer
+    if answer=$(aws lambda get-function-configuration --function-name "$name-$1" --query "$2" --output text 2>&1); then
+        echo "$answer"
+    elif ! grep -q ResourceNotFoundException <<<"$answer"; then
+        echo "It could not be seen whether $name-$1 is installed. Nothing was changed. AWS said: $answer" >&2
+        return 1
+    fi
 }
 
 # cargo-lambda chooses the processor at a function's creation only: later, it would upload what the function cannot run.
@@ -80,8 +93,13 @@ same_processor() { # binary
 # The functions' environment is this and nothing else. It goes through a file, because cargo-lambda parts its --env-var at commas, and it
 # always has the prefix, because cargo-lambda would leave an installed function's environment as it was if this one were empty.
 settings() { # one more setting
-    { env | sed -E '/^TOKEN_KEEPER_(PREFIX|QUEUE_URL)=/d'; echo "TOKEN_KEEPER_PREFIX=$prefix"; echo "${1:-}"; } |
-        sed -n 's/^\(TOKEN_KEEPER_[A-Z_]*\)=\(.*\)/\1="\2"/p'
+    local variable
+    for variable in "${!TOKEN_KEEPER_@}"; do
+        case $variable in TOKEN_KEEPER_PREFIX | TOKEN_KEEPER_QUEUE_URL) continue ;; esac
+        printf '%s="%s"\n' "$variable" "${!variable}"
+    done
+    printf 'TOKEN_KEEPER_PREFIX="%s"\n' "$prefix"
+    if [ -n "${1:-}" ]; then printf '%s="%s"\n' "${1%%=*}" "${1#*=}"; fi
 }
 
 function_of() { # binary, time-out in seconds, name of its role's output, one more setting

@@ -1,7 +1,8 @@
-//! Secrets Manager, Parameter Store and SQS behind the ports: the only place that names an AWS SDK type.
+//! Secrets Manager, Parameter Store and SQS behind the ports: the only place that names an AWS SDK
+//! type.
 //!
-//! Clients are made once for the process and share one HTTP client. What AWS says in an error is passed on only where it is known
-//! to quote no values.
+//! Clients are made once for the process and share one HTTP client. What AWS says in an error is
+//! passed on only where it is known to quote no values.
 
 mod grants;
 mod http;
@@ -27,14 +28,15 @@ use crate::ports::{NO_ANSWER, NOT_AWS, StoreError};
 
 /// How long one call may take, from first to last byte.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// Tries of one call after faults that may be over in a second. What Parameter Store refuses for too many calls is
-/// left to the [pace](crate::pace).
+/// Tries of one call after faults that may be over in a second. What Parameter Store refuses for
+/// too many calls is left to the [pace](crate::pace).
 const ATTEMPTS: u32 = 6;
 /// The mean of the first wait between tries is half of this; it doubles from try to try.
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 
-/// How Region and credentials are found: as AWS's tools do. Where the environment has keys, as in Lambda, they are taken without
-/// setting up the other places to look in, which is a third of a cold start.
+/// How Region and credentials are found: as AWS's tools do. Where the environment has keys, as in
+/// Lambda, they are taken without setting up the other places to look in, which is a third of a
+/// cold start.
 pub fn loader(keys_in_environment: bool) -> ConfigLoader {
     let loader = aws_config::defaults(BehaviorVersion::latest());
     if keys_in_environment {
@@ -80,8 +82,9 @@ pub fn stores<Now: Fn() -> Timestamp>(
     (grants, leases)
 }
 
-/// Instead of the SDK's quota of retries, which all clients of a process share and time does not refill: after one
-/// outage a warm function would have no retries left. [`ATTEMPTS`] and the run's time are bound enough.
+/// Instead of the SDK's quota of retries, which all clients of a process share and time does not
+/// refill: after one outage a warm function would have no retries left. [`ATTEMPTS`] and the run's
+/// time are bound enough.
 fn unlimited_retries() -> RetryPartition {
     RetryPartition::custom("token-keeper").token_bucket(TokenBucket::unlimited()).build()
 }

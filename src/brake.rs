@@ -1,9 +1,10 @@
-//! Brakes: circuit breakers. They keep a run from asking where nothing can come of it, so that one sick
-//! data centre, one throttled client or a store that refuses does not cost the healthy time and tokens.
+//! Brakes: circuit breakers. They keep a run from asking where nothing can come of it, so that one
+//! sick data centre, one throttled client or a store that refuses does not cost the healthy time
+//! and tokens.
 //!
-//! Each goes by what it really knows. A brake stops a way after some failures in a row. After a pause it
-//! lets one connection try, and frees the way when that works. The brakes are kept as long as the process
-//! lives: what one run has learnt, the next one need not learn again.
+//! Each goes by what it really knows. A brake stops a way after some failures in a row. After a
+//! pause it lets one connection try, and frees the way when that works. The brakes are kept as long
+//! as the process lives: what one run has learnt, the next one need not learn again.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -17,8 +18,9 @@ use crate::ports::{Minted, Refusal, StoreError};
 
 /// A data centre is out of order after this many connections in a row without an answer.
 const UNANSWERED_IN_A_ROW: u32 = 10;
-/// A client is throttled as a whole after this many throttled connections in a row. Zoho's pages disagree
-/// on what is counted, client or refresh token; each further request would prolong the pause.
+/// A client is throttled as a whole after this many throttled connections in a row. Zoho's pages
+/// disagree on what is counted, client or refresh token; each further request would prolong the
+/// pause.
 const THROTTLED_IN_A_ROW: u32 = 3;
 /// The store is out of order after this many failed puts in a row. Each has cost a token.
 const UNSTORED_IN_A_ROW: u32 = 2;
@@ -52,7 +54,8 @@ pub enum Way {
     },
     /// Parameter Store, for parameters that exist.
     Store,
-    /// Parameter Store, for parameters that do not exist yet. An account that is full refuses only these.
+    /// Parameter Store, for parameters that do not exist yet. An account that is full refuses only
+    /// these.
     NewParameters,
 }
 
@@ -92,8 +95,8 @@ struct Stopped {
 }
 
 impl Brakes {
-    /// A run begins: on each way that is stopped, one may try. How long ago it was stopped is not known for sure,
-    /// because a function's clock may rest between two runs.
+    /// A run begins: on each way that is stopped, one may try. How long ago it was stopped is not
+    /// known for sure, because a function's clock may rest between two runs.
     pub fn begin(&self, now: Instant) {
         for stopped in self.0.borrow_mut().values_mut().filter_map(|brake| brake.stopped.as_mut()) {
             stopped.until = now;
@@ -175,8 +178,8 @@ impl Start<'_> {
         }
     }
 
-    /// Notes what became of a put. Too many calls are the pace's affair, and two updates at the same moment are that
-    /// parameter's: neither is a failure of the store.
+    /// Notes what became of a put. Too many calls are the pace's affair, and two updates at the
+    /// same moment are that parameter's: neither is a failure of the store.
     pub fn put<T>(&self, answer: &Result<T, StoreError>) {
         if !answer.as_ref().err().is_some_and(|error| error.too_many_calls() || error.overlapped()) {
             self.brakes.note(&self.steps[2], answer.is_ok(), UNSTORED_IN_A_ROW);

@@ -1,8 +1,9 @@
 //! Use case 2: a consent, from an operator's link to a stored grant with its first lease.
 //!
-//! There is no table of open consents. What a link allows is signed into it and bound to the grant's version, which a consent
-//! changes: each link works once. Nothing is asked of Zoho before every check has passed, and the refresh token is stored before
-//! anything else is done with the answer.
+//! There is no table of open consents. What a link allows is signed into it and bound to the
+//! grant's version, which a consent changes: each link works once. Nothing is asked of Zoho before
+//! every check has passed, and the refresh token is stored before anything else is done with the
+//! answer.
 
 mod key;
 pub mod link;
@@ -25,8 +26,8 @@ use crate::lease::{Lease, Status, Token, whole_second};
 use crate::ports::{Authorizer, Exchanged, Grants, Leases, Proof, Refusal, SecretWriter, StoreError, Untrusted};
 use crate::secret::{AuthorizationCode, RefreshToken, SigningKey, Text};
 
-/// How long a consent waits for its first lease to be published. Somebody looks at an empty page meanwhile, and the
-/// callback function has 30 seconds in all.
+/// How long a consent waits for its first lease to be published. Somebody looks at an empty page
+/// meanwhile, and the callback function has 30 seconds in all.
 const PUBLISH_PATIENCE: Duration = Duration::from_secs(8);
 
 /// The consent of one installation: what it knows and the world it works in.
@@ -119,8 +120,8 @@ where
             return Err(misconfigured(connection, &Broken::secret(&secret, Flaw::Missing("scopes".to_owned()))));
         }
         let nonce = encode(&(self.random)()[..16]);
-        // Another one for each round trip, so that two links can be open side by side. It stays until it ends by itself: a reload of
-        // the last page is told the truth.
+        // Another one for each round trip, so that two links can be open side by side. It stays
+        // until it ends by itself: a reload of the last page is told the truth.
         let name = format!("token-keeper-{}", &nonce[..8]);
         let cookie = Cookie { name, value: encode(&(self.random)()) };
         ticket.expires_at = whole_second((self.now)()) + STATE_LIFE;
@@ -143,8 +144,8 @@ where
         Ok(Begun { location: format!("{}/oauth/v2/auth?{query}", data_center.accounts_server), cookie })
     }
 
-    /// Takes Zoho's redirect: checks everything, spends the code, stores the grant, publishes the first lease and revokes the
-    /// refresh token that was replaced.
+    /// Takes Zoho's redirect: checks everything, spends the code, stores the grant, publishes the
+    /// first lease and revokes the refresh token that was replaced.
     ///
     /// # Errors
     /// Why it goes no further. But for [`Stop::NotStored`] nothing was changed.
@@ -179,7 +180,8 @@ where
         self.redeem(secret, home, &proof, next).await
     }
 
-    /// Spends a code, stores the grant as version `next`, publishes the first lease and revokes the refresh token that was replaced.
+    /// Spends a code, stores the grant as version `next`, publishes the first lease and revokes the
+    /// refresh token that was replaced.
     ///
     /// # Errors
     /// As [`complete`](Self::complete).
@@ -219,7 +221,8 @@ where
         lease.token = Some(Token { access_token, issued_at, expires_at });
         let published = self.publish(&connection, &lease).await;
         let replaced = replaced.filter(|(replaced, _)| replaced.expose() != refresh_token.expose());
-        // Without a new lease, programs still read a token that would end with the replaced refresh token.
+        // Without a new lease, programs still read a token that would end with the replaced refresh
+        // token.
         if replaced.is_some() && !published {
             warn!(
                 connection = connection.as_str(),
@@ -248,7 +251,8 @@ where
         })
     }
 
-    /// The connection's secret, if it is still of this `version`. If it is the `next` already, this consent was made.
+    /// The connection's secret, if it is still of this `version`. If it is the `next` already, this
+    /// consent was made.
     pub(crate) async fn current_grant(
         &self,
         connection: &ConnectionName,
@@ -283,8 +287,8 @@ where
             .map_err(|broken| misconfigured(connection, &broken))
     }
 
-    /// Stores a new grant, or finds out what became of it. A refresh token that is surely not stored is revoked: nobody could
-    /// use it, and it would take one of the user's twenty places.
+    /// Stores a new grant, or finds out what became of it. A refresh token that is surely not
+    /// stored is revoked: nobody could use it, and it would take one of the user's twenty places.
     async fn store(&self, grant: &Grant, refresh_token: &RefreshToken, text: &Text) -> Result<(), Stop> {
         let connection = &grant.connection;
         let name = self.prefix.grant(connection.as_str());
@@ -314,7 +318,8 @@ where
         Err(Stop::NotStored { connection: connection.clone(), revoked: revoked.is_ok() })
     }
 
-    /// Publishes the first lease. If that fails, the refresher's next run finds a grant of another version and mints.
+    /// Publishes the first lease. If that fails, the refresher's next run finds a grant of another
+    /// version and mints.
     async fn publish(&self, connection: &ConnectionName, lease: &Lease) -> bool {
         let published = async {
             let mut leases =

@@ -1,4 +1,5 @@
-//! What to do about a connection, from its grant, its lease and the time: nothing else, and nothing done.
+//! What to do about a connection, from its grant, its lease and the time: nothing else, and nothing
+//! done.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -35,12 +36,13 @@ pub enum Decision {
 pub struct Policy {
     /// A lease with no more than this left is due.
     pub margin: SignedDuration,
-    /// Mint for the fresh, the misconfigured and the dead as well. A pause that Zoho asked for stands.
+    /// Mint for the fresh, the misconfigured and the dead as well. A pause that Zoho asked for
+    /// stands.
     pub force: bool,
 }
 
-/// Decides. A lease that came from another version of the grant says nothing about this one: that is how everything resumes
-/// by itself once a new grant is there.
+/// Decides. A lease that came from another version of the grant says nothing about this one: that
+/// is how everything resumes by itself once a new grant is there.
 pub fn decide(
     grant: &Result<Grant, Broken>,
     lease: &Result<Option<Lease>, Broken>,
@@ -73,12 +75,14 @@ pub fn decide(
     }
 }
 
-/// What has to be published instead of `ours`, which has just been written over `replaced`, a document that
-/// somebody else wrote after this run had `seen` the connection's lease; `None` if ours is right. `current` is
-/// the grant's version as Secrets Manager says now, if it is known: what it says may be a little old.
+/// What has to be published instead of `ours`, which has just been written over `replaced`, a
+/// document that somebody else wrote after this run had `seen` the connection's lease; `None` if
+/// ours is right. `current` is the grant's version as Secrets Manager says now, if it is known:
+/// what it says may be a little old.
 pub fn what_is_right(ours: &Lease, replaced: &Lease, seen: Option<&Lease>, current: Option<&str>) -> Option<Lease> {
     if replaced.grant_version != ours.grant_version {
-        // Of a version that was not there when the run began: a consent has been completed meanwhile.
+        // Of a version that was not there when the run began: a consent has been completed
+        // meanwhile.
         let new = seen.is_some_and(|seen| seen.grant_version != replaced.grant_version);
         return (new || current == Some(&replaced.grant_version)).then(|| replaced.clone());
     }

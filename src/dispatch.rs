@@ -1,8 +1,8 @@
-//! Use case 1 where there are more connections than one run has time for: their names go to a queue in chunks, and the same function
-//! works each chunk as a run of its own.
+//! Use case 1 where there are more connections than one run has time for: their names go to a queue
+//! in chunks, and the same function works each chunk as a run of its own.
 //!
-//! Nothing but names is read here. Whether a connection is due is decided where its chunk is worked, so that a chunk may come late,
-//! twice, or twice at the same time.
+//! Nothing but names is read here. Whether a connection is due is decided where its chunk is
+//! worked, so that a chunk may come late, twice, or twice at the same time.
 
 use std::collections::BTreeSet;
 
@@ -15,9 +15,9 @@ use crate::ports::{GrantNames, Queue, Unsent};
 use crate::refresh::{Refresher, RunError, broken, in_time};
 use crate::report::{Entry, Report};
 
-/// The most connections in one message. All due, their hundred puts take 33 seconds where the account allows three a second
-/// (twice as long with bare tokens), so several messages fit into one invocation, and what is done twice after a
-/// failure is little.
+/// The most connections in one message. All due, their hundred puts take 33 seconds where the
+/// account allows three a second (twice as long with bare tokens), so several messages fit into one
+/// invocation, and what is done twice after a failure is little.
 pub const CHUNK: usize = 100;
 
 /// A queue, and when to use it.
@@ -29,7 +29,8 @@ pub struct Dispatcher<Q> {
 }
 
 impl<Q: Queue> Dispatcher<Q> {
-    /// Lists the connections' names and, if they are too many for one run, sends them to the queue; `None` if they are not.
+    /// Lists the connections' names and, if they are too many for one run, sends them to the queue;
+    /// `None` if they are not.
     ///
     /// # Errors
     /// If the names could not be listed, or the queue did not take every message.

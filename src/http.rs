@@ -18,13 +18,15 @@ use crate::ports::Untrusted;
 /// How long a connection may take to stand.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The largest bundle that is read, in bytes: all public authorities together are a quarter of a megabyte.
+/// The largest bundle that is read, in bytes: all public authorities together are a quarter of a
+/// megabyte.
 const MAX_BUNDLE: u64 = 4_000_000;
 
 /// Which certificate authorities are trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Roots {
-    /// Mozilla's, compiled in. Reading the platform's takes most of a cold start: some 140 certificates to decode.
+    /// Mozilla's, compiled in. Reading the platform's takes most of a cold start: some 140
+    /// certificates to decode.
     BuiltIn,
     /// The platform's, for machines where an operator has added one.
     Platform,

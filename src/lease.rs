@@ -10,7 +10,8 @@ use crate::secret::{AccessToken, Text};
 
 /// The version of the document's format.
 pub const SCHEMA: u64 = 1;
-/// What goes before the token in the `Authorization` header (Zoho's API pages; not the "Bearer" of its token answers).
+/// What goes before the token in the `Authorization` header (Zoho's API pages; not the "Bearer" of
+/// its token answers).
 pub const TOKEN_TYPE: &str = "Zoho-oauthtoken";
 /// The longest life that is believed of an access token, in seconds (Zoho documents one hour).
 pub const MAX_LIFE: SignedDuration = SignedDuration::from_secs(3600);
@@ -37,7 +38,8 @@ pub struct Lease {
     pub scope: String,
     /// The `VersionId` of the grant that it came from.
     pub grant_version: String,
-    /// The parameter's version that this was read as; 0 if it was not read. It is not part of the document.
+    /// The parameter's version that this was read as; 0 if it was not read. It is not part of the
+    /// document.
     pub version: i64,
 }
 
@@ -106,7 +108,8 @@ impl Status {
     }
 }
 
-/// The document as it stands in the parameter. The order of the fields is the order in which people read them.
+/// The document as it stands in the parameter. The order of the fields is the order in which people
+/// read them.
 #[derive(Serialize, Deserialize)]
 struct Document {
     schema: u64,

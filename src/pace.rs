@@ -1,9 +1,11 @@
-//! How fast Parameter Store is called. Nobody outside AWS knows what an account allows, and others use the
-//! same quota. So the rate is found while calling: it grows while nothing is refused and falls at a refusal.
+//! How fast Parameter Store is called. Nobody outside AWS knows what an account allows, and others
+//! use the same quota. So the rate is found while calling: it grows while nothing is refused and
+//! falls at a refusal.
 //!
-//! Two instances share an account's quota without knowing of each other: both fall when they are refused,
-//! and grow by the same step (additive increase, multiplicative decrease, as in RFC 5681). The rate is
-//! kept as long as the process lives. It knows no AWS type, so a simulation paces itself with it as well.
+//! Two instances share an account's quota without knowing of each other: both fall when they are
+//! refused, and grow by the same step (additive increase, multiplicative decrease, as in RFC 5681).
+//! The rate is kept as long as the process lives. It knows no AWS type, so a simulation paces
+//! itself with it as well.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -20,8 +22,8 @@ const FIRST_PUTS: f64 = 3.0;
 const FIRST_READS: f64 = 10.0;
 /// The slowest pace of puts, in calls per second.
 const SLOWEST_PUTS: f64 = 0.5;
-/// The slowest pace of reads, in calls per second. Others' reads may be what causes the refusals, and without all of its
-/// pages a run can do nothing.
+/// The slowest pace of reads, in calls per second. Others' reads may be what causes the refusals,
+/// and without all of its pages a run can do nothing.
 const SLOWEST_READS: f64 = 2.0;
 /// What a refusal leaves of the rate.
 const CUT: f64 = 0.7;
@@ -31,8 +33,8 @@ const GROWTH: f64 = 0.2;
 const OVERLAPS: u32 = 5;
 /// How long it waits each time.
 const OVERLAP_PAUSE: Duration = Duration::from_secs(1);
-/// How long a call that is refused for too many calls is tried again, if nobody ends it before: as long as Lambda's
-/// longest run.
+/// How long a call that is refused for too many calls is tried again, if nobody ends it before: as
+/// long as Lambda's longest run.
 const PATIENCE: Duration = Duration::from_mins(15);
 
 /// The pace of one kind of calls.
@@ -65,7 +67,8 @@ pub struct Turn<'p> {
     taken: Instant,
     /// When the turn after it comes, as it was planned then.
     next: Instant,
-    /// Whether the turns before were taken without a gap. If not, a success says nothing about a faster pace.
+    /// Whether the turns before were taken without a gap. If not, a success says nothing about a
+    /// faster pace.
     busy: bool,
     used: bool,
 }
@@ -114,8 +117,8 @@ impl Pace {
         }
     }
 
-    /// Calls once, at a turn, and again while too many calls, or an update at the same moment, are all that
-    /// keeps it from being done.
+    /// Calls once, at a turn, and again while too many calls, or an update at the same moment, are
+    /// all that keeps it from being done.
     ///
     /// # Errors
     /// What else went wrong; too many calls, if that lasted for a quarter of an hour.
@@ -123,7 +126,8 @@ impl Pace {
         self.turn().await.call(call).await
     }
 
-    /// How long it takes until every turn that is taken now is surely used: twice what it takes at this pace.
+    /// How long it takes until every turn that is taken now is surely used: twice what it takes at
+    /// this pace.
     pub fn backlog(&self) -> Duration {
         Duration::from_secs_f64(2.0 * f64::from(self.open.get()) / self.rate.get())
     }
@@ -145,8 +149,8 @@ impl Pace {
         Turn { pace: self, taken: now, next, busy, used: false }
     }
 
-    /// Waits for another turn for what has begun already: a refused call, or the second of two. It comes
-    /// before those who wait for their first.
+    /// Waits for another turn for what has begun already: a refused call, or the second of two. It
+    /// comes before those who wait for their first.
     pub async fn another(&self) -> Turn<'_> {
         let _waiting = Waiting::begin(&self.waiting);
         loop {
@@ -215,7 +219,8 @@ impl Turn<'_> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.pace.open.set(self.pace.open.get() - 1);
-        // Nothing was called in its time: the next one may have it, unless something else has been planned since.
+        // Nothing was called in its time: the next one may have it, unless something else has been
+        // planned since.
         if !self.used && self.pace.next.get() == Some(self.next) {
             self.pace.next.set(Some(self.taken));
         }

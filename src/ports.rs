@@ -1,4 +1,5 @@
-//! The outside world as the use cases see it: narrow traits, each with what one use case may do at one service, and the ways each can fail.
+//! The outside world as the use cases see it: narrow traits, each with what one use case may do at
+//! one service, and the ways each can fail.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,11 +24,13 @@ pub trait Grants {
 /// Names of grants, without a look into one.
 #[expect(async_fn_in_trait, reason = "see Grants")]
 pub trait GrantNames {
-    /// The full names of the connections' secrets. One that was made or removed in the last minutes may still be missing or there.
+    /// The full names of the connections' secrets. One that was made or removed in the last minutes
+    /// may still be missing or there.
     async fn names(&self) -> Result<Vec<String>, StoreError>;
 }
 
-/// A queue whose messages come back to the function, each as one of a batch, and each perhaps twice.
+/// A queue whose messages come back to the function, each as one of a batch, and each perhaps
+/// twice.
 #[expect(async_fn_in_trait, reason = "see Grants")]
 pub trait Queue {
     /// Sends these messages. All are tried, whatever becomes of one.
@@ -46,10 +49,11 @@ pub struct Unsent {
 /// Secrets, to write: for consent and the operator, never for the refresher.
 #[expect(async_fn_in_trait, reason = "see Grants")]
 pub trait SecretWriter {
-    /// Creates the secret of this full name, with `version` as its `VersionId` (32 to 64 characters).
+    /// Creates the secret of this full name, with `version` as its `VersionId` (32 to 64
+    /// characters).
     async fn create(&self, name: &str, text: &Text, version: &str) -> Result<(), StoreError>;
-    /// Gives the secret a new version of this `VersionId`. The same version with the same text again does nothing; with another
-    /// text it is refused ([`StoreError::exists`]).
+    /// Gives the secret a new version of this `VersionId`. The same version with the same text
+    /// again does nothing; with another text it is refused ([`StoreError::exists`]).
     async fn replace(&self, name: &str, text: &Text, version: &str) -> Result<(), StoreError>;
 }
 
@@ -66,11 +70,13 @@ pub const RECOVERY_DAYS: i64 = 30;
 /// Leases, to remove: for the operator alone.
 #[expect(async_fn_in_trait, reason = "see Grants")]
 pub trait LeaseRemover {
-    /// Removes what is published of a connection, document and bare token. What is not there counts as removed.
+    /// Removes what is published of a connection, document and bare token. What is not there counts
+    /// as removed.
     async fn remove(&self, connection: &ConnectionName) -> Result<(), StoreError>;
 }
 
-/// Leases by connection. One that cannot be read stands with the reason; one that does not exist is absent.
+/// Leases by connection. One that cannot be read stands with the reason; one that does not exist is
+/// absent.
 pub type Published = BTreeMap<String, Result<Lease, Broken>>;
 
 /// Leases, to read and to replace.
@@ -82,10 +88,12 @@ pub trait Leases {
     async fn read(&self, connections: &[ConnectionName]) -> Result<Published, StoreError>;
     /// The document that was written as this version; `None` if it is not kept any more.
     async fn read_version(&self, connection: &ConnectionName, version: i64) -> Result<Option<Lease>, StoreError>;
-    /// The pace of writing. A turn is taken before a token is asked for: what is minted can be stored.
+    /// The pace of writing. A turn is taken before a token is asked for: what is minted can be
+    /// stored.
     fn pace(&self) -> &Pace;
-    /// Publishes a lease with a new token, in place of `last`, and answers the document's version. The document is
-    /// written last: it is the commit, and its description tells the operator what is [news](crate::notice).
+    /// Publishes a lease with a new token, in place of `last`, and answers the document's version.
+    /// The document is written last: it is the commit, and its description tells the operator what
+    /// is [news](crate::notice).
     async fn publish(
         &self,
         turn: Turn<'_>,
@@ -115,9 +123,11 @@ pub trait Issuer {
 /// Zoho's endpoints that only a consent needs.
 #[expect(async_fn_in_trait, reason = "see Grants")]
 pub trait Authorizer {
-    /// Spends an authorization code (RFC 6749 §4.1.3, RFC 7636 §4.5). Never tried twice: a code is good for one exchange.
+    /// Spends an authorization code (RFC 6749 §4.1.3, RFC 7636 §4.5). Never tried twice: a code is
+    /// good for one exchange.
     async fn exchange(&self, client: &Client, at: &DataCenter, proof: &Proof) -> Result<Exchanged, Refusal>;
-    /// Revokes a refresh token (RFC 7009) and with it its access tokens. One that Zoho does not know counts as revoked.
+    /// Revokes a refresh token (RFC 7009) and with it its access tokens. One that Zoho does not
+    /// know counts as revoked.
     async fn revoke(&self, refresh_token: &RefreshToken, at: &DataCenter) -> Result<(), Refusal>;
 }
 
@@ -144,7 +154,8 @@ pub struct Exchanged {
 pub struct Minted {
     /// The token.
     pub access_token: AccessToken,
-    /// When it was asked for: read before the request was sent, so that the expiry is never too late.
+    /// When it was asked for: read before the request was sent, so that the expiry is never too
+    /// late.
     pub issued_at: Timestamp,
     /// When it ends.
     pub expires_at: Timestamp,
@@ -209,7 +220,8 @@ pub struct StoreError {
     pub detail: String,
 }
 
-/// AWS's words for too many calls: those that the SDK takes for such, so that none is tried again by nobody.
+/// AWS's words for too many calls: those that the SDK takes for such, so that none is tried again
+/// by nobody.
 const TOO_MANY_CALLS: [&str; 14] = [
     "BandwidthLimitExceeded",
     "EC2ThrottledException",

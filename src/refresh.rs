@@ -1,7 +1,8 @@
-//! Use case 1: see which leases are due, mint for them and publish ([`renew`](crate::renew)), report.
+//! Use case 1: see which leases are due, mint for them and publish ([`renew`](crate::renew)),
+//! report.
 //!
-//! It knows the outside only through [`ports`](crate::ports), is given its clock, and decides nothing itself: that is
-//! [`decision`](crate::decision)'s.
+//! It knows the outside only through [`ports`](crate::ports), is given its clock, and decides
+//! nothing itself: that is [`decision`](crate::decision)'s.
 
 use std::time::Duration;
 
@@ -16,8 +17,8 @@ use crate::ports::{Grants, Issuer, Leases, Published, StoreError};
 use crate::renew::Due;
 use crate::report::{Entry, Outcome, Report};
 
-/// How long both stores may take until every reader sees what was written. AWS calls them eventually consistent
-/// and gives no figure; a second is long in practice.
+/// How long both stores may take until every reader sees what was written. AWS calls them
+/// eventually consistent and gives no figure; a second is long in practice.
 pub const SETTLING: Duration = Duration::from_secs(2);
 /// This long before the end, what still runs is broken off, so that there is time to report.
 pub(crate) const REPORT_RESERVE: Duration = Duration::from_millis(500);
@@ -47,7 +48,8 @@ pub enum RunError {
     /// The leases could not be listed; minting without knowing them would ask Zoho for too much.
     #[error("no lease could be read: {0}; {remedy}", remedy = .0.remedy())]
     Leases(StoreError),
-    /// The queue did not take every message. Those that it took are worked; the next run sends all again.
+    /// The queue did not take every message. Those that it took are worked; the next run sends all
+    /// again.
     #[error("{unsent} of {of} messages could not be queued: {error}; {remedy}", remedy = error.remedy())]
     Queue {
         /// Messages that are not in the queue.
@@ -134,11 +136,12 @@ impl Decision {
 }
 
 impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L, Now> {
-    /// One run. It may be repeated, doubled or broken off at any call. `progress` is told how many of those due are done, and how
-    /// many there are.
+    /// One run. It may be repeated, doubled or broken off at any call. `progress` is told how many
+    /// of those due are done, and how many there are.
     ///
     /// # Errors
-    /// If grants or leases could not be listed. The failure of a connection is an outcome in the report.
+    /// If grants or leases could not be listed. The failure of a connection is an outcome in the
+    /// report.
     pub async fn run(
         &self,
         request: &Request,
@@ -164,7 +167,8 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
         Ok(Report::of(&entries, ended, ended.duration_since(started)))
     }
 
-    /// What a run would find, and decide for each connection. Reads the stores, asks nobody else and changes nothing.
+    /// What a run would find, and decide for each connection. Reads the stores, asks nobody else
+    /// and changes nothing.
     ///
     /// # Errors
     /// As [`run`](Self::run).

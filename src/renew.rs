@@ -1,7 +1,8 @@
 //! Use case 1, its second half: mint for what is due, and publish.
 //!
-//! The turn to write comes before the request to Zoho: nothing is minted that cannot be stored. The healthy
-//! come first, by the end of their tokens; a [brake](crate::brake) keeps the rest from asking in vain.
+//! The turn to write comes before the request to Zoho: nothing is minted that cannot be stored. The
+//! healthy come first, by the end of their tokens; a [brake](crate::brake) keeps the rest from
+//! asking in vain.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
@@ -22,20 +23,23 @@ use crate::ports::{Grants, Issuer, Leases, Minted, Refusal, StoreError, Untruste
 use crate::refresh::{REPORT_RESERVE, Refresher, Request, misconfigured, token_end};
 use crate::report::{Deferral, Entry, Outcome};
 
-/// How long a throttled connection is left alone: the ten minutes that Zoho documents, and one more because a request that
-/// comes too early starts them anew.
+/// How long a throttled connection is left alone: the ten minutes that Zoho documents, and one more
+/// because a request that comes too early starts them anew.
 pub const COOL_DOWN: SignedDuration = SignedDuration::from_secs(660);
 /// How long a refused client is left alone while its grant stays the same.
 pub const MISCONFIGURED_PAUSE: SignedDuration = SignedDuration::from_secs(3600);
-/// The shortest wait before the one retry; up to a second more by the connection's name, so that many do not come at once.
+/// The shortest wait before the one retry; up to a second more by the connection's name, so that
+/// many do not come at once.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-/// What a token needs from its minting until it is published, beside the turns that are taken before it.
+/// What a token needs from its minting until it is published, beside the turns that are taken
+/// before it.
 const WRITE_RESERVE: Duration = Duration::from_secs(2);
 /// The longest wait for a brake of a run that has nothing else to do.
 const BRAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// A connection whose token ended longer ago than this is probably sick.
 const LONG_PAST: SignedDuration = SignedDuration::from_mins(30);
-/// The age of a lease below which it counts for more than what Secrets Manager says of its connection's grant.
+/// The age of a lease below which it counts for more than what Secrets Manager says of its
+/// connection's grant.
 const STALE_AT_MOST: SignedDuration = SignedDuration::from_mins(15);
 /// How often a document that was written over is put right, if somebody else writes each time.
 const PUT_RIGHT: usize = 3;
@@ -84,7 +88,8 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
     ) -> Vec<Entry> {
         let now = (self.now)();
         self.brakes.begin(Instant::now());
-        // One that never had a token comes after those whose token has ended, and before those whose token lives.
+        // One that never had a token comes after those whose token has ended, and before those
+        // whose token lives.
         due.sort_by_cached_key(|due| (due.sick(now), token_end(due.last.as_ref()).unwrap_or(now), due.name.clone()));
         let mut open: BTreeMap<String, Option<Timestamp>> =
             due.iter().map(|due| (due.name.clone(), token_end(due.last.as_ref()))).collect();
@@ -153,7 +158,8 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
         for (place, due) in waiting.iter().enumerate() {
             match self.brakes.permit(&due.grant, due.last.is_none(), now) {
                 Permit::Go => return Next::Start(place),
-                // The last healthy one: the next in line may have the same trouble as those before it.
+                // The last healthy one: the next in line may have the same trouble as those before
+                // it.
                 Permit::Try => tries = tries.max(Some((!due.sick(started), place))),
                 Permit::Wait(_, until) => hold = [hold, until].into_iter().flatten().min(),
             }
@@ -165,7 +171,8 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
         }
     }
 
-    /// Whether a token that is asked for now can be published before the end, whatever Zoho takes to answer.
+    /// Whether a token that is asked for now can be published before the end, whatever Zoho takes
+    /// to answer.
     fn time_to_mint(&self, end: Option<Instant>) -> bool {
         let needed = self.issuer.timeout() + self.leases.pace().backlog() + WRITE_RESERVE + REPORT_RESERVE;
         end.is_none_or(|end| Instant::now() + needed <= end)
@@ -203,8 +210,8 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
         self.issuer.refresh(grant).await
     }
 
-    /// Before a grant is called dead: is it still the one in force? Both stores are read again, when a write of the
-    /// last moments is surely seen. `last` becomes the lease as it is now.
+    /// Before a grant is called dead: is it still the one in force? Both stores are read again,
+    /// when a write of the last moments is surely seen. `last` becomes the lease as it is now.
     async fn look_again(
         &self,
         grant: Grant,
@@ -227,7 +234,8 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
             Ok(Err(broken)) => return (grant, unclear(broken.to_string())),
             Err(why) => return (grant, unclear(why.to_string())),
         };
-        // A lease of another grant, which came since the run began or not long before it: what Secrets Manager says is old.
+        // A lease of another grant, which came since the run began or not long before it: what
+        // Secrets Manager says is old.
         let recent = |lease: &Lease| {
             let token = lease.token.as_ref();
             token.is_some_and(|token| (self.now)().duration_since(token.issued_at) < STALE_AT_MOST)
@@ -294,7 +302,8 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
         }
     }
 
-    /// Turns a refusal into an outcome, and into the document's status where the next run has to know of it.
+    /// Turns a refusal into an outcome, and into the document's status where the next run has to
+    /// know of it.
     async fn note_refusal(
         &self,
         start: &Start<'_>,
@@ -356,8 +365,9 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
         }
     }
 
-    /// After a write whose `version` says that somebody else wrote since this run had `seen` the lease: puts right
-    /// what must not stay as this run has left it. If that fails, the next run does it.
+    /// After a write whose `version` says that somebody else wrote since this run had `seen` the
+    /// lease: puts right what must not stay as this run has left it. If that fails, the next run
+    /// does it.
     async fn put_right(&self, grant: &Grant, seen: Option<&Lease>, mut ours: Lease, mut version: i64) {
         let mut expected = seen.map_or(0, |seen| seen.version) + 1;
         let connection = &grant.connection;

@@ -154,14 +154,16 @@ pub struct Report {
     pub deferred: Vec<String>,
     /// Refreshed after an operator had been needed.
     pub recovered: Vec<String>,
-    /// The shortest life left in seconds, over all connections that a run can keep fresh: those that await consent or
-    /// whose grant is dead are left out. 0 if one has no lease, `null` without such a connection.
+    /// The shortest life left in seconds, over all connections that a run can keep fresh: those
+    /// that await consent or whose grant is dead are left out. 0 if one has no lease, `null`
+    /// without such a connection.
     pub min_remaining_s: Option<i64>,
     /// From the first call to the last, in milliseconds.
     pub duration_ms: i64,
     /// What became of each connection that was not fresh; at most 500.
     pub outcomes: Vec<Line>,
-    /// How many of the failed and deferred another run at once might do: all but those of a client that has to wait.
+    /// How many of the failed and deferred another run at once might do: all but those of a client
+    /// that has to wait.
     #[serde(skip)]
     pub undone: usize,
 }

@@ -1,7 +1,8 @@
 //! Zoho's token endpoint over HTTPS: the only file that knows Zoho's JSON.
 //!
-//! Zoho refuses with HTTP 200, so the body decides before the status does. No redirect is followed, every body is bounded,
-//! and no part of a body gets into an error but a code made of small letters.
+//! Zoho refuses with HTTP 200, so the body decides before the status does. No redirect is followed,
+//! every body is bounded, and no part of a body gets into an error but a code made of small
+//! letters.
 
 use std::time::Duration;
 
@@ -14,11 +15,13 @@ use crate::lease::{MAX_LIFE, whole_second};
 use crate::ports::{Authorizer, Exchanged, Issuer, Minted, Proof, Refusal};
 use crate::secret::{AccessToken, RefreshToken};
 
-/// How long one request may take from first to last byte. Zoho answers in well under a second when it is healthy.
+/// How long one request may take from first to last byte. Zoho answers in well under a second when
+/// it is healthy.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest body that is read, in bytes. A token answer has some 400.
 const MAX_BODY: usize = 64 * 1024;
-/// The longest access token that is believed, in bytes: more would not fit into a standard parameter.
+/// The longest access token that is believed, in bytes: more would not fit into a standard
+/// parameter.
 const MAX_TOKEN: usize = 2048;
 
 /// A client of the accounts servers.
@@ -34,7 +37,8 @@ impl<Now: Fn() -> Timestamp> Zoho<Now> {
         Self { http, timeout, now }
     }
 
-    /// Asks a token endpoint. The clock is read before the request is sent, so that the expiry is never too late.
+    /// Asks a token endpoint. The clock is read before the request is sent, so that the expiry is
+    /// never too late.
     async fn token(&self, at: &DataCenter, form: &[(&str, &str)]) -> Result<Exchanged, Refusal> {
         let issued_at = whole_second((self.now)());
         let (status, body) = self.post(format!("{}/oauth/v2/token", at.accounts_server), form).await?;
@@ -70,7 +74,8 @@ impl<Now: Fn() -> Timestamp> Issuer for Zoho<Now> {
             ("client_secret", grant.client.secret.expose()),
             ("refresh_token", refresh_token.expose()),
         ];
-        // Zoho does not rotate refresh tokens: whatever came beside the access token is not taken for one.
+        // Zoho does not rotate refresh tokens: whatever came beside the access token is not taken
+        // for one.
         Ok(self.token(&grant.data_center, &form).await?.minted)
     }
 
@@ -121,8 +126,9 @@ pub struct Answer {
 /// Folds status and body into a token or a refusal: the body first, whatever the status.
 ///
 /// # Errors
-/// The class of everything that is not a 2xx JSON object with an `access_token` and no `error`. A refusal that would change
-/// anything (dead grant, wrong client) counts only on 2xx: on any other status it may be a proxy's or an outage's.
+/// The class of everything that is not a 2xx JSON object with an `access_token` and no `error`. A
+/// refusal that would change anything (dead grant, wrong client) counts only on 2xx: on any other
+/// status it may be a proxy's or an outage's.
 pub fn classify(status: u16, body: &[u8]) -> Result<Answer, Refusal> {
     let unclear = |error: String, at_once| Err(Refusal::Unclear { error, at_once });
     let success = (200..300).contains(&status);
@@ -142,7 +148,8 @@ pub fn classify(status: u16, body: &[u8]) -> Result<Answer, Refusal> {
     let text = |field| fields.get(field).and_then(Value::as_str);
     if fields.get("error").is_some_and(|error| !error.is_null()) {
         return match text("error").unwrap_or_default() {
-            // Zoho's word is invalid_code; invalid_grant is RFC 6749's, which a proxy or portal may use.
+            // Zoho's word is invalid_code; invalid_grant is RFC 6749's, which a proxy or portal may
+            // use.
             code @ ("invalid_code" | "invalid_grant") if success => {
                 Err(Refusal::ConsentRequired { error: code.to_owned() })
             }
@@ -172,8 +179,9 @@ pub fn classify(status: u16, body: &[u8]) -> Result<Answer, Refusal> {
     })
 }
 
-/// `expires_in_sec`, else `expires_in`, else an hour; never more than an hour. Old answers carry seconds in the first and
-/// milliseconds in the second, which the ceiling makes harmless where the first is missing.
+/// `expires_in_sec`, else `expires_in`, else an hour; never more than an hour. Old answers carry
+/// seconds in the first and milliseconds in the second, which the ceiling makes harmless where the
+/// first is missing.
 fn life(expires_in_sec: Option<&Value>, expires_in: Option<&Value>) -> SignedDuration {
     let seconds = |value: &Value| match value {
         Value::Number(number) => number.as_i64(),

@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use crate::runtime_api::{Message, RuntimeApi};
 
-/// How long a function that has asked for its next event takes at most to fall asleep: only then has the kernel booked its CPU time.
+/// How long a function that has asked for its next event takes at most to fall asleep: only then
+/// has the kernel booked its CPU time.
 const SETTLING: Duration = Duration::from_millis(5);
 /// Where functions log to, anew with each start: the place to look if one fails.
 const LOG: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/function.log");
@@ -46,7 +47,8 @@ pub(crate) struct Function {
 }
 
 impl Function {
-    /// Starts the function with this environment and nothing else; the start ends when the function asks for its first event.
+    /// Starts the function with this environment and nothing else; the start ends when the function
+    /// asks for its first event.
     pub(crate) fn start(binary: &Path, environment: &[(&str, String)]) -> (Self, Spent) {
         let api = RuntimeApi::start();
         let log = File::create(LOG).expect("a log file in the target folder");
@@ -87,7 +89,8 @@ impl Function {
         asked
     }
 
-    /// CPU time of all threads so far, in the kernel's nanoseconds: `/proc/PID/stat` counts in hundredths of a second.
+    /// CPU time of all threads so far, in the kernel's nanoseconds: `/proc/PID/stat` counts in
+    /// hundredths of a second.
     fn cpu(&self) -> Duration {
         sleep(SETTLING);
         let threads = read_dir(format!("/proc/{}/task", self.child.id())).expect("a running process");

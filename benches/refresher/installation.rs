@@ -1,4 +1,5 @@
-//! A whole installation behind stand-ins: connections that are due, and a count of what the refresher asks for.
+//! A whole installation behind stand-ins: connections that are due, and a count of what the
+//! refresher asks for.
 
 use std::fmt;
 use std::time::Duration;
@@ -31,7 +32,8 @@ pub(crate) struct Installation {
 }
 
 impl Installation {
-    /// So many connections, each with its client inline and a lease that is due, where AWS has no quotas.
+    /// So many connections, each with its client inline and a lease that is due, where AWS has no
+    /// quotas.
     pub(crate) fn with_due(connections: u32) -> Self {
         Self::start(connections, Faults::new(), Quotas::lifted())
     }
@@ -87,7 +89,8 @@ impl Installation {
         self.aws.put_parameter(&format!("/token-keeper/tokens/{name}"), &lease.to_string());
     }
 
-    /// The refresher's environment. Without quotas there is no ceiling either: it would be measured, not the program.
+    /// The refresher's environment. Without quotas there is no ceiling either: it would be
+    /// measured, not the program.
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
         let bundle = if self.aws.url().starts_with("https:") { CA_BUNDLE } else { "" };
         let mut environment = vec![
@@ -133,7 +136,8 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    /// What a run needs: whole pages of 20 secrets and of 10 parameters, and for each that is due one token and one put.
+    /// What a run needs: whole pages of 20 secrets and of 10 parameters, and for each that is due
+    /// one token and one put.
     pub(crate) fn needed(connections: u32, due: u32) -> Self {
         Self {
             batches: connections.div_ceil(20),

@@ -1,8 +1,9 @@
 //! What the refresher costs: `make bench`.
 //!
-//! It runs the release binary as Lambda would, as a process that talks to a Runtime API, in front of stand-ins for AWS and for a Zoho
-//! that takes 150 ms, and beside it a function that does nothing. Figures that miss their aim are only shown; a wrong count of calls or
-//! a wrong report ends the benchmark with a failure. It needs Linux (`/proc`) and python3 (to pack).
+//! It runs the release binary as Lambda would, as a process that talks to a Runtime API, in front
+//! of stand-ins for AWS and for a Zoho that takes 150 ms, and beside it a function that does
+//! nothing. Figures that miss their aim are only shown; a wrong count of calls or a wrong report
+//! ends the benchmark with a failure. It needs Linux (`/proc`) and python3 (to pack).
 
 mod function;
 mod installation;
@@ -25,12 +26,14 @@ use table::Table;
 const STARTS: usize = 15;
 /// The most CPU time until the function is ready, in times of the empty function's.
 const INIT_AIM: f64 = 2.5;
-/// The CPU time in ms within which one due connection is to be refreshed, the start of the process included.
+/// The CPU time in ms within which one due connection is to be refreshed, the start of the process
+/// included.
 const FIRST_REPORT_AIM: f64 = 20.0;
 /// The connections for which there are aims.
 const MANY: u32 = 1000;
-/// The most time that many connections may take, in times of what Zoho alone takes for them, and in seconds until the
-/// pace of puts, which starts at three a second, has found that nobody refuses it anything.
+/// The most time that many connections may take, in times of what Zoho alone takes for them, and in
+/// seconds until the pace of puts, which starts at three a second, has found that nobody refuses it
+/// anything.
 const WALL_AIM: (f64, f64) = (1.2, 3.0);
 /// The memory in MB within which many connections are to be refreshed.
 const MEMORY_AIM: f64 = 24.0;
@@ -87,7 +90,8 @@ impl Bench {
     }
 
     fn cold_starts(&mut self) {
-        // In turn, so that both see the same machine. The first of each brings its file into memory and does not count.
+        // In turn, so that both see the same machine. The first of each brings its file into memory
+        // and does not count.
         let starts =
             (0..=STARTS).map(|_| (self.cold_start(&Installation::with_due(1)), self.cold_start_of_empty())).skip(1);
         let (ours, empty): (Vec<_>, Vec<_>) = starts.unzip();
@@ -111,7 +115,8 @@ impl Bench {
     }
 
     /// The same start and first report as above, where each of the three services costs a
-    /// handshake. The wall time has the stand-ins' half of each in it, some 2 ms that are not optimised.
+    /// handshake. The wall time has the stand-ins' half of each in it, some 2 ms that are not
+    /// optimised.
     fn tls_starts(&mut self) {
         let starts = (0..=STARTS).map(|_| self.cold_start(&Installation::with_due_over_tls(1))).skip(1);
         let starts: Vec<_> = starts.collect();
@@ -133,7 +138,8 @@ impl Bench {
         ColdStart { init, first_answer: init + run, peak_memory: function.peak_memory() }
     }
 
-    /// A run in which all connections are due; of many, also one in the same process in which none is.
+    /// A run in which all connections are due; of many, also one in the same process in which none
+    /// is.
     fn runs(&mut self, connections: u32) {
         let installation = Installation::with_due(connections);
         let (function, _) = Function::start(&self.ours, &installation.environment());

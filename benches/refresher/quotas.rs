@@ -1,5 +1,5 @@
-//! Stories with AWS's quotas and with neighbours who are sick: how many are refreshed, how many tokens are
-//! minted for nobody, and how long it takes.
+//! Stories with AWS's quotas and with neighbours who are sick: how many are refreshed, how many
+//! tokens are minted for nobody, and how long it takes.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +13,8 @@ use crate::function::Function;
 use crate::installation::{CONCURRENCY, Installation};
 use crate::{Bench, secs};
 
-/// What the puts may take, in times of what the quota alone makes them take, and in seconds beside it.
+/// What the puts may take, in times of what the quota alone makes them take, and in seconds beside
+/// it.
 const PACE_AIM: (f64, f64) = (1.2, 3.0);
 /// The same for a quota that is far above the pace at the start.
 const FAST_AIM: f64 = 1.5;

@@ -1,6 +1,8 @@
-//! Lambda's Runtime API for one function: four routes, and the events and answers of one conversation.
+//! Lambda's Runtime API for one function: four routes, and the events and answers of one
+//! conversation.
 //!
-//! A function sends one request at a time, so the route for the next event may hold up the server's thread until there is one.
+//! A function sends one request at a time, so the route for the next event may hold up the server's
+//! thread until there is one.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};

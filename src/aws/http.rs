@@ -1,5 +1,5 @@
-//! The SDK's HTTP, through the process's one client. With the SDK's own, every process would read all root certificates twice, which is
-//! most of a cold start.
+//! The SDK's HTTP, through the process's one client. With the SDK's own, every process would read
+//! all root certificates twice, which is most of a cold start.
 
 use std::fmt;
 use std::time::Duration;

@@ -21,8 +21,8 @@ use crate::secret::Text;
 
 /// The most names in one call.
 const BATCH: usize = 10;
-/// How long after its last writing an Advanced parameter removes itself. Long, because the document is also the memory of a dead
-/// grant; in a running installation each write moves the date on.
+/// How long after its last writing an Advanced parameter removes itself. Long, because the document
+/// is also the memory of a dead grant; in a running installation each write moves the date on.
 const EXPIRATION: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// AWS's words for a key that refuses, whether or not the call was allowed.
 const KEY_REFUSALS: [&str; 3] = ["InvalidKeyId", "AccessDeniedException", "KMSAccessDeniedException"];
@@ -89,8 +89,8 @@ impl<Now: Fn() -> Timestamp> ParameterStore<Now> {
         self.reads.call(async || call().await.map_err(|error| failed(action, &error))).await
     }
 
-    /// The leases of a page that could not be decrypted as a whole: one call each, so that a key that refuses costs only the
-    /// leases that it protects.
+    /// The leases of a page that could not be decrypted as a whole: one call each, so that a key
+    /// that refuses costs only the leases that it protects.
     async fn one_by_one(&self, names: impl IntoIterator<Item = String>) -> Result<Published, StoreError> {
         let mut leases = Published::new();
         for name in names {
@@ -165,7 +165,8 @@ impl<Now: Fn() -> Timestamp> Leases for ParameterStore<Now> {
                     answer.next_token
                 }
                 Err(error) if KEY_REFUSALS.contains(&error.code.as_str()) => {
-                    // If it is the path that is refused and not a key, this is refused as well and is the error.
+                    // If it is the path that is refused and not a key, this is refused as well and
+                    // is the error.
                     let answer = page(false).await.map_err(|_| error)?;
                     let names =
                         answer.parameters.unwrap_or_default().into_iter().filter_map(|parameter| parameter.name);
@@ -252,7 +253,8 @@ impl<Now: Fn() -> Timestamp> LeaseRemover for ParameterStore<Now> {
     }
 }
 
-/// The Expiration policy of an Advanced parameter ("Assigning parameter policies" in the Systems Manager guide).
+/// The Expiration policy of an Advanced parameter ("Assigning parameter policies" in the Systems
+/// Manager guide).
 fn expiration(at: Timestamp) -> String {
     let at = whole_second(at).to_string();
     json!([{"Type": "Expiration", "Version": "1.0", "Attributes": {"Timestamp": at}}]).to_string()

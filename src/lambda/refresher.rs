@@ -47,13 +47,15 @@ impl From<HandlerError> for lambda_runtime::Diagnostic {
     }
 }
 
-/// Handles one event; `end` is when the function's time is up. Each report is handed to `tell` (logs and metrics) as well. With a
-/// `dispatcher`, a run over more connections than it allows only sends them to its queue; a message of a batch is never sent on.
+/// Handles one event; `end` is when the function's time is up. Each report is handed to `tell`
+/// (logs and metrics) as well. With a `dispatcher`, a run over more connections than it allows only
+/// sends them to its queue; a message of a batch is never sent on.
 ///
 /// # Errors
-/// If the event is not understood, or a single request's run could do nothing. A batch answers with the messages that are to come
-/// again (`batchItemFailures`): those not understood, those whose run could do nothing, and those of which most is undone. So one
-/// sick connection does not bring back, and at last into the queue of failed chunks, the other ninety-nine.
+/// If the event is not understood, or a single request's run could do nothing. A batch answers with
+/// the messages that are to come again (`batchItemFailures`): those not understood, those whose run
+/// could do nothing, and those of which most is undone. So one sick connection does not bring back,
+/// and at last into the queue of failed chunks, the other ninety-nine.
 pub async fn handle<G: Grants + GrantNames, I: Issuer, L: Leases, Q: Queue, Now: Fn() -> jiff::Timestamp>(
     event: &Value,
     refresher: &Refresher<G, I, L, Now>,
@@ -62,7 +64,8 @@ pub async fn handle<G: Grants + GrantNames, I: Issuer, L: Leases, Q: Queue, Now:
     tell: impl Fn(&Report),
 ) -> Result<Value, HandlerError> {
     let run = async |request: &Request| {
-        // Boxed, because a future this deep in the layers of a caller is more than the compiler follows by default.
+        // Boxed, because a future this deep in the layers of a caller is more than the compiler
+        // follows by default.
         let report = Box::pin(refresher.run(request, end, |_, _| {})).await?;
         tell(&report);
         Ok::<_, RunError>(report)

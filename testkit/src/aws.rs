@@ -1,9 +1,11 @@
-//! Secrets Manager, Parameter Store and SQS in memory, behind one URL, spoken to over the wire (AWS JSON 1.1, and 1.0 for SQS).
+//! Secrets Manager, Parameter Store and SQS in memory, behind one URL, spoken to over the wire (AWS
+//! JSON 1.1, and 1.0 for SQS).
 //!
-//! It keeps the rules that a program meets in production and emulators leave out: sizes, tiers, policies, request
-//! tokens, page limits, key refusals, and AWS's quotas unless a test lifts them. It neither checks signatures nor evaluates IAM, what is written is
-//! readable at once unless a test holds it back, and expiration policies and deletion windows end nothing (AWS acts on both late). A request field
-//! that it does not know is refused, never ignored.
+//! It keeps the rules that a program meets in production and emulators leave out: sizes, tiers,
+//! policies, request tokens, page limits, key refusals, and AWS's quotas unless a test lifts them.
+//! It neither checks signatures nor evaluates IAM, what is written is readable at once unless a
+//! test holds it back, and expiration policies and deletion windows end nothing (AWS acts on both
+//! late). A request field that it does not know is refused, never ignored.
 
 mod answer;
 mod held;
@@ -73,7 +75,8 @@ impl Aws {
         self.server.url()
     }
 
-    /// Creates a secret or gives it a new current version, and undoes its deletion; answers that version's id.
+    /// Creates a secret or gives it a new current version, and undoes its deletion; answers that
+    /// version's id.
     pub fn put_secret(&self, name: &str, text: &str) -> String {
         self.state().secrets.put(name, Content::Text(text.to_owned()))
     }
@@ -83,7 +86,8 @@ impl Aws {
         self.state().secrets.put(name, Content::Binary(BASE64_STANDARD.encode(bytes)))
     }
 
-    /// The current text; `None` if there is no such secret, it is scheduled for deletion, or it is binary.
+    /// The current text; `None` if there is no such secret, it is scheduled for deletion, or it is
+    /// binary.
     pub fn secret(&self, name: &str) -> Option<String> {
         match &self.state().secrets.current(name)?.content {
             Content::Text(text) => Some(text.clone()),
@@ -109,7 +113,8 @@ impl Aws {
         self.state().secrets.schedule_deletion(name);
     }
 
-    /// From now on nobody may read this secret's value (`AccessDeniedException`), whether it exists yet or not.
+    /// From now on nobody may read this secret's value (`AccessDeniedException`), whether it exists
+    /// yet or not.
     pub fn deny_secret(&self, name: &str) {
         self.state().secrets.denied.insert(name.to_owned());
     }
@@ -129,7 +134,8 @@ impl Aws {
         self.state().parameters.newest(name).cloned()
     }
 
-    /// The kept versions of a parameter, in clear, oldest first: one for each put, as AWS emits an event for each.
+    /// The kept versions of a parameter, in clear, oldest first: one for each put, as AWS emits an
+    /// event for each.
     pub fn parameter_versions(&self, name: &str) -> Vec<Parameter> {
         self.state().parameters.kept(name)
     }
@@ -144,7 +150,8 @@ impl Aws {
         self.state().parameters.remove(name);
     }
 
-    /// From now on KMS refuses to decrypt this parameter: every decrypted read that would show it fails as a whole.
+    /// From now on KMS refuses to decrypt this parameter: every decrypted read that would show it
+    /// fails as a whole.
     pub fn refuse_parameter_key(&self, name: &str) {
         self.state().parameters.undecryptable.insert(name.to_owned());
     }
@@ -154,13 +161,15 @@ impl Aws {
         self.state().parameters.put_denied.insert(name.to_owned());
     }
 
-    /// From now on reads show this secret as it is now, or as absent if it is; writes go on unseen. AWS is eventually consistent.
+    /// From now on reads show this secret as it is now, or as absent if it is; writes go on unseen.
+    /// AWS is eventually consistent.
     pub fn hold_back_secret(&self, name: &str) {
         let Secrets { held, by_name, .. } = &mut self.state().secrets;
         held.hold(name, by_name);
     }
 
-    /// Like [`hold_back_secret`](Aws::hold_back_secret), for a parameter. The answers of puts always have the true version.
+    /// Like [`hold_back_secret`](Aws::hold_back_secret), for a parameter. The answers of puts
+    /// always have the true version.
     pub fn hold_back_parameter(&self, name: &str) {
         let Parameters { held, versions, .. } = &mut self.state().parameters;
         held.hold(name, versions);
@@ -183,7 +192,8 @@ impl Aws {
         self.state().queues.take(url)
     }
 
-    /// From now on a message that contains this text fails (`InternalError`), while the others of its batch are taken.
+    /// From now on a message that contains this text fails (`InternalError`), while the others of
+    /// its batch are taken.
     pub fn refuse_message(&self, text: &str) {
         self.state().queues.refused.insert(text.to_owned());
     }
@@ -198,28 +208,30 @@ impl Aws {
         state.queues.refused.remove(name);
     }
 
-    /// From now on calls are throttled by these quotas instead of AWS's default ones; every bucket is full again. Quotas go by real
-    /// time even if the clock is set by hand: that clock is about the life of tokens, not about how fast calls come in.
+    /// From now on calls are throttled by these quotas instead of AWS's default ones; every bucket
+    /// is full again. Quotas go by real time even if the clock is set by hand: that clock is about
+    /// the life of tokens, not about how fast calls come in.
     pub fn quotas(&self, quotas: Quotas) {
         let mut state = self.state();
         state.gate = Gate::new(&quotas, state.time_for_quotas());
     }
 
-    /// A standard parameter can be created only while there are fewer than this; 10,000 by default. Those that are there can be
-    /// overwritten.
+    /// A standard parameter can be created only while there are fewer than this; 10,000 by default.
+    /// Those that are there can be overwritten.
     pub fn parameter_limit(&self, limit: usize) {
         self.state().parameters.limit = limit;
     }
 
-    /// Whether an empty page with a token comes before each page of the filtered batch, of `ListSecrets` and of
-    /// `GetParametersByPath`.
+    /// Whether an empty page with a token comes before each page of the filtered batch, of
+    /// `ListSecrets` and of `GetParametersByPath`.
     pub fn empty_pages(&self, on: bool) {
         let mut state = self.state();
         state.secrets.empty_pages = on;
         state.parameters.empty_pages = on;
     }
 
-    /// A put of a parameter this soon after its previous one gets `TooManyUpdates`; zero, the default, means never.
+    /// A put of a parameter this soon after its previous one gets `TooManyUpdates`; zero, the
+    /// default, means never.
     pub fn update_window(&self, window: SignedDuration) {
         self.state().parameters.update_window = window;
     }

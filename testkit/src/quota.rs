@@ -1,7 +1,9 @@
-//! AWS's request quotas as rules without a wire: the stand-in answers by them, and a simulation in virtual time can hold the same.
+//! AWS's request quotas as rules without a wire: the stand-in answers by them, and a simulation in
+//! virtual time can hold the same.
 //!
-//! Each quota is a token bucket. Nobody outside AWS knows how large the buckets are; where no burst is known, one second's worth is
-//! assumed. All callers of one account and Region share one [`Gate`].
+//! Each quota is a token bucket. Nobody outside AWS knows how large the buckets are; where no burst
+//! is known, one second's worth is assumed. All callers of one account and Region share one
+//! [`Gate`].
 
 use jiff::Timestamp;
 
@@ -55,8 +57,9 @@ pub struct Quotas {
 }
 
 impl Default for Quotas {
-    /// What an account has without asking for more. AWS documents 40 calls a second for Parameter Store's gets and puts together; its
-    /// support has named 3 a second for puts, and that is what is met in the field.
+    /// What an account has without asking for more. AWS documents 40 calls a second for Parameter
+    /// Store's gets and puts together; its support has named 3 a second for puts, and that is what
+    /// is met in the field.
     fn default() -> Self {
         Self {
             puts_per_second: 3.0,

@@ -37,7 +37,9 @@ if name == "cargo" and arguments[:2] == ["lambda", "build"]:
 elif arguments[:2] == ["lambda", "get-function-configuration"]:
     installed = json.loads((here / "installed").read_text())
     if not installed:
-        sys.exit(254)
+        sys.exit("An error occurred (ResourceNotFoundException) when calling the GetFunctionConfiguration operation")
+    if installed == "unknown":
+        sys.exit("An error occurred (AccessDeniedException) when calling the GetFunctionConfiguration operation")
     print(installed["Role" if option("--query") == "Role" else "Architectures"])
 elif arguments[:2] == ["cloudformation", "describe-stacks"]:
     print("the-" + option("--query").split("'")[1] if "'" in option("--query") else "CREATE_COMPLETE")
@@ -88,6 +90,11 @@ class Story:
         more = self.settings(TOKEN_KEEPER_PREFIX="team/zoho", TOKEN_KEEPER_DATA_CENTERS=centers, TOKEN_KEEPER_QUEUE_URL="x")
         check("then with a prefix and more", more, {"refresher": [*both, queue], "callback": both})
         check("then without again, in both", self.settings(), {"refresher": [*nothing, queue], "callback": nothing})
+        more = self.settings(OTHER="x\nTOKEN_KEEPER_MARGIN_S=60")
+        check("a line of another variable is no setting", more, {"refresher": [*nothing, queue], "callback": nothing})
+        for wrong in ('a"b', "a\nb", "a$(b)", "a\\b"):
+            ended, said, calls = self.deploy(TOKEN_KEEPER_TIER=wrong)
+            check(f"{wrong!r} in a setting is refused by name", (ended, "TOKEN_KEEPER_TIER has" in said, calls), (2, True, []))
         _, _, calls = self.deploy("NoticeEmail=ops@example.com", TOKEN_KEEPER_PREFIX="team/zoho", NAME="keeper")
         stacks = [call["call"] for call in calls if call["call"][1:3] == ["cloudformation", "deploy"]]
         check("the stacks get the same prefix", ["Prefix=team/zoho" in stack and "Name=keeper" in stack for stack in stacks], [True, True])
@@ -99,6 +106,9 @@ class Story:
             check(f"{here}: refused in words", (ended, f"installed for {here}" in said, f"--release {remedy}'" in said), (1, True, True))
             done = [call["call"] for call in calls if call["call"][:3] != ["aws", "lambda", "get-function-configuration"]]
             check("  and nothing was done but building", [call[:3] for call in done], [["cargo", "lambda", "build"]])
+        ended, said, calls = self.deploy(installed="unknown")
+        check("one that cannot be looked at is no new one", (ended != 0, "AccessDeniedException" in said), (True, True))
+        check("  and nothing is deployed", [call for call in calls if "deploy" in call["call"]], [])
         ended, _, _ = self.deploy(installed={"Architectures": "x86_64", "Role": "any"}, BUILD_FLAGS="--x86-64")
         check("the same is deployed", ended, 0)
 

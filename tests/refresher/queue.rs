@@ -158,12 +158,16 @@ async fn only_the_chunk_of_which_most_is_undone_comes_again_and_mints_only_what_
     world.run().await;
     let messages = world.aws.take_messages(QUEUE);
     let sick: Vec<_> = (80..138).map(|number| format!("c-{number}")).collect();
-    sick.iter().for_each(|name| world.aws.deny_put(&lease_name(name)));
+    for name in &sick {
+        world.aws.deny_put(&lease_name(name));
+    }
     // So little time is left that the run does not wait for its brake to let one try again.
     let end = Instant::now() + Duration::from_secs(4);
     let answer = world.send_until(batch(&messages[..2]), Some(end)).await.expect("an answer");
     assert_eq!(answer, json!({"batchItemFailures": [{"itemIdentifier": "1"}]}));
-    sick.iter().for_each(|name| world.aws.allow(&lease_name(name)));
+    for name in &sick {
+        world.aws.allow(&lease_name(name));
+    }
     world.refresher.brakes = Brakes::default();
     let answer = world.send(batch(&messages[1..])).await.expect("an answer");
     assert_eq!(answer, json!({"batchItemFailures": []}));

@@ -23,7 +23,8 @@ async fn a_put_that_is_one_too_many_is_tried_again_until_it_is_taken_and_its_tok
         world.advance_minutes(30);
     }
     assert!(tokens.iter().all(|token| world.zoho.mints(token) == 2));
-    // Without a pace it asks again at once. The SDK by itself has a hundred such retries for a process.
+    // Without a pace it asks again at once. The SDK by itself has a hundred such retries for a
+    // process.
     assert!(world.puts() > 120 + 100, "{} puts", world.puts());
 }
 
@@ -111,7 +112,8 @@ async fn an_account_that_is_full_of_parameters_is_told_and_those_that_have_one_a
     assert!(told.contains("ParameterLimitExceeded") && told.contains("Intelligent-Tiering"), "{told}");
 }
 
-/// A connection with a token that is due, and calls so slow that somebody else can act before they are carried out.
+/// A connection with a token that is due, and calls so slow that somebody else can act before they
+/// are carried out.
 async fn slow(service: &'static str, operation: &str) -> (World, String) {
     let world = World::new().await;
     let refresh_token = world.connect("crm");
@@ -121,7 +123,8 @@ async fn slow(service: &'static str, operation: &str) -> (World, String) {
     (world, refresh_token)
 }
 
-/// A consent that is completed while a run waits: grant, lease, and the end of the old refresh token.
+/// A consent that is completed while a run waits: grant, lease, and the end of the old refresh
+/// token.
 async fn consent_meanwhile(world: &World, old: &str) -> Value {
     sleep(Duration::from_millis(100)).await;
     world.connect("crm");
@@ -152,7 +155,8 @@ async fn a_refusal_that_comes_after_a_consent_does_not_mark_the_fresh_grant() {
             world.aws.hold_back_secret(&grant_name("crm"));
         }
         if first_seen {
-            // The run begins just after the consent: it finds its lease, and an old answer about its grant.
+            // The run begins just after the consent: it finds its lease, and an old answer about
+            // its grant.
             let lease = consent_meanwhile(&world, &old).await;
             world.run().await;
             assert_eq!(world.document("crm"), Some(lease));
@@ -173,7 +177,8 @@ async fn where_both_stores_are_behind_the_write_itself_tells_and_the_fresh_grant
     world.refresher.settings.settling = Duration::from_millis(300);
     world.aws.hold_back_secret(&grant_name("crm"));
     world.aws.hold_back_parameter(&lease_name("crm"));
-    // Behind until the grant is marked, some 500 ms after the beginning; not any more when the write is looked at.
+    // Behind until the grant is marked, some 500 ms after the beginning; not any more when the
+    // write is looked at.
     let marked = async {
         while world.puts() < 2 {
             sleep(Duration::from_millis(5)).await;

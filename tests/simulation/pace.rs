@@ -126,7 +126,7 @@ async fn puts_and_reads_together_stay_below_the_ceiling() {
     let end = Instant::now() + seconds(10);
     let keep_calling = async |pace: &Pace| {
         while Instant::now() < end {
-            pace.call(async || Ok::<_, StoreError>(calls.set(calls.get() + 1))).await.expect("a call");
+            pace.call(async || Ok::<_, StoreError>(calls.replace(calls.get() + 1))).await.expect("a call");
         }
     };
     tokio::join!(keep_calling(&puts), keep_calling(&reads));

@@ -1,4 +1,5 @@
-//! Lambda and SQS as far as they matter: processes that stay warm, invocations that are cut off, messages that come twice.
+//! Lambda and SQS as far as they matter: processes that stay warm, invocations that are cut off,
+//! messages that come twice.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -85,7 +86,8 @@ impl Platform {
         self.idle.borrow_mut().clear();
     }
 
-    /// One invocation in a warm process or a new one; what it answers, unless it fails or is cut off.
+    /// One invocation in a warm process or a new one; what it answers, unless it fails or is cut
+    /// off.
     async fn invoke(&self, event: &Value, length: Duration, kill: Option<Duration>) -> Option<Value> {
         let idle = self.idle.borrow_mut().pop();
         let instance = idle.unwrap_or_else(|| self.world.instance());
@@ -107,10 +109,19 @@ impl Platform {
             body["connections"].as_array().expect("names").iter().map(index).collect()
         });
         let scheduled = covered.is_none();
-        let dispatched = scheduled && self.world.state.borrow().connections.len() > self.above;
+        let in_chunks = scheduled && self.world.state.borrow().connections.len() > self.above;
         let until = Instant::now();
-        self.over.borrow_mut().push(Invocation { id, from, until, length, killed, connections: covered, dispatched });
-        // After a time-out Lambda starts a new process, and after a pause the old one goes on living.
+        self.over.borrow_mut().push(Invocation {
+            id,
+            from,
+            until,
+            length,
+            killed,
+            connections: covered,
+            dispatched: in_chunks,
+        });
+        // After a time-out Lambda starts a new process, and after a pause the old one goes on
+        // living.
         if !killed || id.is_multiple_of(2) {
             self.idle.borrow_mut().push(instance);
         }

@@ -34,7 +34,7 @@ impl Random {
     }
 
     pub(crate) fn between(&mut self, least: Duration, most: Duration) -> Duration {
-        least + (most - least).mul_f64(self.share())
+        least + most.saturating_sub(least).mul_f64(self.share())
     }
 
     /// As likely between one and two minutes as between one and two hours.

@@ -159,7 +159,8 @@ async fn a_hung_data_center_does_not_delay_the_other() {
         sleep(INTERVAL).await;
     }
     println!("60 due beside 60 of a hung data centre: {first:?}");
-    // Ten seconds for those under way when nobody knew, as long again for the one that tries, and the work.
+    // Ten seconds for those under way when nobody knew, as long again for the one that tries, and
+    // the work.
     assert!(first < Some(seconds(40)), "{first:?}");
     assert!(hung.iter().all(|&index| world.life(index).is_zero()));
 }

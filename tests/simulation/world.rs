@@ -1,7 +1,9 @@
-//! One account at AWS and Zoho's accounts servers, as rules: quotas, outages, stale reads, limits of refresh tokens. Everything is in
-//! memory and in the virtual time of the runtime, and whatever is left to chance comes from one seed.
+//! One account at AWS and Zoho's accounts servers, as rules: quotas, outages, stale reads, limits
+//! of refresh tokens. Everything is in memory and in the virtual time of the runtime, and whatever
+//! is left to chance comes from one seed.
 //!
-//! Any number of processes share a world, each with paces and brakes of its own, as functions share an account.
+//! Any number of processes share a world, each with paces and brakes of its own, as functions share
+//! an account.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -44,7 +46,8 @@ const AWS_TIMEOUT: Duration = Duration::from_secs(5);
 const AWS_TRIES: u32 = 6;
 /// How old an answer of either store can be.
 const LAG: Duration = Duration::from_secs(1);
-/// Zoho: requests for access tokens that pass in [`WINDOW`], and how long it refuses after one more.
+/// Zoho: requests for access tokens that pass in [`WINDOW`], and how long it refuses after one
+/// more.
 const REQUESTS: usize = 10;
 const WINDOW: Duration = Duration::from_mins(10);
 /// Zoho: living access tokens of one refresh token.
@@ -159,7 +162,8 @@ pub(crate) struct Ask {
 #[derive(Clone, Debug)]
 pub(crate) struct Notice {
     pub(crate) connection: usize,
-    /// The grant's version, if it says that the grant is dead; otherwise it says that the connection has recovered.
+    /// The grant's version, if it says that the grant is dead; otherwise it says that the
+    /// connection has recovered.
     pub(crate) dead: Option<String>,
 }
 
@@ -183,7 +187,8 @@ pub(crate) struct State {
     pub(crate) notices: Vec<Notice>,
     pub(crate) queue: Vec<String>,
     pub(crate) counts: Counts,
-    /// Since somebody looked: the mints of each connection, and the least that a reader had when its token was replaced.
+    /// Since somebody looked: the mints of each connection, and the least that a reader had when
+    /// its token was replaced.
     pub(crate) mints_of: Vec<u32>,
     pub(crate) least_life: Vec<Duration>,
     /// Every version of a grant, and its refresh token.
@@ -413,7 +418,8 @@ impl World {
         Port(Rc::new(process))
     }
 
-    /// Somebody follows a link, thinks for a while and agrees, at a callback function that has just been started.
+    /// Somebody follows a link, thinks for a while and agrees, at a callback function that has just
+    /// been started.
     pub(crate) async fn consent(self: &Rc<Self>, index: usize, thinking: Duration) -> Result<Connected, Stop> {
         let port = self.port(CEILING);
         let (world, state) = (self.clone(), self.clone());
@@ -506,7 +512,8 @@ impl World {
         unreachable!("the last try is answered")
     }
 
-    /// The way to AWS, and what AWS does before it looks at the call; then `effect`, and the way back.
+    /// The way to AWS, and what AWS does before it looks at the call; then `effect`, and the way
+    /// back.
     async fn aws<T>(
         &self,
         action: &'static str,
@@ -769,7 +776,7 @@ impl Port {
         self.0.reads.call(call).await
     }
 
-    fn read_some(&self, state: &State, indexes: impl Iterator<Item = usize>, lag: Duration) -> Published {
+    fn read_some(state: &State, indexes: impl Iterator<Item = usize>, lag: Duration) -> Published {
         let lease = |index: usize| {
             let connection = &state.connections[index];
             let lease = Lease::clone(connection.lease(lag)?);
@@ -924,7 +931,7 @@ impl Leases for Port {
         let mut page = 0;
         loop {
             let (lag, end) = (world.lag(), (page + PARAMETERS_A_PAGE).min(count));
-            let answer = |state: &mut State| self.read_some(state, page..end, lag);
+            let answer = |state: &mut State| Self::read_some(state, page..end, lag);
             leases.extend(self.paced_read("ssm:GetParametersByPath", answer).await?);
             page = end;
             if page == count {
@@ -939,7 +946,7 @@ impl Leases for Port {
         for page in connections.chunks(PARAMETERS_A_PAGE) {
             let lag = world.lag();
             let indexes = || page.iter().map(|name| index_of(name.as_str()));
-            let answer = |state: &mut State| self.read_some(state, indexes(), lag);
+            let answer = |state: &mut State| Self::read_some(state, indexes(), lag);
             leases.extend(self.paced_read("ssm:GetParameters", answer).await?);
         }
         Ok(leases)
@@ -1050,10 +1057,8 @@ impl Port {
         });
         let way = out_of_order.filter(|(_, share)| world.chance(*share)).map(|(way, _)| way);
         let passing = world.faulty.get() && world.chance(0.0005);
-        let mut state = world.state.borrow_mut();
-        let unlucky = std::mem::replace(&mut state.connections[index].unlucky, passing) && !passing;
+        let unlucky = std::mem::replace(&mut world.state.borrow_mut().connections[index].unlucky, passing) && !passing;
         let way = way.or((passing && !unlucky).then_some(Way::Break));
-        drop(state);
         let fault = |error: &str, at_once| Err(Refusal::OutOfOrder { error: error.to_owned(), at_once });
         match way {
             None => {}

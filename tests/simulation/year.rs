@@ -1,28 +1,38 @@
-//! A year in a minute: 35,040 runs over 200 connections, while everything around them comes and goes.
+//! A year in a minute: 35,040 runs over 200 connections, while everything around them comes and
+//! goes.
 //!
-//! A seed is a quarter of a year at one quota, with or without the queue; four seeds in a row are a year of all of them.
+//! A seed is a quarter of a year at one quota, with or without the queue; four seeds in a row are a
+//! year of all of them.
 //!
-//! **What is promised**, checked after every step, which is what the schedule starts and all that comes of it:
+//! **What is promised**, checked after every step, which is what the schedule starts and all that
+//! comes of it:
 //!
-//! 1. After a step that reached a connection, its lease is active, of the grant in force, and its token lives at Zoho until 35
-//!    minutes (the margin) after the step began, or longer. So nobody's failure delays another's renewal, and whoever was out of
-//!    order has its token back one step later.
-//! 2. From then on a reader has that token, whatever goes wrong: 15 minutes of life at the least until the next step that reaches
-//!    the connection, if that is the very next and no process was killed in it; and a living token still if that step was lost. Longer than that no token of an hour can last that is minted
-//!    at half of its life.
-//! 3. Every token that is minted is published. The exceptions: 16 (all at work at the same time) in a process that is killed; 3
-//!    and those 16 in an invocation beside an outage of the store; 1 in an invocation whose time is up.
-//! 4. No connection gets more than 50 tokens a day; one more for each wasted one, each consent and each overlapping invocation.
+//! 1. After a step that reached a connection, its lease is active, of the grant in force, and its
+//!    token lives at Zoho until 35 minutes (the margin) after the step began, or longer. So
+//!    nobody's failure delays another's renewal, and whoever was out of order has its token back
+//!    one step later.
+//! 2. From then on a reader has that token, whatever goes wrong: 15 minutes of life at the least
+//!    until the next step that reaches the connection, if that is the very next and no process was
+//!    killed in it; and a living token still if that step was lost. Longer than that no token of an
+//!    hour can last that is minted at half of its life.
+//! 3. Every token that is minted is published. The exceptions: 16 (all at work at the same time) in
+//!    a process that is killed; 3 and those 16 in an invocation beside an outage of the store; 1 in
+//!    an invocation whose time is up.
+//! 4. No connection gets more than 50 tokens a day; one more for each wasted one, each consent and
+//!    each overlapping invocation.
 //! 5. Zoho is asked once for a dead grant, and never in a pause that it asked for.
-//! 6. A consent is in force when it and the run beside it are over: no revoked token as active, no fresh grant called dead.
+//! 6. A consent is in force when it and the run beside it are over: no revoked token as active, no
+//!    fresh grant called dead.
 //! 7. One notice for a death and one for a recovery, each of them true, and no death without one.
 //!
-//! **What reaches a connection**: an invocation over it that is neither lost nor killed nor given less than five minutes, with nothing
-//! that concerns the connection out of order from four minutes (the longest pause of a brake) before the step to its end.
-//! Concerned are: everybody by an outage of Parameter Store, Secrets Manager or the queue in use; those of a data centre by its
-//! outage; those of a client by its throttle or refusal; a single one by its own throttle, its unknown word, a dead
-//! grant, a consent in this very step, and a pause that Zoho asked for. Passing faults, stale reads, slow answers, others that use up half
-//! of the account's puts, doubled invocations and new processes concern nobody: they have to be coped with.
+//! **What reaches a connection**: an invocation over it that is neither lost nor killed nor given
+//! less than five minutes, with nothing that concerns the connection out of order from four minutes
+//! (the longest pause of a brake) before the step to its end. Concerned are: everybody by an outage
+//! of Parameter Store, Secrets Manager or the queue in use; those of a data centre by its outage;
+//! those of a client by its throttle or refusal; a single one by its own throttle, its unknown
+//! word, a dead grant, a consent in this very step, and a pause that Zoho asked for. Passing
+//! faults, stale reads, slow answers, others that use up half of the account's puts, doubled
+//! invocations and new processes concern nobody: they have to be coped with.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -258,13 +268,11 @@ impl Quarter {
                 let (done, again) = (&done, &again);
                 activities.push(Box::pin(async move {
                     sleep(late).await;
-                    match this.world.consent(index, thinking).await {
-                        Ok(connected) => done.borrow_mut().push((index, connected.published)),
+                    let connected = this.world.consent(index, thinking).await;
+                    done.borrow_mut().push((index, connected.as_ref().is_ok_and(|connected| connected.published)));
+                    if connected.is_err() {
                         // Whoever meets an outage comes back some hours later.
-                        Err(_) => {
-                            done.borrow_mut().push((index, false));
-                            again.borrow_mut().push((step + 10, index));
-                        }
+                        again.borrow_mut().push((step + 10, index));
                     }
                 }));
             }
@@ -347,7 +355,8 @@ impl Quarter {
         }
     }
 
-    /// Whether another invocation over this connection was at work at the same time, or so nearly that stale reads may hide one.
+    /// Whether another invocation over this connection was at work at the same time, or so nearly
+    /// that stale reads may hide one.
     fn overlapped(invocations: &[Invocation], one: &Invocation, connection: usize) -> bool {
         let margin = seconds(2);
         invocations.iter().any(|other| {
@@ -384,24 +393,22 @@ impl Quarter {
         for notice in notices {
             let index = notice.connection;
             let covering = || invocations.iter().filter(|invocation| invocation.covers(index));
-            // Two at the same time cannot know of each other, and a put without an answer is done again.
+            // Two at the same time cannot know of each other, and a put without an answer is done
+            // again.
             let twice = puts
                 || covering().any(|one| Self::overlapped(invocations, one, index))
                 || consents.iter().any(|(consenting, _)| *consenting == index);
             let memory = &mut self.memory[index];
-            match notice.dead {
-                Some(version) => {
-                    let death = self.world.state.borrow().death_of(index, &version);
-                    assert_eq!(death, Some(Death::Owner), "c{index:05} is called dead in {version}");
-                    let told = self.told.entry(version).or_default();
-                    *told += 1;
-                    assert!(*told == 1 || twice, "c{index:05} has been called dead {told} times");
-                    memory.told_dead = true;
-                }
-                None => {
-                    assert!(memory.told_dead || twice, "c{index:05} has recovered from nothing");
-                    memory.told_dead = false;
-                }
+            if let Some(version) = notice.dead {
+                let death = self.world.state.borrow().death_of(index, &version);
+                assert_eq!(death, Some(Death::Owner), "c{index:05} is called dead in {version}");
+                let told = self.told.entry(version).or_default();
+                *told += 1;
+                assert!(*told == 1 || twice, "c{index:05} has been called dead {told} times");
+                memory.told_dead = true;
+            } else {
+                assert!(memory.told_dead || twice, "c{index:05} has recovered from nothing");
+                memory.told_dead = false;
             }
         }
     }
@@ -491,11 +498,11 @@ impl Quarter {
                 continue;
             }
             self.memory[index].dead_for = 0;
-            let least = self.world.time(begin) + MARGIN;
+            let promised = self.world.time(begin) + MARGIN;
             assert_eq!(lease.status, Status::Active, "{name}: {lease:?}");
             assert_eq!(lease.grant_version, version, "{name}: {lease:?}");
             assert!(self.world.lives(&lease), "{name}: its token is not alive: {lease:?}");
-            assert!(lease.expires_at() >= least, "{name}: its token ends before {least}: {lease:?}");
+            assert!(lease.expires_at() >= promised, "{name}: its token ends before {promised}: {lease:?}");
             self.memory[index].reached = Some(begin);
             self.sum.reached += 1;
         }
@@ -561,9 +568,8 @@ fn timetable(random: &mut Random, quota: f64, queue: bool) -> Vec<Episode> {
     // Some of one client at the same time, or of all.
     let some = |random: &mut Random, most: usize, fault: fn(usize) -> Fault| {
         let (client, together) = (random.below(CLIENTS), random.chance(0.5));
-        let one = |random: &mut Random| match together {
-            true => client + CLIENTS * random.below(CONNECTIONS / CLIENTS),
-            false => random.below(CONNECTIONS),
+        let one = |random: &mut Random| {
+            if together { client + CLIENTS * random.below(CONNECTIONS / CLIENTS) } else { random.below(CONNECTIONS) }
         };
         (0..=random.below(most)).map(|_| fault(one(random))).collect()
     };
@@ -598,16 +604,17 @@ fn quarter(seed: u64) -> Sum {
             "seed {seed}, {quota} puts a second, {}: {steps} runs in {invocations} invocations ({killed} killed), {mints} mints \
              ({wasted} wasted), {puts} puts ({refused_puts} refused, {late_writes} beside another's), {outages} outages and \
              sick ones, {consents} consents ({unpublished_consents} without a lease), {deaths} dead grants, {notices} notices; \
-             {:.1} % of all renewals had to succeed, and a reader's shortest life was {:?}",
+             {} % of all renewals had to succeed, and a reader's shortest life was {:?}",
             if queue { "queue" } else { "no queue" },
-            100.0 * reached as f64 / (steps as f64 * CONNECTIONS as f64),
+            100 * reached / (steps * CONNECTIONS as u64),
             sum.shortest_life.unwrap_or_default(),
         );
         sum
     })
 }
 
-/// Runs for `SIMULATE_SECONDS` with new seeds, or a year with the same ones each time; or one seed, `SIMULATE_SEED`.
+/// Runs for `SIMULATE_SECONDS` with new seeds, or a year with the same ones each time; or one seed,
+/// `SIMULATE_SEED`.
 #[test]
 #[ignore = "a minute: make simulation"]
 fn a_year_in_a_minute() {

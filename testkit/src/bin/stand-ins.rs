@@ -1,9 +1,10 @@
 //! Serves the stand-ins on loopback ports, for programs that are not written in Rust.
 //!
-//! `stand-ins [--connections N] [--redirect-uri URL] [--zoho-latency-ms MS] [--quotas default|higher|lifted]` prints one JSON line
-//! when it is ready: where the stand-ins listen and what is seeded in them. Each line on standard input is answered with one more: an
-//! empty one with how often each operation was called so far, any other with whether it is a refresh or access token that lives. It
-//! ends when standard input does.
+//! `stand-ins [--connections N] [--redirect-uri URL] [--zoho-latency-ms MS] [--quotas
+//! default|higher|lifted]` prints one JSON line when it is ready: where the stand-ins listen and
+//! what is seeded in them. Each line on standard input is answered with one more: an empty one with
+//! how often each operation was called so far, any other with whether it is a refresh or access
+//! token that lives. It ends when standard input does.
 //!
 //! `--aws-tls KIND` and `--zoho-tls KIND` make them speak TLS, with a certificate that is `good`,
 //! `expired`, `not-valid-yet`, for an `other-host`, or an `authority`'s own. `--ca-bundle FILE` is
