@@ -40,7 +40,7 @@ const BRAKE_PATIENCE: Duration = Duration::from_secs(10);
 const LONG_PAST: SignedDuration = SignedDuration::from_mins(30);
 /// The age of a lease below which it counts for more than what Secrets Manager says of its
 /// connection's grant.
-const STALE_AT_MOST: SignedDuration = SignedDuration::from_mins(15);
+const STALE_AT_MOST: SignedDuration = SignedDuration::from_mins(1);
 /// How often a document that was written over is put right, if somebody else writes each time.
 const PUT_RIGHT: usize = 3;
 

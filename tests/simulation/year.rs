@@ -95,6 +95,8 @@ struct Memory {
     late: bool,
     /// Steps that would have reached it but for its dead grant.
     dead_for: u32,
+    /// When the grant died that these steps are about.
+    died: Option<Instant>,
     more_mints: u32,
     told_dead: bool,
 }
@@ -488,16 +490,23 @@ impl Quarter {
             let lease = self.world.newest(index).unwrap_or_else(|| panic!("{name} has no lease"));
             let (stored, version, _) = self.world.in_force(index);
             assert!(stored + seconds(2) < begin || stored <= begin, "{name}: a consent that nobody counted");
-            if let Some((died, _)) = dead {
+            if let Some((died, how)) = dead {
                 // The last token ends before anybody can know.
                 let memory = &mut self.memory[index];
-                memory.dead_for = if died < begin { memory.dead_for + 1 } else { 0 };
+                if memory.died != Some(died) {
+                    (memory.died, memory.dead_for) = (Some(died), 0);
+                }
+                memory.dead_for += u32::from(died < begin);
                 let marked = matches!(lease.status, Status::ConsentRequired(_)) && lease.grant_version == version;
                 let told = self.told.contains_key(&version);
-                assert!((marked && told) || memory.dead_for < 3, "{name} is dead and nobody is told: {lease:?}");
+                let since = self.world.time(died);
+                assert!(
+                    (marked && told) || memory.dead_for < 3,
+                    "{name} is dead since {since} ({how:?}, {} steps) and nobody is told: {lease:?}",
+                    memory.dead_for
+                );
                 continue;
             }
-            self.memory[index].dead_for = 0;
             let promised = self.world.time(begin) + MARGIN;
             assert_eq!(lease.status, Status::Active, "{name}: {lease:?}");
             assert_eq!(lease.grant_version, version, "{name}: {lease:?}");
