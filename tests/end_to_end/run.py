@@ -341,7 +341,9 @@ def is_log(line: dict[str, Any]) -> bool:
 
 def has_all_metrics(line: dict[str, Any]) -> bool:
     named = {metric["Name"] for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]}
-    return named == METRICS and all(isinstance(line[name], (int, float)) for name in METRICS)
+    # A run over nothing but dead grants has no life left to tell of.
+    metrics = METRICS - {"MinRemainingSeconds"} if line["Connections"] == line["ConsentRequired"] else METRICS
+    return named == metrics and all(isinstance(line[name], (int, float)) for name in metrics)
 
 
 if __name__ == "__main__":
