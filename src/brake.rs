@@ -142,7 +142,11 @@ impl Brakes {
             // Those under way when it stopped say nothing new.
             Some(_) if !tries => {}
             Some(stopped) => {
-                let pause = (stopped.pause * LONGER).min(LONGEST_PAUSE);
+                let pause = match way {
+                    Way::DataCenter { .. } | Way::Client { .. } => (stopped.pause * LONGER).min(LONGEST_PAUSE),
+                    // Each try costs a token.
+                    Way::Store | Way::NewParameters => LONGEST_PAUSE,
+                };
                 *stopped = Stopped { until: until(pause), pause, trying: false };
             }
             stopped if brake.failures >= limit => {

@@ -34,8 +34,9 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// What a token needs from its minting until it is published, beside the turns that are taken
 /// before it.
 const WRITE_RESERVE: Duration = Duration::from_secs(2);
-/// The longest wait for a brake of a run that has nothing else to do.
-const BRAKE_PATIENCE: Duration = Duration::from_secs(10);
+/// The longest wait for a brake of a run that has nothing else to do: time for three tries, because a
+/// connection that tries may have a trouble of its own.
+const BRAKE_PATIENCE: Duration = Duration::from_mins(1);
 /// A connection whose token ended longer ago than this is probably sick.
 const LONG_PAST: SignedDuration = SignedDuration::from_mins(30);
 /// The age of a lease below which it counts for more than what Secrets Manager says of its

@@ -1008,7 +1008,7 @@ impl Issuer for Port {
         let refresh_token = grant.refresh_token.as_ref().and_then(|token| token.expose().parse().ok());
         let refresh_token: usize = refresh_token.expect("a refresh token of this world");
         self.is_allowed(index, grant);
-        let answered = self.zoho(index, |state| {
+        let answered = self.zoho(index, true, |state| {
             let dead = state.refresh_tokens[refresh_token].dead.is_some();
             let invocation = self.0.invocation.get();
             state.asks.push(Ask { invocation, connection: index, refresh_token, dead });
@@ -1043,6 +1043,7 @@ impl Port {
     async fn zoho(
         &self,
         index: usize,
+        refreshing: bool,
         rules: impl FnOnce(&mut State) -> Result<String, Refusal>,
     ) -> Result<String, Refusal> {
         let world = &self.0.world;
@@ -1056,9 +1057,14 @@ impl Port {
             _ => None,
         });
         let way = out_of_order.filter(|(_, share)| world.chance(*share)).map(|(way, _)| way);
-        let passing = world.faulty.get() && world.chance(0.0005);
-        let unlucky = std::mem::replace(&mut world.state.borrow_mut().connections[index].unlucky, passing) && !passing;
-        let way = way.or((passing && !unlucky).then_some(Way::Break));
+        let mut passing = world.faulty.get() && world.chance(0.0005);
+        {
+            // Never twice in a row: the one retry is meant to cope with it.
+            let unlucky = &mut world.state.borrow_mut().connections[index].unlucky;
+            passing &= !*unlucky;
+            *unlucky = passing;
+        }
+        let way = way.or(passing.then_some(Way::Break));
         let fault = |error: &str, at_once| Err(Refusal::OutOfOrder { error: error.to_owned(), at_once });
         match way {
             None => {}
@@ -1078,11 +1084,11 @@ impl Port {
         }
         let answer = world.fault(|fault| match fault {
             Fault::ClientThrottled(place) if *place == client => Some(Refusal::Throttled),
-            Fault::Throttled(place) if *place == index => Some(Refusal::Throttled),
+            Fault::Throttled(place) if refreshing && *place == index => Some(Refusal::Throttled),
             Fault::ClientRefused(place) if *place == client => {
                 Some(Refusal::Misconfigured { error: "invalid_client".to_owned() })
             }
-            Fault::UnknownWord(place) if *place == index => {
+            Fault::UnknownWord(place) if refreshing && *place == index => {
                 Some(Refusal::Unclear { error: "odd_word (HTTP 200)".to_owned(), at_once: false })
             }
             _ => None,
@@ -1106,7 +1112,7 @@ impl Authorizer for Port {
         let index: usize = proof.code.expose().parse().expect("a code of this world");
         assert!(client.id.starts_with("id-") && DATA_CENTERS.contains(&at.name.as_str()));
         let mut issued = None;
-        let token = self.zoho(index, |state| {
+        let token = self.zoho(index, false, |state| {
             let refresh_token = *issued.insert(state.issue());
             Ok(state.mint(refresh_token))
         });

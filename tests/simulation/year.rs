@@ -321,7 +321,7 @@ impl Quarter {
         self.story =
             invocations.iter().map(told).chain(consents.iter().map(|consent| format!("{consent:?}"))).collect();
         self.check_waste(&invocations);
-        self.check_dead(&invocations);
+        self.check_dead(&invocations, consents);
         self.check_notices(begin, end, &invocations, consents);
         self.check_consents(begin, end, &invocations, consents);
         self.check_reached(begin, end, &invocations, consents);
@@ -370,13 +370,15 @@ impl Quarter {
     }
 
     /// Point 5, its first half; the world itself looks after the second.
-    fn check_dead(&mut self, invocations: &[Invocation]) {
+    fn check_dead(&mut self, invocations: &[Invocation], consents: &[(usize, bool)]) {
         let asks = std::mem::take(&mut self.world.state.borrow_mut().asks);
         for ask in asks.into_iter().filter(|ask| ask.dead) {
             let one = invocations.iter().find(|invocation| invocation.id == ask.invocation).expect("one of this step");
             let store = |fault: &Fault| matches!(fault, Fault::Puts(_) | Fault::Reads(_) | Fault::Secrets(_));
+            // Beside a consent one store may answer as before it, and the other as after it.
             if one.killed
                 || one.cut()
+                || consents.iter().any(|(index, _)| *index == ask.connection)
                 || self.world.disturbed(one.from, one.until, store)
                 || Self::overlapped(invocations, one, ask.connection)
             {
