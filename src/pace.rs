@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::warn;
+use tracing::info;
 
 use crate::ports::StoreError;
 
@@ -174,7 +174,7 @@ impl Pace {
             let now = Instant::now();
             self.cut.set(Some(now));
             if self.unrefused.replace(false) {
-                warn!("Parameter Store takes no more calls a second; from now on calls wait for their turn");
+                info!("Parameter Store takes no more calls a second; from now on calls wait for their turn");
             }
             self.rate.set((self.rate.get() * CUT).max(self.slowest.min(self.ceiling.per_second)));
             self.next.set(Some(self.after(now)));

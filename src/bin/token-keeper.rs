@@ -23,7 +23,10 @@ async fn main() -> ExitCode {
         telemetry::subscriber(Some("DEBUG"), true, io::stderr).init();
     } else {
         // Libraries are silent here: what they would warn of is in the command's own complaint.
-        let ours = Targets::new().with_target("token_keeper", LevelFilter::WARN);
+        // The pace is heard as well, so that a command that waits does not do so in silence.
+        let ours = Targets::new()
+            .with_target("token_keeper", LevelFilter::WARN)
+            .with_target("token_keeper::pace", LevelFilter::INFO);
         let layer = fmt::layer().compact().with_target(false).without_time().with_writer(io::stderr);
         tracing_subscriber::registry().with(layer.with_filter(ours)).init();
     }

@@ -137,8 +137,8 @@ class Story:
         check("one run says what was queued", [line["Queued"] for line in metrics if "Queued" in line], [CONNECTIONS])
         twice = sum(line["Connections"] for line in metrics) - CONNECTIONS
         check("what came twice was fresh", twice, CHUNK * len(self.doubled))
-        trouble = [line for line in lines if line.get("level") in ("WARN", "ERROR") and "calls a second" not in line["message"]]
-        check("and nobody had anything to complain of but the pace", trouble, [])
+        trouble = [line for line in lines if line.get("level") in ("WARN", "ERROR")]
+        check("and nobody had anything to complain of ", trouble, [])
 
     def what_it_took(self) -> None:
         """What it took"""
