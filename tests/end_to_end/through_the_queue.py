@@ -138,7 +138,7 @@ class Story:
         twice = sum(line["Connections"] for line in metrics) - CONNECTIONS
         check("what came twice was fresh", twice, CHUNK * len(self.doubled))
         trouble = [line for line in lines if line.get("level") in ("WARN", "ERROR")]
-        check("and nobody had anything to complain of ", trouble, [])
+        check("and nobody had anything to complain of", trouble, [])
 
     def what_it_took(self) -> None:
         """What it took"""
