@@ -157,7 +157,7 @@ async fn only_the_chunk_of_which_most_is_undone_comes_again_and_mints_only_what_
     let (mut world, connections) = world(2 * CHUNK + 5, 1).await;
     world.run().await;
     let messages = world.aws.take_messages(QUEUE);
-    let sick: Vec<_> = (80..138).map(|number| format!("c-{number}")).collect();
+    let sick: Vec<_> = (69..138).map(|number| format!("c-{number:03}")).collect();
     for name in &sick {
         world.aws.deny_put(&lease_name(name));
     }
