@@ -92,7 +92,7 @@ browser: tools
 
 # What is deployed, before it is: the templates, a year of their alarms, and what deploy.sh does.
 templates: tools
-	$(call heading,'templates, alarms, deploy.sh')
+	$(call heading,'templates; alarms; deploy.sh')
 	@cargo test --quiet --workspace --locked --no-run
 	@$(VENV)/bin/python tests/end_to_end/templates.py
 	@$(VENV)/bin/python tests/end_to_end/alarms.py
