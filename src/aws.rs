@@ -4,8 +4,8 @@
 //! Clients are made once for the process and share one HTTP client. What AWS says in an error is
 //! passed on only where it is known to quote no values.
 
+mod connector;
 mod grants;
-mod http;
 mod leases;
 mod queue;
 
@@ -23,8 +23,8 @@ pub use grants::SecretsManager;
 pub use leases::{ParameterStore, Publishing, Tier};
 pub use queue::Sqs;
 
-use crate::connection::Prefix;
-use crate::ports::{NO_ANSWER, NOT_AWS, StoreError};
+use crate::name::Prefix;
+use crate::failure::{NO_ANSWER, NOT_AWS, StoreError};
 
 /// How long one call may take, from first to last byte.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -66,7 +66,7 @@ pub async fn connect<Now: Fn() -> Timestamp>(
 pub async fn shared(loader: ConfigLoader, client: &reqwest::Client) -> SdkConfig {
     let timeouts = TimeoutConfig::builder().read_timeout(CALL_TIMEOUT).build();
     let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(FIRST_BACKOFF);
-    loader.http_client(http::for_sdk(client)).timeout_config(timeouts).retry_config(retries).load().await
+    loader.http_client(connector::for_sdk(client)).timeout_config(timeouts).retry_config(retries).load().await
 }
 
 /// Both stores.

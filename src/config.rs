@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 
 use crate::aws::{Publishing, Tier};
 use crate::connection::{DataCenters, web_url};
-use crate::refresh::{SETTLING, Settings};
+use crate::run::{SETTLING, Settings};
 
 /// What the functions and the command line need to know.
 #[derive(Clone, Debug)]

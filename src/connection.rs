@@ -1,10 +1,9 @@
-//! Names, data centres, and grants and clients as parsed from their secrets.
+//! Data centres, and grants and clients as parsed from their secrets.
 //!
 //! Everything here is pure. Text from a secret never reaches an error: errors name secrets and fields only.
 
 mod data_center;
-mod name;
-mod parse;
+mod document;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +11,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 pub use data_center::{DataCenter, DataCenters};
-pub(crate) use data_center::{base_url, web_url};
-pub use name::{ClientName, ConnectionName, NameError, Prefix};
-pub use parse::{Flaw, GrantSecret};
+pub use data_center::{base_url, web_url};
+pub use document::GrantSecret;
 
+use crate::flaw::{Broken, Flaw};
+use crate::name::{ClientName, ConnectionName, Prefix};
 use crate::secret::{ClientSecret, RefreshToken, Text};
 
 /// A secret as the store has it: its full name and its text, or what stands in the way of the text.
@@ -153,28 +153,6 @@ fn parse_grant(name: &str, secret: &StoredSecret, table: &DataCenters) -> Result
     let connection = name.parse().map_err(Flaw::Name)?;
     let version = secret.content.as_ref().map_err(Clone::clone)?;
     GrantSecret::parse(connection, &version.id, version.text.expose(), table)
-}
-
-/// Why a connection cannot be worked on before anything was asked of Zoho: which secret or parameter, and what about it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{subject}: {flaw}")]
-pub struct Broken {
-    /// `secret {name}` or `parameter {name}`.
-    pub subject: String,
-    /// What is wrong with it.
-    pub flaw: Flaw,
-}
-
-impl Broken {
-    /// Trouble with a secret.
-    pub fn secret(name: &str, flaw: Flaw) -> Self {
-        Self { subject: format!("secret {name}"), flaw }
-    }
-
-    /// Trouble with a parameter.
-    pub fn parameter(name: &str, flaw: Flaw) -> Self {
-        Self { subject: format!("parameter {name}"), flaw }
-    }
 }
 
 #[cfg(test)]

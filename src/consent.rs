@@ -19,11 +19,12 @@ pub use key::{KeyRing, read_signing_key};
 pub use stop::Stop;
 
 use self::link::{LinkError, STATE_LIFE, State, code_challenge, encode, hash, well_formed};
-use crate::connection::{
-    Broken, ConnectionName, DataCenter, DataCenters, Flaw, Grant, GrantSecret, Prefix, granted, read_clients,
-};
+use crate::flaw::{Broken, Flaw};
+use crate::name::{ConnectionName, Prefix};
+use crate::connection::{DataCenter, DataCenters, Grant, GrantSecret, granted, read_clients};
 use crate::lease::{Lease, Status, Token, whole_second};
-use crate::ports::{Authorizer, Exchanged, Grants, Leases, Proof, Refusal, SecretWriter, StoreError, Untrusted};
+use crate::ports::{Authorizer, Exchanged, Grants, Leases, Proof, SecretWriter};
+use crate::failure::{Refusal, StoreError, Untrusted};
 use crate::secret::{AuthorizationCode, RefreshToken, SigningKey, Text};
 
 /// How long a consent waits for its first lease to be published. Somebody looks at an empty page
@@ -185,7 +186,7 @@ where
     ///
     /// # Errors
     /// As [`complete`](Self::complete).
-    pub(crate) async fn redeem(
+    pub async fn redeem(
         &self,
         secret: CurrentGrant,
         home: DataCenter,
@@ -253,7 +254,7 @@ where
 
     /// The connection's secret, if it is still of this `version`. If it is the `next` already, this
     /// consent was made.
-    pub(crate) async fn current_grant(
+    pub async fn current_grant(
         &self,
         connection: &ConnectionName,
         version: &str,
@@ -339,7 +340,7 @@ where
 }
 
 /// A connection's secret as it is now.
-pub(crate) struct CurrentGrant {
+pub struct CurrentGrant {
     connection: ConnectionName,
     version: String,
     text: Text,

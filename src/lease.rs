@@ -5,7 +5,8 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::connection::{DataCenter, Flaw, Grant};
+use crate::connection::{DataCenter, Grant};
+use crate::flaw::Flaw;
 use crate::secret::{AccessToken, Text};
 
 /// The version of the document's format.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::info;
 
-use crate::ports::StoreError;
+use crate::failure::StoreError;
 
 /// Puts per second at the start: the lowest quota that AWS's support has named (its pages say 40).
 const FIRST_PUTS: f64 = 3.0;

@@ -7,17 +7,16 @@ use std::io::{IsTerminal as _, Write};
 
 use jiff::Timestamp;
 use serde_json::json;
-use tracing::Subscriber;
+use tracing::{Subscriber, info, warn};
 use tracing::level_filters::LevelFilter;
-use tracing::{info, warn};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
-use crate::connection::Prefix;
-use crate::report::Report;
+use crate::name::Prefix;
+use crate::run::report::Report;
 
 /// The namespace of the metrics.
 const NAMESPACE: &str = "TokenKeeper";

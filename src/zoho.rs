@@ -12,7 +12,8 @@ use serde_json::Value;
 use crate::connection::{Client, DataCenter, Grant, base_url};
 use crate::http::untrusted;
 use crate::lease::{MAX_LIFE, whole_second};
-use crate::ports::{Authorizer, Exchanged, Issuer, Minted, Proof, Refusal};
+use crate::ports::{Authorizer, Exchanged, Issuer, Minted, Proof};
+use crate::failure::Refusal;
 use crate::secret::{AccessToken, RefreshToken};
 
 /// How long one request may take from first to last byte. Zoho answers in well under a second when

@@ -6,8 +6,11 @@ use aws_sdk_secretsmanager::operation::batch_get_secret_value::BatchGetSecretVal
 use aws_sdk_secretsmanager::types::{ApiErrorType, Filter, FilterNameStringType, SecretValueEntry};
 
 use super::failed;
-use crate::connection::{Flaw, Prefix, SecretVersion, StoredSecret};
-use crate::ports::{GrantNames, Grants, RECOVERY_DAYS, SecretRemover, SecretWriter, StoreError};
+use crate::flaw::Flaw;
+use crate::name::Prefix;
+use crate::connection::{SecretVersion, StoredSecret};
+use crate::ports::{GrantNames, Grants, RECOVERY_DAYS, SecretRemover, SecretWriter};
+use crate::failure::StoreError;
 use crate::secret::Text;
 
 /// The most secrets in one call.

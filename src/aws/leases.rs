@@ -12,11 +12,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::{failed, unlimited_retries};
-use crate::connection::{Broken, ConnectionName, Flaw, Prefix};
+use crate::flaw::{Broken, Flaw};
+use crate::name::{ConnectionName, Prefix};
 use crate::lease::{Lease, whole_second};
 use crate::notice;
 use crate::pace::{Pace, Turn};
-use crate::ports::{LeaseRemover, Leases, Published, StoreError};
+use crate::ports::{LeaseRemover, Leases, Published};
+use crate::failure::StoreError;
 use crate::secret::Text;
 
 /// The most names in one call.

@@ -6,7 +6,8 @@ use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use futures_util::stream::{self, StreamExt as _};
 
 use super::failed;
-use crate::ports::{Queue, StoreError, Unsent};
+use crate::ports::{Queue, Unsent};
+use crate::failure::StoreError;
 
 /// The most messages in one call. Ten chunks of names are far from the 1 MiB that a call may have.
 const BATCH: usize = 10;

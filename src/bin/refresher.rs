@@ -6,13 +6,13 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
-use token_keeper::brake::Brakes;
+use token_keeper::run::brake::Brakes;
 use token_keeper::config::Config;
-use token_keeper::dispatch::Dispatcher;
+use token_keeper::run::dispatch::Dispatcher;
 use token_keeper::http::{self, Roots};
 use token_keeper::lambda::refresher::handle;
-use token_keeper::refresh::Refresher;
-use token_keeper::report::Report;
+use token_keeper::run::Refresher;
+use token_keeper::run::report::Report;
 use token_keeper::{aws, telemetry, zoho};
 use tokio::time::Instant;
 

@@ -108,12 +108,12 @@ fn parse_entry(entry: &str) -> Result<DataCenter, String> {
 
 /// `https://host[:port]` in its one spelling: lower case, no trailing slash. `None` for anything that has more or less to it
 /// (user info, path, query, fragment), and for `http` beyond the loopback addresses.
-pub(crate) fn base_url(text: &str) -> Option<String> {
+pub fn base_url(text: &str) -> Option<String> {
     web_url(text).filter(|url| url.split('/').count() == 3)
 }
 
 /// As [`base_url`], with a path if there is one.
-pub(crate) fn web_url(text: &str) -> Option<String> {
+pub fn web_url(text: &str) -> Option<String> {
     let url = Url::parse(text).ok()?;
     let loopback = match url.host()? {
         Host::Domain(domain) => domain == "localhost",

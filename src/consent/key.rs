@@ -4,7 +4,8 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::connection::{Flaw, Prefix};
+use crate::flaw::Flaw;
+use crate::name::Prefix;
 use crate::ports::Grants;
 use crate::secret::SigningKey;
 

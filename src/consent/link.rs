@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::connection::ConnectionName;
+use crate::name::ConnectionName;
 use crate::secret::{CodeVerifier, SigningKey};
 
 /// How long a state lives: the time to log in at Zoho and agree.
@@ -169,7 +169,7 @@ pub(super) fn hash(text: &str) -> String {
 }
 
 /// Bytes as text that may stand in a URL, a cookie or a key: base64url without padding (RFC 4648 §5).
-pub(crate) fn encode(bytes: &[u8]) -> String {
+pub fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
@@ -182,7 +182,7 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 mod name {
     use serde::{Deserialize as _, Deserializer, Serializer};
 
-    use crate::connection::ConnectionName;
+    use crate::name::ConnectionName;
 
     pub(super) fn serialize<S: Serializer>(name: &ConnectionName, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(name.as_str())

@@ -1,6 +1,6 @@
 //! Why a consent goes no further.
 
-use crate::connection::ConnectionName;
+use crate::name::ConnectionName;
 
 /// Why a consent goes no further. Each is a page; what the operator has to know is in the log.
 #[derive(Debug, PartialEq, Eq)]

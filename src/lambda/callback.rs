@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::pages::{self, Page};
-use crate::connection::ConnectionName;
+use crate::name::ConnectionName;
 use crate::consent::link::STATE_LIFE;
 use crate::consent::{Begun, Callback, Consent, Cookie, Stop};
 use crate::ports::{Authorizer, Grants, Leases, SecretWriter};

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
-use crate::connection::ConnectionName;
+use crate::name::ConnectionName;
 use crate::consent::{Connected, Stop};
 
 const STYLE: &str = "\

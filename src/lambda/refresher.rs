@@ -3,11 +3,11 @@
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use crate::connection::ConnectionName;
-use crate::dispatch::Dispatcher;
+use crate::name::ConnectionName;
+use crate::run::dispatch::Dispatcher;
 use crate::ports::{GrantNames, Grants, Issuer, Leases, Queue};
-use crate::refresh::{Refresher, Request, RunError};
-use crate::report::Report;
+use crate::run::{Refresher, Request, RunError};
+use crate::run::report::Report;
 
 /// An event, understood.
 #[derive(Debug, PartialEq, Eq)]

@@ -14,13 +14,13 @@ use testkit::quota::Quotas;
 use testkit::wire::Faults;
 use testkit::zoho::Zoho;
 use token_keeper::aws::{ParameterStore, SecretsManager};
-use token_keeper::cli::{Cli, Console, Look, Operator};
+use token_keeper_cli::{Cli, Console, Look, Operator};
 use token_keeper::config::Config;
 use token_keeper::consent::{Consent, KeyRing};
 use token_keeper::http::{self, Roots};
 use token_keeper::lambda::callback::{Request, Response, respond};
 use token_keeper::notice::MARKER;
-use token_keeper::refresh::Settings;
+use token_keeper::run::Settings;
 
 /// Where the callback function is reached.
 pub(crate) const BASE: &str = "https://consent.example";

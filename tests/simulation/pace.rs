@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use testkit::quota::{Gate, Quotas};
 use token_keeper::pace::Pace;
-use token_keeper::ports::StoreError;
+use token_keeper::failure::StoreError;
 use tokio::time::{Instant, sleep};
 
 use crate::random::Random;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use testkit::quota::Quotas;
 use token_keeper::lease::Status;
-use token_keeper::report::Report;
+use token_keeper::run::report::Report;
 use tokio::time::{Instant, sleep};
 
 use crate::platform::{FUNCTION, Platform};

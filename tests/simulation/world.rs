@@ -13,21 +13,19 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use testkit::quota::{Gate, Quotas, Throttled};
-use token_keeper::brake::Brakes;
-use token_keeper::connection::{
-    Client, ConnectionName, DataCenter, DataCenters, Flaw, Grant, SecretVersion, StoredSecret,
-};
+use token_keeper::run::brake::Brakes;
+use token_keeper::connection::{Client, DataCenter, DataCenters, Grant, SecretVersion, StoredSecret};
+use token_keeper::name::ConnectionName;
+use token_keeper::flaw::Flaw;
 use token_keeper::consent::link::{TICKET_LIFE, Ticket};
 use token_keeper::consent::{Callback, Connected, Consent, KeyRing, Stop};
 use token_keeper::lease::{Lease, Status, Token, whole_second};
 use token_keeper::notice::{self, MARKER};
 use token_keeper::pace::{Pace, Turn};
-use token_keeper::ports::{
-    Authorizer, Exchanged, GrantNames, Grants, Issuer, Leases, Minted, Proof, Published, Queue, Refusal, SecretWriter,
-    StoreError, Unsent,
-};
-use token_keeper::refresh::{Refresher, Request, RunError, SETTLING, Settings};
-use token_keeper::report::Report;
+use token_keeper::ports::{Authorizer, Exchanged, GrantNames, Grants, Issuer, Leases, Minted, Proof, Published, Queue, SecretWriter, Unsent};
+use token_keeper::failure::{Refusal, StoreError};
+use token_keeper::run::{Refresher, Request, RunError, SETTLING, Settings};
+use token_keeper::run::report::Report;
 use token_keeper::secret::{AccessToken, AuthorizationCode, RefreshToken, SigningKey, Text};
 use tokio::time::{Instant, sleep};
 

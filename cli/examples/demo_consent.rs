@@ -1,0 +1,99 @@
+//! A consent to click through by hand, without any account: both stand-ins on loopback ports, and `token-keeper connect --local` in front
+//! of them. `make demo-consent` runs it.
+
+use clap::Parser as _;
+use jiff::Timestamp;
+use testkit::aws::Aws;
+use testkit::clock::Clock;
+use testkit::wire::Faults;
+use testkit::zoho::Zoho;
+use token_keeper_cli::{Cli, Console, Failure, Look, Operator};
+use token_keeper::config::Config;
+use token_keeper::http::{self, Roots};
+use token_keeper::{aws, zoho};
+
+const CLIENT_ID: &str = "1000.DEMO";
+const PORT: u16 = 8765;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Failure> {
+    let stand_in = Zoho::start(&["eu"], Clock::system(), Faults::new());
+    stand_in.register(CLIENT_ID, &[&format!("http://localhost:{PORT}/callback")], &[("eu", "demo")]);
+    let store = Aws::start(Clock::system(), Faults::new());
+    println!("Stand-ins for Zoho and AWS run in this process; nothing leaves this machine.");
+    let base = format!("http://localhost:{PORT}");
+    for command in [
+        "client add acme-app --client-id 1000.DEMO".to_owned(),
+        format!(
+            "connect crm-prod --client acme-app --data-center eu --scope ZohoCRM.modules.ALL --callback-url {base} --local"
+        ),
+    ] {
+        println!("\n$ token-keeper {command}");
+        let cli = Cli::try_parse_from(["token-keeper"].into_iter().chain(command.split(' '))).expect("a right command");
+        operator(&stand_in, &store).await.run(cli, &Terminal).await?;
+    }
+    let document = store.parameter("/token-keeper/tokens/crm-prod").expect("the first lease").value;
+    let field = |name: &str| document.split(&format!("\"{name}\":\"")).nth(1).and_then(|rest| rest.split('"').next());
+    println!(
+        "\nIt is {} until {}. This and more is what programs read.",
+        field("status").unwrap_or("?"),
+        field("expires_at").unwrap_or("?")
+    );
+    Ok(())
+}
+
+/// This terminal, with the answers typed already.
+struct Terminal;
+
+impl Console for Terminal {
+    fn show(&self, text: &str) {
+        println!("{text}");
+    }
+
+    fn ask_secret(&self, _: &str) -> std::io::Result<String> {
+        Ok("demo".to_owned())
+    }
+
+    fn confirm(&self, _: &str) -> std::io::Result<bool> {
+        Ok(false)
+    }
+
+    fn read_file(&self, _: Option<&std::path::Path>) -> std::io::Result<Vec<u8>> {
+        Ok(Vec::new())
+    }
+
+    fn progress(&self, _: usize, _: usize) {}
+
+    fn look(&self) -> Look {
+        Look { width: None, color: false }
+    }
+}
+
+async fn operator(
+    stand_in: &Zoho,
+    store: &Aws,
+) -> Operator<
+    aws::SecretsManager,
+    zoho::Zoho<fn() -> Timestamp>,
+    aws::ParameterStore<fn() -> Timestamp>,
+    fn() -> [u8; 32],
+    fn() -> Timestamp,
+> {
+    let environment = [("TOKEN_KEEPER_DATA_CENTERS".to_owned(), stand_in.data_centers())];
+    let Config { settings, publishing, callback_url, .. } = Config::read(environment).expect("a right environment");
+    let loader = aws_config::defaults(aws_config::BehaviorVersion::latest())
+        .empty_test_environment()
+        .test_credentials()
+        .region("eu-central-1")
+        .endpoint_url(store.url());
+    let now: fn() -> Timestamp = Timestamp::now;
+    let random: fn() -> [u8; 32] = || {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).expect("random bytes of the operating system");
+        bytes
+    };
+    let http = http::client(Roots::BuiltIn, None).expect("a client");
+    let (secrets, leases) = aws::connect(loader, &http, &settings.prefix, publishing.clone(), now).await;
+    let zoho = zoho::Zoho::new(http, zoho::TIMEOUT, now);
+    Operator { settings, publishing, callback_url, secrets, zoho, leases, random, now }
+}

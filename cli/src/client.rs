@@ -1,0 +1,171 @@
+//! `token-keeper client`: registered applications and their secrets.
+
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+use serde_json::json;
+use token_keeper::flaw::{Broken, Flaw};
+use token_keeper::name::ClientName;
+use token_keeper::connection::{ClientSecrets, Clients, clients_of, read_clients};
+use token_keeper::ports::RECOVERY_DAYS;
+use token_keeper::run::Settings;
+use token_keeper::secret::Text;
+
+use super::list::table;
+use super::{Accounts, Clock, Console, Failure, LeaseStore, Operator, Random, Secrets};
+
+/// Which client, and which of its secrets.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  token-keeper client add acme-app --client-id 1000.ABC\n  token-keeper client add acme-app --client-id 1000.ABC \
+                  --data-center in < secret.txt"
+)]
+pub struct Arguments {
+    /// Your name for it: a-z 0-9 - _ .
+    pub name: ClientName,
+    /// The client id from Zoho's API console, the same in every data centre
+    #[arg(long, value_name = "ID")]
+    pub client_id: String,
+    /// The data centre whose own secret this is. A client for several data centres has one secret in each by default
+    #[arg(long, value_name = "NAME")]
+    pub data_center: Option<String>,
+}
+
+/// Which client.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  token-keeper client remove old-app")]
+pub struct RemoveArguments {
+    /// The client
+    pub name: ClientName,
+}
+
+impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
+    /// Stores a client, or adds a secret to it. Its other secrets and fields stay.
+    pub(super) async fn add_client(&self, arguments: &Arguments, console: &dyn Console) -> Result<(), Failure> {
+        let Arguments { name, client_id, data_center } = arguments;
+        let table = &self.settings.data_centers;
+        if let Some(unknown) = data_center.as_ref().filter(|name| table.get(name).is_none()) {
+            let remedy = format!("use one of {}, or add it to TOKEN_KEEPER_DATA_CENTERS", table.names());
+            return Err(Failure::new(format!("{unknown} is no data centre"), remedy));
+        }
+        let secret_name = self.settings.prefix.client(name.as_str());
+        let mut found = self.secrets.read(std::slice::from_ref(&secret_name)).await?;
+        let found = found.pop().map_or(Err(Flaw::NotFound), |secret| secret.content);
+        let broken = |flaw: Flaw| Failure::new(Broken::secret(&secret_name, flaw.clone()), flaw.remedy());
+        let (exists, mut fields) = match found {
+            Ok(version) => {
+                let before = ClientSecrets::parse(version.text.expose()).map_err(broken)?;
+                if before.id != *client_id {
+                    let what = format!("there is a client {name} already, with another client id ({})", before.id);
+                    return Err(Failure::new(what, "choose another name; nothing was changed"));
+                }
+                (true, serde_json::from_str(version.text.expose()).unwrap_or_default())
+            }
+            Err(Flaw::NotFound) => (false, json!({"client_id": client_id})),
+            Err(flaw) => return Err(broken(flaw)),
+        };
+        let whose = data_center.as_ref().map(|name| format!(" in data centre {name}")).unwrap_or_default();
+        let secret = console
+            .ask_secret(&format!("Client secret of {client_id}{whose}: "))
+            .map_err(|error| Failure::new(format!("no secret was read: {error}"), "type it, or pipe it in"))?;
+        let secret = secret.trim();
+        match data_center {
+            Some(data_center) => fields["client_secrets"][data_center] = json!(secret),
+            None => fields["client_secret"] = json!(secret),
+        }
+        let text = Text::new(fields.to_string());
+        let client = ClientSecrets::parse(text.expose()).map_err(|flaw| {
+            Failure::new(
+                format!("that is no client secret or client id: {flaw}"),
+                "paste it again from Zoho's API console; nothing was changed",
+            )
+        })?;
+        self.write(&secret_name, exists, &text).await?;
+        let done = if exists { "updated" } else { "stored" };
+        console
+            .show(&format!("Client {name} is {done} in secret {secret_name}. Its secrets: {}.", secrets_of(&client)));
+        let data_center = data_center.as_deref().unwrap_or("eu");
+        console.show("Next: make a link with which an administrator connects an account, for example");
+        console.show(&format!(
+            "  token-keeper connect crm-prod --client {name} --data-center {data_center} --scope ZohoCRM.modules.READ"
+        ));
+        Ok(())
+    }
+    pub(super) async fn list_clients(&self, json: bool, console: &dyn Console) -> Result<(), Failure> {
+        let (clients, users) = self.clients().await?;
+        let users = |name: &ClientName| users.get(name).cloned().unwrap_or_default();
+        if json {
+            let clients = clients.iter().map(|(name, client)| {
+                let client = client.as_ref();
+                json!({
+                    "client": name.as_str(),
+                    "client_id": client.map(|client| client.id.clone()).ok(),
+                    "data_centers": client.map(|client| client.by_data_center.keys().collect::<Vec<_>>()).ok(),
+                    "common_secret": client.is_ok_and(|client| client.common.is_some()),
+                    "error": client.err().map(ToString::to_string),
+                    "connections": users(name),
+                })
+            });
+            console.show(&json!(clients.collect::<Vec<_>>()).to_string());
+            return Ok(());
+        }
+        if clients.is_empty() {
+            console.show("There are no clients. Next: token-keeper client add --help");
+            return Ok(());
+        }
+        let mut table = table(console.look(), &["client", "client id", "secrets", "used by"]);
+        for (name, client) in &clients {
+            let (id, secrets) = match client {
+                Ok(client) => (client.id.clone(), secrets_of(client)),
+                Err(broken) => ("?".to_owned(), broken.flaw.to_string()),
+            };
+            table.add_row([name.to_string(), id, secrets, users(name).join(", ")]);
+        }
+        console.show(&table.trim_fmt());
+        Ok(())
+    }
+
+    pub(super) async fn remove_client(
+        &self,
+        arguments: &RemoveArguments,
+        console: &dyn Console,
+    ) -> Result<(), Failure> {
+        let name = &arguments.name;
+        let (clients, users) = self.clients().await?;
+        if !clients.contains_key(name) {
+            return Err(Failure::new(format!("there is no client {name}"), "see token-keeper client list"));
+        }
+        if let Some(users) = users.get(name) {
+            let what = format!("client {name} is used by {}", users.join(", "));
+            return Err(Failure::new(what, "revoke these first: token-keeper revoke --help; nothing was changed"));
+        }
+        let secret = self.settings.prefix.client(name.as_str());
+        self.secrets.remove(&secret).await?;
+        let until = (self.now)() + SignedDuration::from_hours(24 * RECOVERY_DAYS);
+        console.show(&format!(
+            "Secret {secret} is marked for deletion. Until {} it can be restored:",
+            until.strftime("%Y-%m-%d")
+        ));
+        console.show(&format!("  aws secretsmanager restore-secret --secret-id {secret}"));
+        Ok(())
+    }
+
+    /// Every client, and the connections that use each.
+    async fn clients(&self) -> Result<(Clients, BTreeMap<ClientName, Vec<String>>), Failure> {
+        let secrets = self.secrets.list().await?;
+        let Settings { prefix, data_centers, .. } = &self.settings;
+        let mut users = BTreeMap::<_, Vec<_>>::new();
+        for secret in secrets.iter().filter(|secret| secret.name.starts_with(&prefix.grant(""))) {
+            for client in clients_of(std::slice::from_ref(secret), prefix, data_centers) {
+                users.entry(client).or_default().push(secret.name[prefix.grant("").len()..].to_owned());
+            }
+        }
+        Ok((read_clients(&secrets, prefix), users))
+    }
+}
+
+fn secrets_of(client: &ClientSecrets) -> String {
+    let own = client.by_data_center.keys().map(String::as_str);
+    let secrets: Vec<_> = client.common.iter().map(|_| "common").chain(own).collect();
+    secrets.join(", ")
+}

@@ -1,0 +1,297 @@
+//! `token-keeper connect`: from a name to a link, and with `--local` the whole round trip.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Span, SpanRelativeTo};
+use serde_json::{Value, json};
+use token_keeper::flaw::{Broken, Flaw};
+use token_keeper::name::{ClientName, ConnectionName};
+use token_keeper::connection::{Grant, GrantSecret, SecretVersion, read_clients, web_url};
+use token_keeper::consent::link::{MAX_TICKET_LIFE, Ticket, encode};
+use token_keeper::consent::{Consent, KeyRing, read_signing_key};
+use token_keeper::run::decision::Decision;
+use token_keeper::lease::whole_second;
+use token_keeper::run::Request;
+use token_keeper::secret::{SigningKey, Text};
+
+use super::{Accounts, Clock, Console, Failure, LeaseStore, Operator, Random, Secrets};
+
+/// Where `--local` listens unless told otherwise.
+const LOCAL_URL: &str = "http://localhost:8765";
+
+/// Which connection, and what to ask for. What is left out stays as it is stored.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  token-keeper connect crm-prod --client acme-app --data-center eu --scope ZohoCRM.modules.ALL \
+                  --callback-url https://abc.execute-api.eu-central-1.amazonaws.com\n  token-keeper connect crm-prod --local\n\n\
+                  What the administrator's account lacks cannot be granted, and the page after the consent says so."
+)]
+pub struct Arguments {
+    /// Your name for the account: a-z 0-9 - _ .
+    pub connection: ConnectionName,
+    /// The client, as named with `client add`
+    #[arg(long, value_name = "NAME")]
+    pub client: Option<ClientName>,
+    /// Where the consent starts: the data centre in which the client is registered. The account may live in another
+    #[arg(long, value_name = "NAME")]
+    pub data_center: Option<String>,
+    /// What the access token may do, comma-separated or several times
+    #[arg(long, value_delimiter = ',', value_name = "SCOPE")]
+    pub scope: Vec<String>,
+    /// The callback function's public base URL
+    #[arg(long, value_name = "URL")]
+    pub callback_url: Option<String>,
+    /// How long the link works: 30m, 1h, 2d, at most 7d
+    #[arg(long, default_value = "1h", value_name = "TIME", value_parser = link_life)]
+    pub valid_for: SignedDuration,
+    /// Take an account of another data centre than the one connected before
+    #[arg(long)]
+    pub allow_move: bool,
+    /// Answer the redirect on this machine and wait for it, without a callback function
+    #[arg(long)]
+    pub local: bool,
+}
+
+/// For which connections, and how long the links work.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  token-keeper reconnect --valid-for 2d")]
+pub struct AgainArguments {
+    /// The callback function's public base URL
+    #[arg(long, value_name = "URL")]
+    pub callback_url: Option<String>,
+    /// How long the links work: 30m, 1h, 2d, at most 7d
+    #[arg(long, default_value = "1h", value_name = "TIME", value_parser = link_life)]
+    pub valid_for: SignedDuration,
+}
+
+/// What a connection is to be. What is `None` or empty stays as it is stored.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) connection: &'a ConnectionName,
+    pub(super) client: Option<&'a ClientName>,
+    pub(super) data_center: Option<&'a str>,
+    pub(super) scope: &'a [String],
+    pub(super) allow_move: bool,
+}
+
+/// A connection that is stored and ready for a consent, which starts in this data centre.
+pub(super) struct Ready {
+    pub(super) grant: Grant,
+    data_center: String,
+    done: &'static str,
+}
+
+impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
+    pub(super) async fn connect(self, arguments: Arguments, json: bool, console: &dyn Console) -> Result<(), Failure> {
+        let Arguments { connection, client, data_center, scope, callback_url, valid_for: life, allow_move, local } =
+            arguments;
+        if json && local {
+            return Err(Failure::new(
+                "--json prints a link for somebody else, and --local waits here for its use",
+                "leave one of them out; nothing was changed",
+            ));
+        }
+        let base = self.base_url(callback_url.as_ref(), local)?;
+        let listener = if local { Some(super::local::listen(&base).await?) } else { None };
+        let key = if local { SigningKey::new(encode(&(self.random)())) } else { self.signing_key().await? };
+        let data_center = data_center.as_deref();
+        let wanted =
+            Wanted { connection: &connection, client: client.as_ref(), data_center, scope: &scope, allow_move };
+        let Ready { grant: Grant { version, .. }, data_center, done } = self.prepare(&wanted).await?;
+        let name = self.settings.prefix.grant(connection.as_str());
+        let expires_at = whole_second((self.now)()) + life;
+        let ticket = Ticket { connection: connection.clone(), version, data_center, allow_move, expires_at };
+        let url = link(&base, &key, &ticket);
+        let parameter = self.settings.prefix.lease(connection.as_str());
+        if json {
+            console.show(&json!({"url": url, "expires_at": expires_at}).to_string());
+        } else {
+            console.show(&format!("The connection {connection} awaits consent (secret {name} {done}).\n"));
+            console.show("1. In Zoho's API console, this redirect URI must be registered with the client:");
+            console.show(&format!("     {base}/callback"));
+            let who = if local { "Open this link" } else { "Send this link to an administrator of the Zoho account" };
+            console.show(&format!("2. {who}. It works once, until {expires_at}:"));
+            console.show(&format!("     {url}"));
+            console.show(
+                "3. After the consent the refresh token is in the secret and the first access token in the parameter",
+            );
+            console.show(&format!("     {parameter}"));
+        }
+        let Some(listener) = listener else { return Ok(()) };
+        console.show("\nWaiting for the consent. Stop with Ctrl-C; nothing is changed until then.");
+        let Self { settings, secrets, zoho, leases, random, now, .. } = self;
+        let (prefix, data_centers, key) = (settings.prefix, settings.data_centers, KeyRing::of(key));
+        let consent = Consent { prefix, data_centers, secrets, zoho, leases, random, now, key };
+        super::local::until_connected(listener, &consent, &base, life, console).await?;
+        console.show(&format!("Connected. The access token is in the parameter {parameter}."));
+        Ok(())
+    }
+
+    /// A link for each connection whose grant is dead or that nobody has consented to.
+    pub(super) async fn reconnect(
+        self,
+        arguments: &AgainArguments,
+        json: bool,
+        console: &dyn Console,
+    ) -> Result<(), Failure> {
+        let base = self.base_url(arguments.callback_url.as_ref(), false)?;
+        let key = self.signing_key().await?;
+        let expires_at = whole_second((self.now)()) + arguments.valid_for;
+        let refresher = self.refresher();
+        let seen = refresher.look(&Request::All, false, None).await?;
+        let waiting = seen.into_iter().filter_map(|seen| match (seen.decision, seen.grant) {
+            (Decision::ConsentRequired(_), Ok(grant)) => Some((grant, "its grant is dead")),
+            (Decision::AwaitingConsent, Ok(grant)) => Some((grant, "nobody has consented yet")),
+            _ => None,
+        });
+        let links: Vec<_> = waiting
+            .map(|(grant, why)| {
+                let Grant { connection, version, data_center, .. } = grant;
+                let ticket =
+                    Ticket { connection, version, data_center: data_center.name, allow_move: false, expires_at };
+                let url = link(&base, &key, &ticket);
+                (ticket.connection, why, url)
+            })
+            .collect();
+        if json {
+            let links = links.iter().map(
+                |(connection, _, url)| json!({"connection": connection.as_str(), "url": url, "expires_at": expires_at}),
+            );
+            console.show(&json!(links.collect::<Vec<_>>()).to_string());
+            return Ok(());
+        }
+        if links.is_empty() {
+            console.show("Every connection has a grant that works, as far as is known. Nothing to do.");
+            return Ok(());
+        }
+        console
+            .show(&format!("Send each link to an administrator of its account. Each works once, until {expires_at}:"));
+        for (connection, why, url) in links {
+            console.show(&format!("\n{connection} ({why})\n  {url}"));
+        }
+        Ok(())
+    }
+
+    async fn signing_key(&self) -> Result<SigningKey, Failure> {
+        read_signing_key(&self.secrets, &self.settings.prefix).await.map_err(|why| {
+            let name = self.settings.prefix.signing_key();
+            let remedy = format!(
+                "the stack makes this key; without a stack, once: openssl rand -base64 48 | aws secretsmanager create-secret \
+                 --name {name} --secret-string file:///dev/stdin (or connect with --local, which needs none)"
+            );
+            Failure::new(why, remedy)
+        })
+    }
+
+    fn base_url(&self, given: Option<&String>, local: bool) -> Result<String, Failure> {
+        let wrong = |url: &str| {
+            Failure::new(
+                format!("{url} is no address for the callback"),
+                "give an https URL, or http://localhost and a port",
+            )
+        };
+        match given.or(self.callback_url.as_ref()) {
+            Some(url) => web_url(url).ok_or_else(|| wrong(url)),
+            None if local => Ok(LOCAL_URL.to_owned()),
+            None => Err(Failure::new(
+                "the callback function's address is not known",
+                "give --callback-url or TOKEN_KEEPER_CALLBACK_URL, or connect with --local",
+            )),
+        }
+    }
+
+    /// Stores what is new, checks that a consent could succeed, and never touches a refresh token.
+    pub(super) async fn prepare(&self, wanted: &Wanted<'_>) -> Result<Ready, Failure> {
+        let Wanted { connection, client, data_center, scope, allow_move } = *wanted;
+        let table = &self.settings.data_centers;
+        let name = self.settings.prefix.grant(connection.as_str());
+        let mut found = self.secrets.read(std::slice::from_ref(&name)).await?;
+        let found = found.pop().map_or(Err(Flaw::NotFound), |secret| secret.content);
+        let broken = |broken: Broken| Failure::new(&broken, broken.flaw.remedy());
+        let flawed = |flaw: Flaw| broken(Broken::secret(&name, flaw));
+        let before = match found {
+            Ok(version) => Some(version),
+            Err(Flaw::NotFound) => None,
+            Err(flaw) => return Err(flawed(flaw)),
+        };
+        let mut fields = before.as_ref().map_or_else(|| json!({}), fields_of);
+        let connected = fields.get("refresh_token").is_some_and(Value::is_string);
+        if let Some(client) = client {
+            let inline = fields.get("client_id").is_some();
+            let other = fields.get("client").is_some_and(|before| *before != client.as_str());
+            if inline || (other && connected) {
+                let what = format!("{connection} has another client, and its refresh token works with that one only");
+                return Err(Failure::new(what, "use another name for the new connection; nothing was changed"));
+            }
+            fields["client"] = json!(client.as_str());
+        }
+        let needed = |what: &str| {
+            let problem = match before {
+                None => format!("{connection} is new, and --{what} is missing"),
+                Some(_) => format!("the secret of {connection} says none, and --{what} is missing"),
+            };
+            Failure::new(problem, format!("give --{what}; see token-keeper connect --help"))
+        };
+        if before.is_none() && client.is_none() {
+            return Err(needed("client"));
+        }
+        let stored = fields.get("data_center").and_then(Value::as_str).map(str::to_owned);
+        let start = data_center.map(str::to_owned).or_else(|| stored.clone()).ok_or_else(|| needed("data-center"))?;
+        if connected && stored.as_ref() != Some(&start) && !allow_move {
+            let what = format!("{connection} belongs to the data centre {}, not {start}", stored.unwrap_or_default());
+            return Err(Failure::new(what, "if the account has moved, add --allow-move; nothing was changed"));
+        }
+        if !connected {
+            fields["data_center"] = json!(start);
+        }
+        let scopes: BTreeSet<_> = scope.iter().map(|scope| scope.trim()).filter(|scope| !scope.is_empty()).collect();
+        if !scopes.is_empty() {
+            fields["scopes"] = json!(scopes);
+        } else if fields.get("scopes").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+            return Err(needed("scope"));
+        }
+        // Everything is checked as it will be read, before anything is written.
+        let text = Text::new(fields.to_string());
+        let version = before.as_ref().map(|before| before.id.clone()).unwrap_or_default();
+        let secret = GrantSecret::parse(connection.clone(), &version, text.expose(), table).map_err(flawed)?;
+        let home = table.get(&start).ok_or_else(|| flawed(Flaw::UnknownDataCenter(table.names())))?;
+        let clients: Vec<_> = secret.client().iter().map(|name| self.settings.prefix.client(name.as_str())).collect();
+        let clients = read_clients(&self.secrets.read(&clients).await?, &self.settings.prefix);
+        let grant = secret.at(home.clone()).resolve(&clients, |name| self.settings.prefix.client(name.as_str()));
+        let grant = grant.map_err(|error| match (&error.flaw, fields["client"].as_str()) {
+            (Flaw::NotFound, Some(client)) => {
+                Failure::new(&error, format!("store the client first: token-keeper client add {client} --client-id …"))
+            }
+            (Flaw::NoSecretFor(data_center), Some(client)) => Failure::new(
+                &error,
+                format!("store it: token-keeper client add {client} --client-id … --data-center {data_center}"),
+            ),
+            _ => broken(error),
+        })?;
+        let unchanged = before.as_ref().is_some_and(|before| fields_of(before) == fields);
+        let (version, done) = if unchanged {
+            (version, "unchanged")
+        } else {
+            (self.write(&name, before.is_some(), &text).await?, if before.is_some() { "updated" } else { "created" })
+        };
+        Ok(Ready { grant: Grant { version, ..grant }, data_center: start, done })
+    }
+}
+
+fn link(base: &str, key: &SigningKey, ticket: &Ticket) -> String {
+    format!("{base}/connect?ticket={}", key.seal_ticket(ticket))
+}
+
+/// At most a week, because who has the link can use it.
+fn link_life(text: &str) -> Result<SignedDuration, String> {
+    let life = text.parse::<Span>().and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
+    match life {
+        Ok(life) if life.is_positive() && life <= MAX_TICKET_LIFE => Ok(life),
+        _ => Err("use a time such as 30m, 1h or 2d, at most 7d".to_owned()),
+    }
+}
+
+/// A secret's fields; none if it is no JSON object, which is found out when it is read as a grant.
+fn fields_of(version: &SecretVersion) -> Value {
+    serde_json::from_str(version.text.expose()).ok().filter(Value::is_object).unwrap_or_else(|| json!({}))
+}

@@ -1,0 +1,176 @@
+//! What is found of connections, their clients and their leases.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use token_keeper::flaw::{Broken, Flaw};
+use token_keeper::name::ConnectionName;
+use token_keeper::connection::{StoredSecret, clients_of, read_clients};
+use token_keeper::run::decision::Decision;
+use token_keeper::lease::Token;
+use token_keeper::ports::Published;
+use token_keeper::run::{Seen, Settings};
+
+use super::super::refresh::counted;
+use super::finding::{Finding, Severity, listed, or_ok};
+use super::findings::Facts;
+
+/// What keeps a connection from a new token, as far as the stores know.
+pub(super) fn connections(facts: &Facts<'_>, seen: &[Seen]) -> Vec<Finding> {
+    if seen.is_empty() {
+        let what = format!("there are none: no secret is named {}…", facts.settings.prefix.grant(""));
+        let (why, remedy) = ("there is nothing to keep fresh", "connect an account: token-keeper connect --help");
+        return vec![Finding::new("connections", Severity::Note, what, why, remedy)];
+    }
+    // One flaw of a client is one finding, however many connections it has.
+    let mut troubles: Vec<(Vec<&str>, Finding)> = Vec::new();
+    for seen in seen.iter().filter(|seen| seen.name.parse::<ConnectionName>().is_ok()) {
+        let Some(trouble) = trouble(seen, facts.now) else { continue };
+        let same = |(_, other): &&mut (_, Finding)| (&other.what, &other.remedy) == (&trouble.what, &trouble.remedy);
+        match troubles.iter_mut().find(same) {
+            Some((names, _)) => names.push(&seen.name),
+            None => troubles.push((vec![&seen.name], trouble)),
+        }
+    }
+    let troubles = troubles.into_iter().map(|(names, trouble)| {
+        let what = format!("{}: {}", listed(&names), trouble.what);
+        Finding { what, ..trouble }
+    });
+    let ok = format!(
+        "{}, each with a refresh token and its client's secret for its data centre",
+        counted(seen.len(), "connection")
+    );
+    or_ok(troubles.collect(), Finding::ok("connections", ok))
+}
+
+/// What is wrong with one connection, not naming it.
+fn trouble(seen: &Seen, now: Timestamp) -> Option<Finding> {
+    let remedy = seen.decision.outcome()?.remedy(&seen.name)?;
+    let last = last_token(seen, now);
+    let (severity, what, why) = match &seen.decision {
+        Decision::Due | Decision::Fresh { .. } => return None,
+        // The lease's flaw is the lease's finding.
+        Decision::Broken(_) if seen.grant.is_ok() => return None,
+        Decision::Broken(broken) => {
+            let why = match broken.flaw {
+                Flaw::Denied(_) | Flaw::Key(_) => {
+                    "it was asked for with your own rights; without it the refresher cannot mint either"
+                }
+                _ => "no token can be minted until this is mended",
+            };
+            (Severity::Wrong, broken.to_string(), why.to_owned())
+        }
+        Decision::AwaitingConsent => {
+            (Severity::Note, "nobody has consented yet".to_owned(), "no token can be minted until then".to_owned())
+        }
+        Decision::ConsentRequired(trouble) => {
+            (Severity::Wrong, format!("Zoho no longer takes its refresh token ({})", trouble.error), last)
+        }
+        Decision::Misconfigured(trouble) => {
+            (Severity::Wrong, format!("Zoho refuses its client ({})", trouble.error), last)
+        }
+        Decision::CoolingDown { until } => {
+            let lives = token(seen).is_some_and(|token| token.expires_at > now);
+            let severity = if lives { Severity::Note } else { Severity::Wrong };
+            (severity, format!("Zoho has had too many requests and is not asked before {until}"), last)
+        }
+    };
+    Some(Finding::new("connections", severity, what, why, remedy))
+}
+
+fn token(seen: &Seen) -> Option<&Token> {
+    seen.lease.as_ref().ok()?.as_ref()?.token.as_ref()
+}
+
+/// What a connection's trouble means for programs.
+fn last_token(seen: &Seen, now: Timestamp) -> String {
+    match token(seen) {
+        None => "programs have no token".to_owned(),
+        Some(token) if token.expires_at <= now => format!("programs have had no live token since {}", token.expires_at),
+        Some(token) => format!("programs have a token until {} and none after that", token.expires_at),
+    }
+}
+
+/// Clients that are kept for nothing. A broken one that is used is its connections' finding.
+pub(super) fn clients(facts: &Facts<'_>, secrets: &[StoredSecret], seen: &[Seen]) -> Vec<Finding> {
+    let Settings { prefix, data_centers, .. } = facts.settings;
+    let used: BTreeSet<_> = clients_of(secrets, prefix, data_centers);
+    let unread = |seen: &Seen| match &seen.grant {
+        Ok(_) => false,
+        Err(broken) => broken.subject == Broken::secret(&prefix.grant(&seen.name), Flaw::NotFound).subject,
+    };
+    let clients = read_clients(secrets, prefix);
+    // A connection whose secret cannot be read may use any client.
+    let known = !seen.iter().any(unread);
+    let idle = clients.keys().filter(|name| known && !used.contains(name)).map(|name| {
+        let what = format!("no connection uses client {name}");
+        let why = "its secret is kept for nothing, unless a connection is about to be made with it";
+        Finding::new("clients", Severity::Note, what, why, format!("token-keeper client remove {name}"))
+    });
+    let use_of =
+        if known { "each in use" } else { "in use or not: a connection's secret that cannot be read may name any" };
+    or_ok(idle.collect(), Finding::ok("clients", format!("{}, {use_of}", counted(clients.len(), "client"))))
+}
+
+/// What programs can read, held against what they should.
+pub(super) fn leases(facts: &Facts<'_>, published: &Published, seen: &[Seen]) -> Vec<Finding> {
+    let foreign = published.values().filter_map(|lease| lease.as_ref().err()).map(|broken| {
+        let why = "the refresher leaves it alone, so no token is published there";
+        Finding::new("leases", Severity::Wrong, broken, why, broken.flaw.remedy())
+    });
+    let due: Vec<_> = seen.iter().filter(|seen| seen.decision == Decision::Due).collect();
+    let group = |severity: Severity, what: &str, why: &str, remedy: &str, belongs: &dyn Fn(&Seen) -> bool| {
+        let names: Vec<_> = due.iter().filter(|seen| belongs(seen)).map(|seen| seen.name.as_str()).collect();
+        (!names.is_empty())
+            .then(|| Finding::new("leases", severity, format!("{what}: {}", listed(&names)), why, remedy))
+    };
+    let mint = "mint now with token-keeper refresh; then look at the refresher's schedule, its log and its role";
+    let expired = |seen: &Seen| token(seen).is_some_and(|token| token.expires_at <= facts.now);
+    let of_another_grant = |seen: &Seen| match (&seen.grant, &seen.lease) {
+        (Ok(grant), Ok(Some(lease))) => lease.token.is_some() && lease.grant_version != grant.version,
+        _ => false,
+    };
+    let groups = [
+        group(
+            Severity::Wrong,
+            "the token has expired",
+            "programs read a dead token: for a while no run has come, or none has come through",
+            mint,
+            &expired,
+        ),
+        group(
+            Severity::Wrong,
+            "there is no token yet",
+            "there is a refresh token, but no run has minted with it",
+            mint,
+            &|seen| token(seen).is_none(),
+        ),
+        group(
+            Severity::Note,
+            "the token is of an older grant",
+            "the connection's secret has changed since; the next run mints",
+            "nothing, or mint now with token-keeper refresh",
+            &|seen| of_another_grant(seen) && !expired(seen),
+        ),
+    ];
+    let left_over = facts.gone.iter().filter(|(name, _)| published.get(*name).is_some_and(Result::is_ok));
+    let left_over = left_over.map(|(name, flaw)| left_over_lease(facts, name, flaw));
+    let ok = format!("{} as they should be", counted(published.len(), "lease"));
+    or_ok(foreign.chain(groups.into_iter().flatten()).chain(left_over).collect(), Finding::ok("leases", ok))
+}
+
+fn left_over_lease(facts: &Facts<'_>, connection: &str, flaw: &Flaw) -> Finding {
+    let prefix = &facts.settings.prefix;
+    let (parameter, secret) = (prefix.lease(connection), prefix.grant(connection));
+    let remedy = if *flaw == Flaw::Deleted {
+        format!(
+            "end it with token-keeper revoke {connection} --yes, or take it back with aws secretsmanager restore-secret --secret-id {secret}"
+        )
+    } else {
+        let plain = prefix.plain_token(connection);
+        format!("aws ssm delete-parameters --names {parameter} {plain}")
+    };
+    let what = format!("parameter {parameter} is left over: {}", Broken::secret(&secret, flaw.clone()));
+    let why = "it is never renewed, so programs that still read it find a dead token";
+    Finding::new("leases", Severity::Wrong, what, why, remedy)
+}

@@ -1,0 +1,248 @@
+//! From facts to findings. Nothing is asked here, so that every finding can be had from values.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use jiff::{SignedDuration, Timestamp};
+use token_keeper::aws::{Publishing, Tier};
+use token_keeper::flaw::{Broken, Flaw};
+use token_keeper::name::{ClientName, ConnectionName};
+use token_keeper::connection::{StoredSecret, read_grants};
+use token_keeper::run::decision::{Policy, decide};
+use token_keeper::ports::Published;
+use token_keeper::failure::StoreError;
+use token_keeper::run::{Seen, Settings};
+use token_keeper::secret::SigningKey;
+
+use super::super::refresh::counted;
+use super::connections::{clients, connections, leases};
+use super::finding::{Finding, Severity, or_ok};
+use super::schedule;
+
+/// The timeout that the stack gives the refresher, in seconds.
+const FUNCTION_TIMEOUT: usize = 300;
+/// Puts a second that AWS allows an account and Region by default.
+const PUTS: usize = 3;
+
+/// What could be found out, and what kept the rest from being found out.
+pub(super) struct Facts<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) publishing: &'a Publishing,
+    pub(super) callback_url: Option<&'a str>,
+    pub(super) schedule: SignedDuration,
+    pub(super) now: Timestamp,
+    /// Every connection's and client's secret.
+    pub(super) secrets: Result<Vec<StoredSecret>, StoreError>,
+    /// Connections that have a lease and no secret, and whether there is none or it is marked for deletion.
+    pub(super) gone: BTreeMap<String, Flaw>,
+    pub(super) leases: Result<Published, StoreError>,
+    /// The answer about the signing key's secret.
+    pub(super) key: Result<Vec<StoredSecret>, StoreError>,
+}
+
+/// Every check, in the order in which one would ask.
+pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
+    let mut findings = access(facts);
+    if let Ok(secrets) = &facts.secrets {
+        let seen = seen(facts, secrets);
+        findings.extend(names(facts, secrets));
+        findings.extend(connections(facts, &seen));
+        findings.extend(clients(facts, secrets, &seen));
+        if let Ok(published) = &facts.leases {
+            findings.extend(leases(facts, published, &seen));
+        }
+        findings.extend(limits(seen.len(), facts.publishing));
+    }
+    findings.extend([
+        signing_key(facts),
+        callback(facts.callback_url),
+        schedule::check(facts.schedule, facts.settings.margin),
+    ]);
+    findings
+}
+
+/// The connections as a run would see them. Where no lease could be read, each counts as due.
+fn seen(facts: &Facts<'_>, secrets: &[StoredSecret]) -> Vec<Seen> {
+    let Settings { prefix, data_centers, margin, .. } = facts.settings;
+    let policy = Policy { margin: *margin, force: false };
+    let lease = |name: &str| facts.leases.as_ref().ok().and_then(|leases| leases.get(name)).cloned().transpose();
+    let see = |(name, grant): (String, _)| {
+        let lease = lease(&name);
+        let decision = decide(&grant, &lease, facts.now, policy);
+        Seen { name, grant, lease, decision }
+    };
+    read_grants(secrets, prefix, data_centers).into_iter().map(see).collect()
+}
+
+fn access(facts: &Facts<'_>) -> Vec<Finding> {
+    let prefix = &facts.settings.prefix;
+    let (grants, clients, leases) = (prefix.grant("*"), prefix.client("*"), prefix.lease("*"));
+    let refused = |error: &StoreError, what: &str, why: &str| {
+        Finding::new("access", Severity::Wrong, format!("{what}: {error}"), why, error.remedy())
+    };
+    let findings = [
+        facts.secrets.as_ref().err().map(|error| {
+            let why = "so connections, clients and leases could not be checked; listing takes secretsmanager:BatchGetSecretValue and \
+                       secretsmanager:ListSecrets on *, and secretsmanager:GetSecretValue on these secrets";
+            refused(error, &format!("secrets {grants} and {clients}"), why)
+        }),
+        facts.leases.as_ref().err().map(|error| {
+            let why = "so leases could not be checked; listing takes ssm:GetParametersByPath on their path";
+            refused(error, &format!("parameters {leases}"), why)
+        }),
+    ];
+    let ok = format!(
+        "you can list and read the secrets {grants} and {clients} and the parameters {leases}; what the functions' own roles can do is \
+         not to be seen from here, so compare them with infra/refresher-policy.json and infra/callback-policy.json"
+    );
+    let mut findings = or_ok(findings.into_iter().flatten().collect(), Finding::ok("access", ok));
+    if facts.secrets.is_ok() || facts.leases.is_ok() {
+        let clock = "AWS accepted the signature, so this machine's is right within five minutes";
+        findings.push(Finding::ok("clock", clock));
+    }
+    findings
+}
+
+fn names(facts: &Facts<'_>, secrets: &[StoredSecret]) -> Vec<Finding> {
+    let prefix = &facts.settings.prefix;
+    let (grants, clients) = (prefix.grant(""), prefix.client(""));
+    let wrong = secrets.iter().filter_map(|StoredSecret { name, .. }| {
+        let (severity, error, why) = if let Some(name) = name.strip_prefix(&grants) {
+            (Severity::Wrong, name.parse::<ConnectionName>().err()?, "no token is minted for it")
+        } else {
+            let name = name.strip_prefix(&clients)?;
+            (Severity::Note, name.parse::<ClientName>().err()?, "no connection can refer to it")
+        };
+        let (what, remedy) = (Broken::secret(name, Flaw::Name(error)), "store it under another name, then remove it");
+        Some(Finding::new("names", severity, what, why, remedy))
+    });
+    let ok = Finding::ok("names", format!("{} named by the rules", counted(secrets.len(), "secret")));
+    or_ok(wrong.collect(), ok)
+}
+
+fn signing_key(facts: &Facts<'_>) -> Finding {
+    let name = facts.settings.prefix.signing_key();
+    let severity = if facts.callback_url.is_some() { Severity::Wrong } else { Severity::Note };
+    let why = "consent links are signed with it; without it only connect --local and grant work";
+    let finding = |what: &dyn Display, remedy: String| Finding::new("signing-key", severity, what, why, remedy);
+    let content = match &facts.key {
+        Err(error) => return finding(error, error.remedy()),
+        Ok(read) => read.first().map_or(Err(&Flaw::NotFound), |secret| secret.content.as_ref()),
+    };
+    let flaw = match content {
+        Ok(version) if SigningKey::new(version.text.expose()).is_strong() => {
+            return Finding::ok("signing-key", format!("secret {name} is there and long enough"));
+        }
+        Ok(_) => &Flaw::WeakKey,
+        Err(flaw) => flaw,
+    };
+    let store = |how: &str| {
+        format!("openssl rand -base64 48 | aws secretsmanager {how} {name} --secret-string file:///dev/stdin")
+    };
+    let remedy = match flaw {
+        Flaw::NotFound => store("create-secret --name"),
+        Flaw::WeakKey | Flaw::Binary => store("put-secret-value --secret-id"),
+        Flaw::Deleted => format!("aws secretsmanager restore-secret --secret-id {name}"),
+        Flaw::Denied(_) => "allow secretsmanager:GetSecretValue on it to the role or user that ran this".to_owned(),
+        Flaw::Key(_) => "allow kms:Decrypt on its key to the role or user that ran this".to_owned(),
+        flaw => flaw.remedy(),
+    };
+    finding(&Broken::secret(&name, flaw.clone()), remedy)
+}
+
+fn callback(url: Option<&str>) -> Finding {
+    let register =
+        |url: &str| format!("each client must have the redirect URI {url}/callback registered in Zoho's API console");
+    match url {
+        Some(url) if url.starts_with("https:") => Finding::ok("callback", register(url)),
+        Some(url) => {
+            let why = "a link leads to the machine on which it is opened, and nowhere else";
+            let remedy = "set TOKEN_KEEPER_CALLBACK_URL to the callback function's https URL";
+            Finding::new("callback", Severity::Note, register(url), why, remedy)
+        }
+        None => {
+            let why =
+                "connect and reconnect need --callback-url each time, and the redirect URI to register cannot be told";
+            let remedy =
+                "set it to the callback function's public URL, here and at the function; connect --local needs none";
+            Finding::new("callback", Severity::Note, "TOKEN_KEEPER_CALLBACK_URL is not set", why, remedy)
+        }
+    }
+}
+
+/// Parameter Store's bounds on so many connections.
+fn limits(connections: usize, publishing: &Publishing) -> Vec<Finding> {
+    let (limit, words) = match publishing.tier {
+        Tier::Standard => (10_000, "10,000 standard parameters"),
+        Tier::Advanced | Tier::IntelligentTiering => (100_000, "100,000 advanced parameters"),
+    };
+    let parameters = connections * if publishing.plain { 2 } else { 1 };
+    let rate = PUTS.min(usize::try_from(publishing.rate).unwrap_or(usize::MAX)).max(1);
+    let seconds = parameters.div_ceil(rate);
+    let room = format!(
+        "{} of the {words} that an account and Region hold, for {}",
+        parameters,
+        counted(connections, "connection")
+    );
+    let time = format!("a run with all of them due writes for {seconds} s at {rate} puts a second{}", {
+        if rate == PUTS { ", which AWS allows by default" } else { "" }
+    });
+    let full = (parameters * 5 > limit * 4).then(|| {
+        let severity = if parameters > limit { Severity::Wrong } else { Severity::Note };
+        let why = "a parameter more than that is refused, and other programs' parameters count too";
+        let remedy = match publishing.tier {
+            Tier::Standard => {
+                "set TOKEN_KEEPER_TIER=Advanced, which is paid for, or spread the connections over accounts or Regions"
+            }
+            Tier::Advanced | Tier::IntelligentTiering => "spread the connections over accounts or Regions",
+        };
+        Finding::new("limits", severity, &room, why, remedy)
+    });
+    let slow = (seconds > FUNCTION_TIMEOUT).then(|| {
+        let why = format!(
+            "the function is given {FUNCTION_TIMEOUT} s; the rest waits for the next run, unless the stack's queue shares out the work"
+        );
+        let remedy = "switch on Parameter Store's higher throughput (10 puts a second), which the pace finds by itself; or raise the \
+                      function's timeout (900 s at most)";
+        Finding::new("limits", Severity::Note, &time, why, remedy)
+    });
+    or_ok([full, slow].into_iter().flatten().collect(), Finding::ok("limits", format!("{room}; {time}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::finding::listed;
+
+    #[test]
+    fn the_limits_are_those_of_tier_rate_and_timeout() {
+        let check = |connections: usize, tier: Tier, plain: bool, rate: u32, expected: &[(Severity, &str)]| {
+            let found = limits(connections, &Publishing { plain, rate, kms_key_id: None, tier });
+            assert_eq!(found.len(), expected.len(), "{connections}: {found:?}");
+            for (found, (severity, what)) in found.iter().zip(expected) {
+                assert!(found.severity == *severity && found.what.contains(what), "{connections}: {found:?}");
+            }
+        };
+        let (ok, note, wrong) = (Severity::Ok, Severity::Note, Severity::Wrong);
+        check(0, Tier::Standard, false, 40, &[(ok, "writes for 0 s at 3 puts a second, which AWS allows")]);
+        check(500, Tier::Standard, false, 40, &[(ok, "writes for 167 s at 3 ")]);
+        check(500, Tier::Standard, true, 40, &[(note, "writes for 334 s at 3 ")]);
+        check(900, Tier::Standard, false, 40, &[(ok, "300 s")]);
+        check(901, Tier::Standard, false, 40, &[(note, "301 s")]);
+        check(500, Tier::Standard, false, 1, &[(note, "writes for 500 s at 1 puts a second")]);
+        let slow = (note, "puts a second");
+        check(8000, Tier::Standard, false, 40, &[slow]);
+        check(8001, Tier::Standard, false, 40, &[(note, "8001 of the 10,000 standard parameters"), slow]);
+        check(5001, Tier::Standard, true, 40, &[(wrong, "10002 of the 10,000 standard parameters"), slow]);
+        check(5001, Tier::Advanced, true, 40, &[slow]);
+        check(90_000, Tier::IntelligentTiering, false, 40, &[(note, "90000 of the 100,000"), (note, "30000 s")]);
+        check(100_001, Tier::Advanced, false, 40, &[(wrong, "100001 of the 100,000"), slow]);
+    }
+
+    #[test]
+    fn a_sentence_has_no_more_names_than_can_be_read() {
+        let names: Vec<_> = std::iter::repeat_n("crm", 23).collect();
+        assert_eq!(listed(&names[..2]), "crm, crm");
+        assert!(listed(&names).ends_with("crm, crm and 3 more"));
+    }
+}

@@ -1,0 +1,106 @@
+//! `token-keeper grant`: a connection from a self client's code, without a browser.
+
+use token_keeper::name::{ClientName, ConnectionName};
+use token_keeper::consent::{Consent, KeyRing, Stop};
+use token_keeper::ports::Proof;
+use token_keeper::secret::AuthorizationCode;
+
+use super::{Accounts, Clock, Console, Failure, LeaseStore, Operator, Random, Secrets, connect};
+
+/// Which connection; the code is asked for.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  token-keeper grant crm-prod --client acme-app --data-center eu --scope ZohoCRM.modules.ALL\n\nThe code is made in Zoho's \
+                  API console: self client, Generate Code. Give it the same scopes and the longest time that it offers (10 minutes)."
+)]
+pub struct Arguments {
+    /// Your name for the account: a-z 0-9 - _ .
+    pub connection: ConnectionName,
+    /// The client, as named with `client add`
+    #[arg(long, value_name = "NAME")]
+    pub client: Option<ClientName>,
+    /// The data centre of the API console that makes the code
+    #[arg(long, value_name = "NAME")]
+    pub data_center: Option<String>,
+    /// What the access token may do, comma-separated or several times: the scopes that the code is made for
+    #[arg(long, value_delimiter = ',', value_name = "SCOPE")]
+    pub scope: Vec<String>,
+}
+
+impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
+    pub(super) async fn grant(self, arguments: Arguments, console: &dyn Console) -> Result<(), Failure> {
+        let Arguments { connection, client, data_center, scope } = arguments;
+        let wanted = connect::Wanted {
+            connection: &connection,
+            client: client.as_ref(),
+            data_center: data_center.as_deref(),
+            scope: &scope,
+            allow_move: false,
+        };
+        let ready = self.prepare(&wanted).await?;
+        console.show("In Zoho's API console, open the self client, choose Generate Code, enter these scopes and take 10 minutes:");
+        console.show(&format!("  {}", ready.grant.scopes.join(",")));
+        let code = console
+            .ask_secret("Code: ")
+            .map_err(|error| Failure::new(format!("no code was read: {error}"), "type it, or pipe it in"))?;
+        let code = code.trim();
+        if code.is_empty() || !code.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Failure::new(
+                "that is no code",
+                "copy it again from Zoho's API console; nothing was exchanged",
+            ));
+        }
+        let next = self.new_version();
+        let Self { settings, secrets, zoho, leases, random, now, .. } = self;
+        let parameter = settings.prefix.lease(connection.as_str());
+        let (prefix, data_centers) = (settings.prefix, settings.data_centers);
+        let consent = Consent { prefix, data_centers, secrets, zoho, leases, random, now, key: KeyRing::default() };
+        let proof = Proof { code: AuthorizationCode::new(code), redirect: None };
+        let home = ready.grant.data_center.clone();
+        let done = async {
+            let secret = consent.current_grant(&connection, &ready.grant.version, &next).await?;
+            consent.redeem(secret, home, &proof, next).await
+        };
+        let connected = done.await.map_err(|stop| told(&stop))?;
+        if !connected.withheld.is_empty() {
+            console.show(&format!(
+                "Zoho granted less than was asked for. Not granted: {}.",
+                connected.withheld.join(", ")
+            ));
+        }
+        if connected.published {
+            console.show(&format!("Connected. The access token is in the parameter {parameter}."));
+        } else {
+            console.show(&format!("Connected, but the first token could not be published; see token-keeper list, then token-keeper refresh {connection}."));
+        }
+        Ok(())
+    }
+}
+
+/// Why a code was of no use, as an operator has to know it.
+fn told(stop: &Stop) -> Failure {
+    let (what, remedy) = match stop {
+        Stop::CodeRefused(_) => (
+            "Zoho does not accept the code".to_owned(),
+            "it lives for the minutes chosen in the console (3 by default, 10 at most), in its own data centre, and works once: make another one, and paste it at once",
+        ),
+        Stop::Misconfigured { why, .. } => {
+            (why.clone(), "compare the client's id and secret with the self client in Zoho's API console")
+        }
+        Stop::NoRefreshToken(_) => {
+            ("Zoho gave no refresh token".to_owned(), "make the code with the self client, not with a server-based one")
+        }
+        Stop::Superseded(_) | Stop::AlreadyConnected(_) | Stop::Gone(_) => {
+            ("the connection was changed meanwhile".to_owned(), "see token-keeper list")
+        }
+        Stop::NotStored { .. } | Stop::StoreOutOfOrder => (
+            "the grant could not be stored".to_owned(),
+            "see the message above; the permissions are in infra/callback-policy.json",
+        ),
+        stop => (
+            format!("it went no further: {}", stop.reason().replace('_', " ")),
+            "wait some minutes, then try again with a new code",
+        ),
+    };
+    Failure::new(what, remedy)
+}

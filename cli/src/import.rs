@@ -1,0 +1,212 @@
+//! `token-keeper import`: refresh tokens that another program has kept so far.
+//!
+//! All is read and checked before anything is written: one row that cannot be taken stops the whole import.
+
+mod input;
+mod plan;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use serde_json::json;
+use token_keeper::name::{ClientName, ConnectionName};
+use token_keeper::connection::base_url;
+use token_keeper::failure::StoreError;
+
+use self::input::Row;
+use self::plan::{Plan, Refused, Store, Taken, refuse_duplicates};
+use super::list::table;
+use super::refresh::counted;
+use super::{Accounts, Clock, Console, Failure, LeaseStore, Operator, Random, Secrets};
+
+/// Where the refresh tokens are, and what the input does not say.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  token-keeper import grants.json\n  token-keeper import .env --connection crm-prod\n  token-keeper import \
+                  zoho_sdk_tokens.txt --client acme-app\n  vault kv get -field=grants zoho | token-keeper import --format csv\n\n\
+                  JSON is an object or an array of objects with connection, client (or client_id and client_secret), \
+                  data_center, refresh_token and perhaps scopes and api_domain. CSV has a header of the same names, or is the token \
+                  file of one of Zoho's SDKs. A .env file has ZOHO_CLIENT_ID, ZOHO_CLIENT_SECRET, ZOHO_REFRESH_TOKEN and \
+                  ZOHO_DATA_CENTER or ZOHO_ACCOUNTS_URL.\n\n\
+                  All or nothing is stored, and the input stays as it is: remove it afterwards."
+)]
+pub struct Arguments {
+    /// The file; standard input without it
+    pub file: Option<PathBuf>,
+    /// What the input is, if its name and content do not tell
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<Format>,
+    /// Take another refresh token than the one stored. The stored one is not revoked
+    #[arg(long)]
+    pub replace: bool,
+    /// The connection's name, for an input with one connection
+    #[arg(long, value_name = "NAME")]
+    pub connection: Option<ConnectionName>,
+    /// Refer to this stored client instead of storing its id and secret with each connection
+    #[arg(long, value_name = "NAME")]
+    pub client: Option<ClientName>,
+    /// Where the accounts live, whatever the input says
+    #[arg(long, value_name = "NAME")]
+    pub data_center: Option<String>,
+}
+
+/// What an input can be.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Format {
+    /// One object or an array
+    Json,
+    /// A header and rows: ours, or a token file of Zoho's SDKs
+    Csv,
+    /// Variables of one connection
+    Env,
+}
+
+impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
+    pub(super) async fn import(&self, arguments: &Arguments, console: &dyn Console) -> Result<(), Failure> {
+        let rows = self.rows(arguments, console)?;
+        let secrets = self.secrets.read(&self.secrets_of(&rows)).await?;
+        let store = Store::new(&self.settings, &secrets);
+        let mut judged: Vec<_> = rows.iter().map(|row| store.judge(row, arguments.replace)).collect();
+        refuse_duplicates(&mut judged);
+        self.show_plan(&rows, &judged, console);
+        let taken = all_taken(&rows, judged)?;
+        self.store(&taken, console).await?;
+        let stored = taken.iter().filter(|taken| taken.plan != Plan::Same).count();
+        let names: Vec<_> = taken.iter().map(|taken| taken.grant.connection.as_str()).collect();
+        console.show(&format!("\n{stored} of {} stored.", counted(names.len(), "connection")));
+        console.show(&format!("Nothing was minted. Next: token-keeper refresh {}", names.join(" ")));
+        Ok(())
+    }
+
+    /// The input, with what the command line says about it.
+    fn rows(&self, arguments: &Arguments, console: &dyn Console) -> Result<Vec<Row>, Failure> {
+        let Arguments { file, format, connection, client, data_center, .. } = arguments;
+        let table = &self.settings.data_centers;
+        if let Some(unknown) = data_center.as_ref().filter(|name| table.get(name).is_none()) {
+            let remedy = format!("use one of {}, or add it to TOKEN_KEEPER_DATA_CENTERS", table.names());
+            return Err(Failure::new(format!("{unknown} is no data centre"), remedy));
+        }
+        let path = file.as_deref();
+        let bytes = console.read_file(path).map_err(|error| {
+            let input = path.map_or("the input".to_owned(), |path| path.display().to_string());
+            Failure::new(format!("{input} cannot be read: {error}"), "name a file, or pipe one in")
+        })?;
+        let mut rows = input::read(&bytes, path, *format, table)?;
+        if let Some(connection) = connection {
+            let [row] = rows.as_mut_slice() else {
+                let what = format!("--connection is one name, and the input has {} connections", rows.len());
+                return Err(Failure::new(what, "name them in the input: a field or column `connection`"));
+            };
+            row.name = json!(connection.as_str());
+        }
+        for row in &mut rows {
+            let home = row.text("api_domain").and_then(base_url);
+            let home = home.and_then(|api_domain| table.by_api_domain(&api_domain)).map(|home| home.name.clone());
+            let fields = &mut row.fields;
+            if let Some(data_center) = data_center {
+                fields.insert("data_center".to_owned(), json!(data_center));
+                if home.as_ref() != Some(data_center) {
+                    fields.remove("api_domain");
+                }
+            } else if let Some(home) = home {
+                fields.entry("data_center").or_insert(json!(home));
+            }
+            if let Some(client) = client {
+                row.registered = fields.remove("client_id");
+                fields.remove("client_secret");
+                fields.insert("client".to_owned(), json!(client.as_str()));
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The full names of the secrets that the rows would become, and of the clients that they refer to.
+    fn secrets_of(&self, rows: &[Row]) -> Vec<String> {
+        let prefix = &self.settings.prefix;
+        let grants = rows.iter().filter_map(|row| Some(prefix.grant(row.connection().ok()?.as_str())));
+        let clients = rows.iter().filter_map(|row| Some(prefix.client(row.client().ok()??.as_str())));
+        grants.chain(clients).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// What was found and what will be done. Of a refused row only what is certain to be no secret.
+    fn show_plan(&self, rows: &[Row], judged: &[Result<Taken, Refused>], console: &dyn Console) {
+        let headings = ["connection", "centre", "client", "scopes", "refresh token", "plan"];
+        let mut table = table(console.look(), &headings);
+        for (row, judged) in rows.iter().zip(judged) {
+            table.add_row(self.cells(row, judged.as_ref().ok()));
+        }
+        console.show(&table.trim_fmt());
+    }
+
+    fn cells(&self, row: &Row, taken: Option<&Taken>) -> [String; 6] {
+        let name = row.connection().map_or_else(|_| "?".to_owned(), |name| name.to_string());
+        let refresh_token = row.text("refresh_token").map_or("?".to_owned(), masked);
+        let Some(Taken { grant, plan, .. }) = taken else {
+            let home = row.text("data_center").filter(|home| self.settings.data_centers.get(home).is_some());
+            let [client, scopes] = ["?", "?"].map(str::to_owned);
+            return [name, home.unwrap_or("?").to_owned(), client, scopes, refresh_token, "refused".to_owned()];
+        };
+        let plan = match plan {
+            Plan::New => "new",
+            Plan::Replace => "replace",
+            Plan::Same => "same already",
+        };
+        let client = row.text("client").unwrap_or("its own").to_owned();
+        [name, grant.data_center.name.clone(), client, grant.scopes.join(" "), refresh_token, plan.to_owned()]
+    }
+
+    async fn store(&self, taken: &[Taken], console: &dyn Console) -> Result<(), Failure> {
+        let writes: Vec<_> = taken.iter().filter(|taken| taken.plan != Plan::Same).collect();
+        for (done, taken) in writes.iter().enumerate() {
+            console.progress(done, writes.len());
+            let name = self.settings.prefix.grant(taken.grant.connection.as_str());
+            if let Err(error) = self.write(&name, taken.exists, &taken.text).await {
+                return Err(broken_off(&writes, done, &error));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is stored and what is not, after a write that failed.
+fn broken_off(writes: &[&Taken], done: usize, error: &StoreError) -> Failure {
+    let names = |writes: &[&Taken]| {
+        let names: Vec<_> = writes.iter().map(|taken| taken.grant.connection.as_str()).collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    };
+    let (stored, rest) = writes.split_at(done);
+    // A call without an answer may have been carried out.
+    let (unknown, rest) = rest.split_at(usize::from(!error.answered()));
+    let unknown = if unknown.is_empty() { String::new() } else { format!("\n  perhaps stored: {}", names(unknown)) };
+    let what = format!("{error}\n  stored: {}{unknown}\n  not stored: {}", names(stored), names(rest));
+    let remedy = format!("{}; then run the same again, which passes over what is stored", error.remedy());
+    Failure::new(what, remedy)
+}
+
+/// Every row, if none is refused.
+fn all_taken(rows: &[Row], judged: Vec<Result<Taken, Refused>>) -> Result<Vec<Taken>, Failure> {
+    let mut all = Vec::new();
+    let mut complaints = Vec::new();
+    for (at, (row, judged)) in rows.iter().zip(judged).enumerate() {
+        match judged {
+            Ok(taken) => all.push(taken),
+            Err(Refused { why, remedy }) => {
+                let name = row.connection().map(|name| format!(" ({name})")).unwrap_or_default();
+                complaints.push(format!("\n  row {}{name}: {why}; {remedy}", at + 1));
+            }
+        }
+    }
+    if complaints.is_empty() {
+        return Ok(all);
+    }
+    let (refused, complaints) = (complaints.len(), complaints.concat());
+    let what = format!("nothing was stored, because {refused} of {} rows cannot be taken:{complaints}", rows.len());
+    Err(Failure::new(what, "correct this, then run it again"))
+}
+
+/// Enough of a refresh token to know it by, if it is long enough to keep the rest.
+fn masked(token: &str) -> String {
+    let shown = token.get(..5).filter(|shown| token.len() > 20 && shown.chars().all(|c| c.is_ascii_graphic()));
+    format!("{}...", shown.unwrap_or_default())
+}

@@ -1,0 +1,244 @@
+//! The operator's command line: what may be typed, and what is answered.
+//!
+//! Results go to standard output and troubles to standard error, each with a remedy. Secrets come by prompt or standard input,
+//! never as an argument, because everybody on the machine can read those.
+
+pub mod client;
+pub mod connect;
+pub mod doctor;
+pub mod grant;
+pub mod import;
+pub mod list;
+pub mod local;
+pub mod refresh;
+pub mod revoke;
+pub mod token;
+
+use std::fmt::Display;
+use std::io;
+use std::path::Path;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use jiff::Timestamp;
+use token_keeper::aws::Publishing;
+use token_keeper::ports::{Authorizer, Grants, Issuer, LeaseRemover, Leases, SecretRemover, SecretWriter};
+use token_keeper::failure::StoreError;
+use token_keeper::run::Settings;
+use token_keeper::secret::Text;
+
+/// Keeps Zoho OAuth access tokens fresh in AWS SSM Parameter Store.
+#[derive(Debug, Parser)]
+#[command(
+    name = "token-keeper",
+    version,
+    after_help = "Region and credentials are the AWS CLI's: AWS_REGION, AWS_PROFILE and so on. Settings are the functions': \
+                  TOKEN_KEEPER_PREFIX and so on.\n\nStart with: token-keeper client add --help"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// First part of every secret's and parameter's name, instead of `TOKEN_KEEPER_PREFIX`
+    #[arg(long, global = true, value_name = "PREFIX", help_heading = "Global options")]
+    pub prefix: Option<String>,
+    /// AWS profile
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    pub profile: Option<String>,
+    /// AWS Region
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    pub region: Option<String>,
+    /// AWS endpoint, for an emulator
+    #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
+    pub endpoint_url: Option<String>,
+    /// Print JSON, for programs
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub json: bool,
+    /// Log what is done, to standard error
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub verbose: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The applications registered in Zoho's API console
+    #[command(subcommand)]
+    Client(ClientCommand),
+    /// Make a link with which an administrator connects a Zoho account
+    Connect(connect::Arguments),
+    /// Make a link for each connection that needs a new consent
+    Reconnect(connect::AgainArguments),
+    /// Connect an account with a self client's code, without a browser
+    Grant(grant::Arguments),
+    /// Take over refresh tokens that you have already
+    Import(import::Arguments),
+    /// Show every connection, how long its token lives, and what to do
+    #[command(alias = "status")]
+    List,
+    /// Print a live access token and nothing else
+    Token(token::Arguments),
+    /// Check everything that can be checked without spending a token
+    Doctor(doctor::Arguments),
+    /// Do a run of the refresher from here
+    Refresh(refresh::Arguments),
+    /// End a connection: its refresh token at Zoho, its grant and its lease
+    Revoke(revoke::Arguments),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  token-keeper completions bash > /etc/bash_completion.d/token-keeper")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What to do with a client.
+#[derive(Debug, Subcommand)]
+pub enum ClientCommand {
+    /// Store a client, or one more secret of it
+    Add(client::Arguments),
+    /// Show every client and who uses it
+    List,
+    /// Remove a client that no connection uses
+    Remove(client::RemoveArguments),
+}
+
+/// What commands may do at Secrets Manager.
+pub trait Secrets: Grants + SecretWriter + SecretRemover {}
+impl<T: Grants + SecretWriter + SecretRemover> Secrets for T {}
+
+/// What commands may do at Zoho.
+pub trait Accounts: Authorizer + Issuer {}
+impl<T: Authorizer + Issuer> Accounts for T {}
+
+/// What commands may do at Parameter Store.
+pub trait LeaseStore: Leases + LeaseRemover {}
+impl<T: Leases + LeaseRemover> LeaseStore for T {}
+
+/// 32 random bytes, fit for cryptography.
+pub trait Random: Fn() -> [u8; 32] {}
+impl<T: Fn() -> [u8; 32]> Random for T {}
+
+/// The time.
+pub trait Clock: Fn() -> Timestamp {}
+impl<T: Fn() -> Timestamp> Clock for T {}
+
+/// An installation as the operator reaches it.
+pub struct Operator<S, Z, L, R, N> {
+    /// The same as the functions'.
+    pub settings: Settings,
+    /// How the refresher publishes.
+    pub publishing: Publishing,
+    /// The callback function's public base URL, if the environment says it.
+    pub callback_url: Option<String>,
+    /// Secrets Manager.
+    pub secrets: S,
+    /// Zoho.
+    pub zoho: Z,
+    /// Parameter Store.
+    pub leases: L,
+    /// 32 random bytes, fit for cryptography.
+    pub random: R,
+    /// The time.
+    pub now: N,
+}
+
+/// The terminal, or what stands in its place.
+pub trait Console {
+    /// Shows lines of a result.
+    fn show(&self, text: &str);
+    /// Asks for a secret, which is not shown while it is typed.
+    ///
+    /// # Errors
+    /// If nothing can be read.
+    fn ask_secret(&self, prompt: &str) -> io::Result<String>;
+    /// Asks a question that is answered with yes or no. Where nobody can answer, the answer is no.
+    ///
+    /// # Errors
+    /// If nothing can be read.
+    fn confirm(&self, question: &str) -> io::Result<bool>;
+    /// Reads a file to its end, or what is piped in.
+    ///
+    /// # Errors
+    /// If it cannot be read, or nothing is piped in.
+    fn read_file(&self, path: Option<&Path>) -> io::Result<Vec<u8>>;
+    /// Shows how far a long work has come.
+    fn progress(&self, done: usize, all: usize);
+    /// How tables are to look.
+    fn look(&self) -> Look;
+}
+
+/// How tables are to look.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// Columns of the terminal; as wide as needed if it is none.
+    pub width: Option<u16>,
+    /// Whether to use colours.
+    pub color: bool,
+}
+
+/// A command that did not do it, and what to do about that.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}\n  -> {remedy}")]
+pub struct Failure {
+    what: String,
+    remedy: String,
+}
+
+impl Failure {
+    fn new(what: impl Display, remedy: impl Display) -> Self {
+        Self { what: what.to_string(), remedy: remedy.to_string() }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::new(&error, error.remedy())
+    }
+}
+
+impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
+    /// Does what the command line says.
+    ///
+    /// # Errors
+    /// What was not done, with its remedy.
+    pub async fn run(self, cli: Cli, console: &dyn Console) -> Result<(), Failure> {
+        let json = cli.json;
+        match cli.command {
+            Command::Client(ClientCommand::Add(arguments)) => self.add_client(&arguments, console).await,
+            Command::Client(ClientCommand::List) => self.list_clients(json, console).await,
+            Command::Client(ClientCommand::Remove(arguments)) => self.remove_client(&arguments, console).await,
+            Command::Connect(arguments) => self.connect(arguments, json, console).await,
+            Command::Reconnect(arguments) => self.reconnect(&arguments, json, console).await,
+            Command::Grant(arguments) => self.grant(arguments, console).await,
+            Command::Import(arguments) => self.import(&arguments, console).await,
+            Command::List => self.list(json, console).await,
+            Command::Token(arguments) => self.token(&arguments, console).await,
+            Command::Doctor(arguments) => self.doctor(&arguments, json, console).await,
+            Command::Refresh(arguments) => self.refresh(arguments, json, console).await,
+            Command::Revoke(arguments) => self.revoke(&arguments, console).await,
+            Command::Completions { shell } => {
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "token-keeper", &mut script);
+                console.show(String::from_utf8_lossy(&script).trim_end());
+                Ok(())
+            }
+        }
+    }
+
+    /// A `VersionId` that no other version has.
+    fn new_version(&self) -> String {
+        let bytes = (self.random)();
+        format!("{:032x}", bytes.first_chunk().copied().map_or(0, u128::from_be_bytes))
+    }
+
+    /// Stores a secret under a name that is not taken, or a new version of it.
+    async fn write(&self, name: &str, exists: bool, text: &Text) -> Result<String, StoreError> {
+        let version = self.new_version();
+        if exists {
+            self.secrets.replace(name, text, &version).await?;
+        } else {
+            self.secrets.create(name, text, &version).await?;
+        }
+        Ok(version)
+    }
+}

@@ -1,0 +1,134 @@
+//! `token-keeper refresh`: the Lambda's own use case, from here.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use token_keeper::name::ConnectionName;
+use token_keeper::run::decision::Decision;
+use token_keeper::ports::{Grants, Issuer, Leases};
+use token_keeper::run::{Refresher, Request};
+use token_keeper::run::report::Report;
+
+use super::list::table;
+use super::{Accounts, Clock, Console, Failure, LeaseStore, Operator, Random, Secrets};
+
+/// The shortest time between two runs.
+const SHORTEST_WATCH: SignedDuration = SignedDuration::from_mins(1);
+
+/// Which connections, and how hard.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  token-keeper refresh\n  token-keeper refresh crm-prod --force\n  token-keeper refresh --watch 15m   (a machine \
+                  without Lambda)"
+)]
+pub struct Arguments {
+    /// These connections; all that are due if none is named
+    pub connections: Vec<ConnectionName>,
+    /// Mint for the named ones even if they are fresh, misconfigured or dead. A throttle's pause stands
+    #[arg(long, requires = "connections")]
+    pub force: bool,
+    /// Say what would be done and why; ask nobody but the stores
+    #[arg(long, conflicts_with = "watch")]
+    pub dry_run: bool,
+    /// Do it again and again, this far apart: 15m, 30m
+    #[arg(long, value_name = "EVERY", value_parser = every)]
+    pub watch: Option<SignedDuration>,
+}
+
+pub(super) fn every(text: &str) -> Result<SignedDuration, String> {
+    match text.parse::<SignedDuration>() {
+        Ok(every) if every >= SHORTEST_WATCH => Ok(every),
+        _ => Err("use a time such as 15m, at least 1m".to_owned()),
+    }
+}
+
+impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
+    pub(super) async fn refresh(self, arguments: Arguments, json: bool, console: &dyn Console) -> Result<(), Failure> {
+        let Arguments { mut connections, force, dry_run, watch } = arguments;
+        let refresher = self.refresher();
+        connections.sort();
+        connections.dedup();
+        let named = |connections| Request::Named { connections, force, skip_missing: false };
+        let request = if connections.is_empty() { Request::All } else { named(connections) };
+        if dry_run {
+            return refresher.would(&request, force, json, console).await;
+        }
+        loop {
+            let report = refresher.run(&request, None, |done, all| console.progress(done, all)).await;
+            let done = report.map_err(Failure::from).and_then(|report| tell(&report, json, console));
+            let Some(every) = watch else { return done };
+            if let Err(failure) = done {
+                console.show(&failure.to_string());
+            }
+            console.show(&format!("The next run comes in {every:#}. Stop with Ctrl-C.\n"));
+            tokio::time::sleep(Duration::from_secs(every.as_secs().unsigned_abs())).await;
+        }
+    }
+}
+
+impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L, Now> {
+    async fn would(&self, request: &Request, force: bool, json: bool, console: &dyn Console) -> Result<(), Failure> {
+        let seen = self.look(request, force, None).await?;
+        let plan = |decision: &Decision| match decision {
+            Decision::Due => ("mint", "its token is missing, near its end, or of another grant".to_owned()),
+            Decision::Fresh { until } => ("leave", format!("its token lives until {until}")),
+            Decision::AwaitingConsent => ("leave", "nobody has consented yet".to_owned()),
+            Decision::ConsentRequired(trouble) => ("leave", format!("its grant is dead ({})", trouble.error)),
+            Decision::Misconfigured(trouble) => ("leave", format!("Zoho refuses its client ({})", trouble.error)),
+            Decision::CoolingDown { until } => ("leave", format!("Zoho wants a pause until {until}")),
+            Decision::Broken(broken) => ("leave", broken.to_string()),
+        };
+        let plans = seen.iter().map(|seen| (&seen.name, plan(&seen.decision)));
+        if json {
+            let plans = plans.map(|(name, (what, why))| json!({"connection": name, "would": what, "because": why}));
+            console.show(&json!(plans.collect::<Vec<_>>()).to_string());
+            return Ok(());
+        }
+        let mut table = table(console.look(), &["connection", "would", "because"]);
+        plans.for_each(|(name, (what, why))| {
+            let why = if force && what == "mint" { "it is forced".to_owned() } else { why };
+            table.add_row([name.as_str(), what, &why]);
+        });
+        console.show(&table.trim_fmt());
+        console.show("\nNothing was done.");
+        Ok(())
+    }
+}
+
+/// Shows a report. One with connections that need attention is a failure.
+fn tell(report: &Report, json: bool, console: &dyn Console) -> Result<(), Failure> {
+    let attention: usize =
+        [&report.consent_required, &report.misconfigured, &report.throttled, &report.failed, &report.deferred]
+            .map(Vec::len)
+            .iter()
+            .sum();
+    if json {
+        console.show(&json!(report).to_string());
+    } else {
+        for line in &report.outcomes {
+            let until = line.expires_at.map(|end| format!(", token until {end}")).unwrap_or_default();
+            console.show(&format!("{}: {}{until}", line.connection, line.outcome.replace('_', " ")));
+            if let Some(error) = &line.error {
+                console.show(&format!("  {error}"));
+            }
+            if let Some(remedy) = &line.remedy {
+                console.show(&format!("  -> {remedy}"));
+            }
+        }
+        let (all, refreshed, fresh) = (counted(report.connections, "connection"), report.refreshed, report.fresh);
+        let seconds = report.duration_ms / 1000;
+        console.show(&format!(
+            "{all}: {refreshed} refreshed, {fresh} fresh, {attention} in need of attention ({seconds} s)."
+        ));
+    }
+    if attention == 0 {
+        Ok(())
+    } else {
+        Err(Failure::new(counted(attention, "connection") + " in need of attention", "see above, or token-keeper list"))
+    }
+}
+
+pub(super) fn counted(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}

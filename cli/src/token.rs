@@ -1,0 +1,43 @@
+//! `token-keeper token`: the one command that prints a secret, on purpose.
+
+use token_keeper::name::ConnectionName;
+use token_keeper::lease::TOKEN_TYPE;
+
+use super::{Accounts, Clock, Console, Failure, LeaseStore, Operator, Random, Secrets};
+
+/// Whose token.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  curl -H \"$(token-keeper token crm-prod --header)\" https://www.zohoapis.eu/crm/v8/org"
+)]
+pub struct Arguments {
+    /// The connection
+    pub connection: ConnectionName,
+    /// Print the whole header, for `curl -H`
+    #[arg(long)]
+    pub header: bool,
+}
+
+impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
+    pub(super) async fn token(&self, arguments: &Arguments, console: &dyn Console) -> Result<(), Failure> {
+        let Arguments { connection, header } = arguments;
+        let parameter = self.settings.prefix.lease(connection.as_str());
+        let mut leases = self.leases.read(std::slice::from_ref(connection)).await?;
+        let Some(lease) = leases.remove(connection.as_str()) else {
+            let remedy =
+                format!("see its state with token-keeper list, or mint with token-keeper refresh {connection}");
+            return Err(Failure::new(format!("there is no parameter {parameter}"), remedy));
+        };
+        let lease = lease.map_err(|broken| Failure::new(&broken, broken.flaw.remedy()))?;
+        let token = lease.token.filter(|token| token.expires_at > (self.now)()).ok_or_else(|| {
+            let remedy = match lease.status.trouble() {
+                None => format!("mint with token-keeper refresh {connection}, and look into the log of the refresher"),
+                Some(_) => "see what to do with token-keeper list".to_owned(),
+            };
+            Failure::new(format!("the token in {parameter} has expired (status {})", lease.status.word()), remedy)
+        })?;
+        let token = token.access_token.expose();
+        console.show(&if *header { format!("Authorization: {TOKEN_TYPE} {token}") } else { token.to_owned() });
+        Ok(())
+    }
+}

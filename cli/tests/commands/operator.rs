@@ -1,0 +1,282 @@
+//! `client add` and `connect`, as typed.
+
+use clap::Parser as _;
+use serde_json::json;
+use token_keeper_cli::{Console, Look};
+
+use crate::world::{BASE, Browser, CLIENT_ID, EU_SECRET, World, grant_name};
+
+#[tokio::test]
+async fn a_client_is_stored_and_gets_more_secrets_without_losing_any() {
+    let world = World::new().await;
+    let shown = world.type_in("client add shop --client-id 1000.SHOP", "common-secret\n").await.expect("stored");
+    assert_eq!(
+        shown,
+        "Client shop is stored in secret token-keeper/clients/shop. Its secrets: common.\n\
+         Next: make a link with which an administrator connects an account, for example\n  \
+         token-keeper connect crm-prod --client shop --data-center eu --scope ZohoCRM.modules.READ\n"
+    );
+    let shown =
+        world.type_in("client add shop --client-id 1000.SHOP --data-center us", "us-secret").await.expect("stored");
+    assert!(
+        shown.starts_with("Client shop is updated in secret token-keeper/clients/shop. Its secrets: common, us.\n"),
+        "{shown}"
+    );
+    let stored = world.aws.secret("token-keeper/clients/shop").expect("a client");
+    let expected =
+        json!({"client_id": "1000.SHOP", "client_secret": "common-secret", "client_secrets": {"us": "us-secret"}});
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&stored).expect("JSON"), expected);
+}
+
+#[tokio::test]
+async fn a_wrong_client_is_refused_and_changes_nothing() {
+    let world = World::new().await;
+    let before = world.aws.secret("token-keeper/clients/acme");
+    world.faults.forget_calls();
+    for (command, secret, complaint) in [
+        (
+            "client add acme --client-id 1000.OTHER",
+            "hush",
+            "there is a client acme already, with another client id (1000.CLIENTIDOFACME)",
+        ),
+        ("client add shop --client-id 1000.SHOP --data-center mars", "hush", "mars is no data centre"),
+        ("client add shop --client-id 1000.SHOP", "", "the field `client_secret` is empty"),
+        ("client add shop --client-id 1000.SHOP", "hush hush", "the field `client_secret` contains white space"),
+        ("client add Shop --client-id 1000.SHOP", "hush", "a name is made of a-z"),
+        ("client add shop", "hush", "--client-id <ID>"),
+    ] {
+        let complaint_seen = world.type_in(command, secret).await.expect_err(command);
+        assert!(complaint_seen.contains(complaint), "{command}: {complaint_seen}");
+        assert!(!complaint_seen.contains("hush"), "{complaint_seen}");
+    }
+    assert_eq!((world.aws.secret("token-keeper/clients/acme"), world.writes()), (before, 0));
+}
+
+#[tokio::test]
+async fn connect_says_what_to_register_whom_to_send_the_link_and_what_comes_of_it() {
+    let world = World::new().await;
+    let command = "connect crm-prod --client acme --data-center eu --scope ZohoCRM.modules.ALL --callback-url BASE";
+    let shown = world.type_in(command, "").await.expect("a link");
+    let ticket = shown.split("ticket=").nth(1).and_then(|rest| rest.lines().next()).expect("a ticket");
+    assert_eq!(
+        shown.replace(ticket, "TICKET"),
+        "The connection crm-prod awaits consent (secret token-keeper/connections/crm-prod created).\n\n\
+         1. In Zoho's API console, this redirect URI must be registered with the client:\n     \
+              https://consent.example/callback\n\
+         2. Send this link to an administrator of the Zoho account. It works once, until 2026-11-21T01:00:00Z:\n     \
+              https://consent.example/connect?ticket=TICKET\n\
+         3. After the consent the refresh token is in the secret and the first access token in the parameter\n     \
+              /token-keeper/tokens/crm-prod\n"
+    );
+    let again = world.type_in("connect crm-prod --callback-url BASE --valid-for 2d --json", "").await.expect("a link");
+    let again: serde_json::Value = serde_json::from_str(&again).expect("JSON");
+    assert_eq!(again["expires_at"], "2026-11-23T00:00:00Z");
+    assert!(again["url"].as_str().is_some_and(|url| url.starts_with(&format!("{BASE}/connect?ticket="))));
+    assert_eq!(again.as_object().expect("an object").len(), 2);
+}
+
+#[tokio::test]
+async fn a_connection_that_could_not_be_consented_to_is_refused_before_anything_is_written() {
+    let world = World::new().await;
+    world
+        .aws
+        .put_secret(&grant_name("byhand"), r#"{"client": "acme", "data_center": "eu", "refresh_token": "1000.made"}"#);
+    world.faults.forget_calls();
+    let full = "--client acme --data-center eu --scope ZohoCRM.modules.ALL --callback-url BASE";
+    for (arguments, complaint) in [
+        ("new --data-center eu --scope A.b --callback-url BASE".to_owned(), "new is new, and --client is missing"),
+        ("new --client acme --scope A.b --callback-url BASE".to_owned(), "new is new, and --data-center is missing"),
+        ("new --client acme --data-center eu --callback-url BASE".to_owned(), "new is new, and --scope is missing"),
+        ("byhand --callback-url BASE".to_owned(), "the secret of byhand says none, and --scope is missing"),
+        ("new --client acme --data-center eu --scope A.b".to_owned(), "the callback function's address is not known"),
+        (
+            "new --client acme --data-center eu --scope A.b --callback-url http://consent.example".to_owned(),
+            "is no address for the callback",
+        ),
+        (
+            "new --client acme --data-center mars --scope A.b --callback-url BASE".to_owned(),
+            "the data centre is not one of",
+        ),
+        (
+            "new --client acme --data-center in --scope A.b --callback-url BASE".to_owned(),
+            "token-keeper client add acme --client-id … --data-center in",
+        ),
+        (
+            "new --client nobody --data-center eu --scope A.b --callback-url BASE".to_owned(),
+            "store the client first: token-keeper client add nobody",
+        ),
+        (format!("new {full} --valid-for 8d"), "use a time such as 30m, 1h or 2d, at most 7d"),
+        (format!("new {full} --local --json"), "--json prints a link for somebody else"),
+        (format!("new {full} --valid-for soon"), "invalid value 'soon'"),
+        (format!("New {full}"), "a name is made of a-z"),
+    ] {
+        let seen = world.type_in(&format!("connect {arguments}"), "").await.expect_err(&arguments);
+        assert!(seen.contains(complaint), "{arguments}: {seen}");
+    }
+    assert_eq!((world.writes(), world.zoho_calls()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_connected_account_keeps_its_client_and_moves_only_on_request() {
+    let world = World::new().await;
+    Browser::default().consent(&world, &world.link("crm-prod").await).await;
+    world.type_in("client add shop --client-id 1000.SHOP", "hush").await.expect("stored");
+    let before = world.aws.secret_version(&grant_name("crm-prod"));
+    for (arguments, complaint) in [
+        ("crm-prod --client shop --callback-url BASE", "crm-prod has another client"),
+        ("crm-prod --data-center us --callback-url BASE", "crm-prod belongs to the data centre eu, not us"),
+    ] {
+        let seen = world.type_in(&format!("connect {arguments}"), "").await.expect_err(arguments);
+        assert!(seen.contains(complaint), "{arguments}: {seen}");
+    }
+    world.link_with("crm-prod --data-center us --allow-move").await;
+    assert_eq!(world.aws.secret_version(&grant_name("crm-prod")), before, "nothing is moved before the consent");
+}
+
+#[tokio::test]
+async fn links_need_a_key_that_is_there_and_strong() {
+    let world = World::new().await;
+    let connect = "connect crm-prod --client acme --data-center eu --scope A.b --callback-url BASE";
+    world.aws.put_secret("token-keeper/signing-key", "short");
+    let seen = world.type_in(connect, "").await.expect_err("a weak key");
+    assert!(seen.contains("secret token-keeper/signing-key: it is shorter than 32 characters"), "{seen}");
+    assert!(!seen.contains("short\n"), "{seen}");
+    world.aws.delete_secret("token-keeper/signing-key");
+    let seen = world.type_in(connect, "").await.expect_err("no key");
+    assert!(seen.contains("aws secretsmanager create-secret --name token-keeper/signing-key"), "{seen}");
+}
+
+/// A console from which somebody copies the link.
+struct Waiting {
+    link: tokio::sync::watch::Sender<String>,
+}
+
+impl Console for Waiting {
+    fn show(&self, text: &str) {
+        if text.contains("/connect?ticket=") {
+            self.link.send_replace(text.trim().to_owned());
+        }
+    }
+
+    fn ask_secret(&self, _: &str) -> std::io::Result<String> {
+        Ok(String::new())
+    }
+
+    fn confirm(&self, _: &str) -> std::io::Result<bool> {
+        Ok(false)
+    }
+
+    fn read_file(&self, _: Option<&std::path::Path>) -> std::io::Result<Vec<u8>> {
+        Ok(Vec::new())
+    }
+
+    fn progress(&self, _: usize, _: usize) {}
+
+    fn look(&self) -> Look {
+        Look { width: None, color: false }
+    }
+}
+
+#[tokio::test]
+async fn a_local_connect_does_the_whole_round_trip_over_http() {
+    let world = World::new().await;
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+    let base = format!("http://localhost:{port}");
+    world.zoho.register(CLIENT_ID, &[&format!("{base}/callback")], &[("eu", EU_SECRET)]);
+    world.aws.delete_secret("token-keeper/signing-key");
+    let link = tokio::sync::watch::Sender::new(String::new());
+    let console = Waiting { link: link.clone() };
+    let arguments = format!("connect crm --client acme --data-center eu --scope A.b --callback-url {base} --local");
+    let command = world.run(&arguments, &console);
+    let browser = async {
+        let mut shown = link.subscribe();
+        let link = shown.wait_for(|link| !link.is_empty()).await.expect("a link").clone();
+        let http = token_keeper::http::client(token_keeper::http::Roots::BuiltIn, None).expect("a client");
+        let begun = loop {
+            // The command prints the link before it listens.
+            match http.get(&link).send().await {
+                Ok(begun) => break begun,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        assert_eq!(begun.status(), 303);
+        let cookie =
+            begun.headers()["set-cookie"].to_str().expect("text").split(';').next().expect("a pair").to_owned();
+        let zoho = begun.headers()["location"].to_str().expect("text").to_owned();
+        let callback = Browser::default().decide(&zoho, "accept").await;
+        let stranger = http.get(&callback).send().await.expect("a page");
+        assert_eq!(stranger.status(), 403);
+        let page = http.get(&callback).header("cookie", cookie).send().await.expect("a page");
+        assert_eq!(page.status(), 200);
+        page.text().await.expect("text")
+    };
+    let (done, page) = tokio::join!(command, browser);
+    done.expect("connected");
+    assert!(page.contains("<h1>Connected</h1>"), "{page}");
+    assert!(world.document("crm").is_some() && world.refresh_token("crm").is_some());
+}
+
+#[tokio::test]
+async fn a_local_connect_needs_a_free_port_of_this_machine() {
+    let world = World::new().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    let connect = "connect crm --client acme --data-center eu --scope A.b --local --callback-url";
+    let seen = world.type_in(&format!("{connect} http://localhost:{port}"), "").await.expect_err("taken");
+    assert!(seen.contains(&format!("port {port} of this machine cannot be used")), "{seen}");
+    let seen = world.type_in(&format!("{connect} BASE"), "").await.expect_err("not here");
+    assert!(seen.contains("--local cannot answer at https://consent.example"), "{seen}");
+    assert_eq!(world.writes(), 0, "nothing is stored for a consent that cannot be taken");
+}
+
+#[test]
+fn every_command_that_the_readme_shows_is_one() {
+    let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).replace(" \\\n", " ");
+    let commands: Vec<_> = readme.lines().filter(|line| line.starts_with("token-keeper ")).collect();
+    assert!(commands.len() >= 4, "{commands:?}");
+    for command in commands {
+        // What the shell puts in is an address.
+        let command = command.split_once("\"$(").map_or(command.to_owned(), |(start, _)| format!("{start} {BASE}"));
+        if let Err(error) = token_keeper::cli::Cli::try_parse_from(command.split_whitespace()) {
+            panic!("{command}: {error}");
+        }
+    }
+}
+
+/// Every line of the README's section, with what differs from day to day replaced.
+#[tokio::test]
+async fn the_readmes_operate_section_is_what_one_sees() {
+    let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
+    let section = readme.split("\n## ").find(|section| section.starts_with("Operate\n")).expect("the section");
+    let world = World::new().await;
+    for (connection, scope) in
+        [("books", "ZohoBooks.invoices.READ"), ("crm-prod", "ZohoCRM.modules.ALL"), ("desk", "Desk.tickets.READ")]
+    {
+        let link = world.link_with(&format!("{connection} --client acme --data-center eu --scope {scope}")).await;
+        Browser::default().consent(&world, &link).await;
+    }
+    world.advance_minutes(30);
+    world.zoho.kill(&world.refresh_token("desk").expect("a refresh token"));
+    let _somebody_is_needed = world.type_in("refresh crm-prod desk --force", "").await;
+    let mut checked = 0;
+    for block in section.split("```console\n").skip(1) {
+        let block = block.split("```").next().unwrap_or_default();
+        for typed in block.split("$ token-keeper ").skip(1) {
+            let (command, expected) = typed.split_once('\n').expect("an answer");
+            let shown = world.type_in_at(None, command).await.expect(command);
+            assert_eq!(masked(&shown), masked(expected), "$ token-keeper {command}");
+            checked += 1;
+        }
+    }
+    assert_eq!(checked, 7);
+}
+
+/// Tickets and tokens as the README shows them.
+fn masked(text: &str) -> String {
+    let mask = |line: &str| {
+        let start = ["ticket=", "Zoho-oauthtoken "].into_iter().find_map(|mark| Some(line.find(mark)? + mark.len()));
+        let visible = if line.contains("Zoho-oauthtoken ") { "1000." } else { "" };
+        start.map_or(line.to_owned(), |start| format!("{}{visible}…", &line[..start]))
+    };
+    text.lines().map(mask).collect::<Vec<_>>().join("\n")
+}

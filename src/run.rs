@@ -1,0 +1,251 @@
+//! Use case 1: see which leases are due, mint for them and publish ([`renew`](crate::run::renew)),
+//! report.
+//!
+//! It knows the outside only through [`ports`](crate::ports), is given its clock, and decides
+//! nothing itself: that is [`decision`](crate::run::decision)'s.
+
+pub mod brake;
+pub mod decision;
+pub mod dispatch;
+mod renew;
+pub mod report;
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::{Instant, timeout_at};
+
+use crate::run::brake::Brakes;
+use crate::connection::{self, DataCenters, Grant, clients_of, read_grants};
+use crate::flaw::{Broken, Flaw};
+use crate::name::{ConnectionName, Prefix};
+use crate::run::decision::{Decision, Policy, decide};
+use crate::lease::Lease;
+use crate::ports::{Grants, Issuer, Leases, Published};
+use crate::failure::StoreError;
+use crate::run::renew::Due;
+use crate::run::report::{Entry, Outcome, Report};
+
+/// How long both stores may take until every reader sees what was written. AWS calls them
+/// eventually consistent and gives no figure; a second is long in practice.
+pub const SETTLING: Duration = Duration::from_secs(2);
+/// This long before the end, what still runs is broken off, so that there is time to report.
+pub(crate) const REPORT_RESERVE: Duration = Duration::from_millis(500);
+
+/// Which connections, and how hard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Every connection that is due.
+    All,
+    /// These; with `force` the fresh, the misconfigured and the dead among them too.
+    Named {
+        /// Each once.
+        connections: Vec<ConnectionName>,
+        /// Mint even where it is not due.
+        force: bool,
+        /// Pass over a name without a secret: it was there when somebody listed it.
+        skip_missing: bool,
+    },
+}
+
+/// Why a run could do nothing at all.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The grants could not be listed.
+    #[error("no grant could be read: {0}; {remedy}", remedy = .0.remedy())]
+    Grants(StoreError),
+    /// The leases could not be listed; minting without knowing them would ask Zoho for too much.
+    #[error("no lease could be read: {0}; {remedy}", remedy = .0.remedy())]
+    Leases(StoreError),
+    /// The queue did not take every message. Those that it took are worked; the next run sends all
+    /// again.
+    #[error("{unsent} of {of} messages could not be queued: {error}; {remedy}", remedy = error.remedy())]
+    Queue {
+        /// Messages that are not in the queue.
+        unsent: usize,
+        /// Messages in all.
+        of: usize,
+        /// Why not one of them.
+        error: StoreError,
+    },
+    /// The function's time was up before everything was listed, or queued.
+    #[error("the time was up before everything was listed or queued; give the function a longer timeout")]
+    OutOfTime,
+}
+
+impl RunError {
+    /// A stable word for alarms and programs.
+    pub fn error_type(&self) -> &'static str {
+        match self {
+            Self::Grants(_) => "GrantsUnavailable",
+            Self::Leases(_) => "LeasesUnavailable",
+            Self::Queue { .. } => "QueueUnavailable",
+            Self::OutOfTime => "OutOfTime",
+        }
+    }
+}
+
+/// What the operator chose.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// First part of every name.
+    pub prefix: Prefix,
+    /// The hosts that may be asked.
+    pub data_centers: DataCenters,
+    /// A lease with no more than this left is due.
+    pub margin: SignedDuration,
+    /// How many connections are worked on at the same time.
+    pub concurrency: usize,
+    /// How long the stores may take until a write is seen by all: [`SETTLING`].
+    pub settling: Duration,
+}
+
+/// The refresher: settings and the world it works in.
+pub struct Refresher<G, I, L, Now> {
+    /// What the operator chose.
+    pub settings: Settings,
+    /// Secrets Manager.
+    pub grants: G,
+    /// Zoho.
+    pub issuer: I,
+    /// Parameter Store.
+    pub leases: L,
+    /// The time.
+    pub now: Now,
+    /// What this process has learnt about who is out of order.
+    pub brakes: Brakes,
+}
+
+/// A connection as a run finds it.
+#[derive(Debug)]
+pub struct Seen {
+    /// Its name.
+    pub name: String,
+    /// Its grant, or why there is none.
+    pub grant: Result<Grant, Broken>,
+    /// Its lease, if it has one that can be read.
+    pub lease: Result<Option<Lease>, Broken>,
+    /// What is to be done.
+    pub decision: Decision,
+}
+
+impl Decision {
+    /// What becomes of a connection that is not worked on; `None` for one that is due.
+    pub fn outcome(&self) -> Option<Outcome> {
+        match self {
+            Self::Due => None,
+            Self::Fresh { .. } => Some(Outcome::Fresh),
+            Self::AwaitingConsent => Some(Outcome::AwaitingConsent),
+            Self::ConsentRequired(trouble) => Some(Outcome::ConsentRequired { error: trouble.error.clone() }),
+            Self::Misconfigured(trouble) => Some(misconfigured(trouble.error.clone())),
+            Self::CoolingDown { until } => Some(Outcome::Throttled { until: *until }),
+            Self::Broken(flaw) => Some(broken(flaw)),
+        }
+    }
+}
+
+impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L, Now> {
+    /// One run. It may be repeated, doubled or broken off at any call. `progress` is told how many
+    /// of those due are done, and how many there are.
+    ///
+    /// # Errors
+    /// If grants or leases could not be listed. The failure of a connection is an outcome in the
+    /// report.
+    pub async fn run(
+        &self,
+        request: &Request,
+        end: Option<Instant>,
+        progress: impl Fn(usize, usize),
+    ) -> Result<Report, RunError> {
+        let started = (self.now)();
+        let force = matches!(request, Request::Named { force: true, .. });
+        let seen = self.look(request, force, end).await?;
+        let mut entries = Vec::with_capacity(seen.len());
+        let mut due = Vec::new();
+        for Seen { name, grant, lease, decision } in seen {
+            let expires_at = lease.as_ref().ok().and_then(|lease| token_end(lease.as_ref()));
+            match (decision.outcome(), grant, lease) {
+                (Some(outcome), ..) => entries.push(Entry { connection: name, outcome, expires_at }),
+                (None, Ok(grant), Ok(last)) => due.push(Due { name, grant, last }),
+                (None, ..) => {}
+            }
+        }
+        entries.extend(self.renew_all(due, end, progress).await);
+        entries.sort_by(|a, b| a.connection.cmp(&b.connection));
+        let ended = (self.now)();
+        Ok(Report::of(&entries, ended, ended.duration_since(started)))
+    }
+
+    /// What a run would find, and decide for each connection. Reads the stores, asks nobody else
+    /// and changes nothing.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn look(&self, request: &Request, force: bool, end: Option<Instant>) -> Result<Vec<Seen>, RunError> {
+        let listing = async { tokio::try_join!(self.list_grants(request), self.list_leases(request)) };
+        let (grants, mut leases) = in_time(end, Box::pin(listing)).await?;
+        let (now, policy) = ((self.now)(), Policy { margin: self.settings.margin, force });
+        let see = |(name, grant): (String, Result<Grant, Broken>)| {
+            let lease = leases.remove(&name).transpose();
+            let decision = decide(&grant, &lease, now, policy);
+            Seen { name, grant, lease, decision }
+        };
+        Ok(grants.into_iter().map(see).collect())
+    }
+
+    pub(crate) async fn list_grants(&self, request: &Request) -> Result<connection::Grants, RunError> {
+        let Settings { prefix, data_centers, .. } = &self.settings;
+        let mut secrets = match request {
+            Request::All => self.grants.list().await.map_err(RunError::Grants)?,
+            Request::Named { connections, .. } => {
+                let names: Vec<_> = connections.iter().map(|name| prefix.grant(name.as_str())).collect();
+                let mut secrets = self.grants.read(&names).await.map_err(RunError::Grants)?;
+                let clients = clients_of(&secrets, prefix, data_centers);
+                let names: Vec<_> = clients.iter().map(|name| prefix.client(name.as_str())).collect();
+                secrets.extend(self.grants.read(&names).await.map_err(RunError::Grants)?);
+                secrets
+            }
+        };
+        if matches!(request, Request::Named { skip_missing: true, .. }) {
+            secrets.retain(|secret| !matches!(secret.content, Err(Flaw::NotFound | Flaw::Deleted)));
+        }
+        Ok(read_grants(&secrets, prefix, data_centers))
+    }
+
+    async fn list_leases(&self, request: &Request) -> Result<Published, RunError> {
+        match request {
+            Request::All => self.leases.list().await,
+            Request::Named { connections, .. } => self.leases.read(connections).await,
+        }
+        .map_err(RunError::Leases)
+    }
+}
+
+/// What has to be done before the time is up, with enough left to report.
+pub(crate) async fn in_time<T>(
+    end: Option<Instant>,
+    work: impl Future<Output = Result<T, RunError>>,
+) -> Result<T, RunError> {
+    match end {
+        Some(end) => timeout_at(end - REPORT_RESERVE, work).await.map_err(|_| RunError::OutOfTime)?,
+        None => work.await,
+    }
+}
+
+/// A refusal of the client, with what to compare.
+pub(crate) fn misconfigured(error: String) -> Outcome {
+    let remedy = "compare client_id, the data centre's own client secret and data_center with Zoho's API console; then run it with \
+                  force, or wait an hour"
+        .to_owned();
+    Outcome::Misconfigured { error, remedy }
+}
+
+/// Trouble found before anything was asked: it never changes a document.
+pub(crate) fn broken(broken: &Broken) -> Outcome {
+    let (error, remedy) = (broken.to_string(), broken.flaw.remedy());
+    if broken.flaw.passes() { Outcome::Failed { error, remedy } } else { Outcome::Misconfigured { error, remedy } }
+}
+
+pub(crate) fn token_end(lease: Option<&Lease>) -> Option<Timestamp> {
+    lease.and_then(|lease| lease.token.as_ref()).map(|token| token.expires_at)
+}

@@ -1,0 +1,72 @@
+//! Use case 1 where there are more connections than one run has time for: their names go to a queue
+//! in chunks, and the same function works each chunk as a run of its own.
+//!
+//! Nothing but names is read here. Whether a connection is due is decided where its chunk is
+//! worked, so that a chunk may come late, twice, or twice at the same time.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::flaw::{Broken, Flaw};
+use crate::name::ConnectionName;
+use crate::ports::{GrantNames, Queue, Unsent};
+use crate::run::{Refresher, RunError, broken, in_time};
+use crate::run::report::{Entry, Report};
+
+/// The most connections in one message. All due, their hundred puts take 33 seconds where the
+/// account allows three a second (twice as long with bare tokens), so several messages fit into one
+/// invocation, and what is done twice after a failure is little.
+pub const CHUNK: usize = 100;
+
+/// A queue, and when to use it.
+pub struct Dispatcher<Q> {
+    /// The queue that brings its messages to this function.
+    pub queue: Q,
+    /// A run with more connections than this sends them to the queue.
+    pub above: usize,
+}
+
+impl<Q: Queue> Dispatcher<Q> {
+    /// Lists the connections' names and, if they are too many for one run, sends them to the queue;
+    /// `None` if they are not.
+    ///
+    /// # Errors
+    /// If the names could not be listed, or the queue did not take every message.
+    pub async fn dispatch<G: GrantNames, I, L, Now: Fn() -> Timestamp>(
+        &self,
+        refresher: &Refresher<G, I, L, Now>,
+        end: Option<Instant>,
+    ) -> Result<Option<Report>, RunError> {
+        let Refresher { settings, grants, now, .. } = refresher;
+        let started = now();
+        let secrets = in_time(end, async { grants.names().await.map_err(RunError::Grants) }).await?;
+        let path = settings.prefix.grant("");
+        // In order, so that a chunk holds the same connections from run to run.
+        let names: BTreeSet<_> = secrets.iter().filter_map(|secret| secret.strip_prefix(&path)).collect();
+        if names.len() <= self.above {
+            return Ok(None);
+        }
+        let (mut connections, mut misnamed) = (Vec::with_capacity(names.len()), Vec::new());
+        for name in names {
+            // One wrong name would spoil its whole chunk.
+            match name.parse::<ConnectionName>() {
+                Ok(_) => connections.push(name),
+                Err(error) => {
+                    let outcome = broken(&Broken::secret(&settings.prefix.grant(name), Flaw::Name(error)));
+                    misnamed.push(Entry { connection: name.to_owned(), outcome, expires_at: None });
+                }
+            }
+        }
+        let message = |chunk: &[&str]| json!({"connections": chunk}).to_string();
+        // Of equal size: in a small last one, a single sick connection would be most of it.
+        let size = connections.len().div_ceil(connections.len().div_ceil(CHUNK).max(1)).max(1);
+        let messages: Vec<_> = connections.chunks(size).map(message).collect();
+        let queue_failed = |Unsent { messages: unsent, error }| RunError::Queue { unsent, of: messages.len(), error };
+        in_time(end, async { self.queue.send(&messages).await.map_err(queue_failed) }).await?;
+        let ended = now();
+        Ok(Some(Report::dispatched(&misnamed, connections.len(), ended, ended.duration_since(started))))
+    }
+}

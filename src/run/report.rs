@@ -1,0 +1,239 @@
+//! What a run did, as one JSON document: for logs, metrics, destinations and people.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use crate::run::brake::Way;
+use crate::lease::SCHEMA;
+
+/// The most outcomes that a report lists, so that it stays within the size of an event.
+const MAX_OUTCOMES: usize = 500;
+
+/// What became of one connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing was to be done.
+    Fresh,
+    /// A new token is published.
+    Refreshed {
+        /// Whether it needed an operator before.
+        recovered: bool,
+    },
+    /// Nobody has consented yet.
+    AwaitingConsent,
+    /// The grant is dead.
+    ConsentRequired {
+        /// Zoho's code.
+        error: String,
+    },
+    /// Something that the operator has to correct.
+    Misconfigured {
+        /// What is wrong: Zoho's code, or the sentence that names the secret or parameter.
+        error: String,
+        /// How to mend it.
+        remedy: String,
+    },
+    /// Zoho asked for a pause.
+    Throttled {
+        /// Not before this is it asked again.
+        until: Timestamp,
+    },
+    /// A passing fault.
+    Failed {
+        /// What happened.
+        error: String,
+        /// What helps if it stays.
+        remedy: String,
+    },
+    /// Not started, or broken off unharmed: the next run does it.
+    Deferred(Deferral),
+}
+
+/// Why a connection is left to the next run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Deferral {
+    /// It was not started, because there was no time left to publish its token.
+    #[error("there was too little time left to publish a new token")]
+    NoTime,
+    /// It was broken off.
+    #[error("the time was up while it was being worked on")]
+    CutOff,
+    /// A brake kept it back.
+    #[error("{0}")]
+    Braked(Way),
+}
+
+impl Outcome {
+    /// The word in the report.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Refreshed { .. } => "refreshed",
+            Self::AwaitingConsent => "awaiting_consent",
+            Self::ConsentRequired { .. } => "consent_required",
+            Self::Misconfigured { .. } => "misconfigured",
+            Self::Throttled { .. } => "throttled",
+            Self::Failed { .. } => "failed",
+            Self::Deferred(_) => "deferred",
+        }
+    }
+
+    /// Whether another run at once might do it.
+    fn is_undone(&self) -> bool {
+        match self {
+            Self::Failed { .. } => true,
+            Self::Deferred(why) => !matches!(why, Deferral::Braked(Way::Client { .. })),
+            _ => false,
+        }
+    }
+
+    /// What went wrong, if anything did.
+    pub fn error(&self) -> Option<String> {
+        match self {
+            Self::Fresh | Self::Refreshed { .. } | Self::AwaitingConsent => None,
+            Self::Throttled { until } => Some(format!("too many requests; Zoho is asked again after {until}")),
+            Self::ConsentRequired { error } | Self::Misconfigured { error, .. } | Self::Failed { error, .. } => {
+                Some(error.clone())
+            }
+            Self::Deferred(why) => Some(why.to_string()),
+        }
+    }
+
+    /// What a person can do about it, if there is anything.
+    pub fn remedy(&self, connection: &str) -> Option<String> {
+        match self {
+            Self::Fresh | Self::Refreshed { .. } => None,
+            Self::AwaitingConsent | Self::ConsentRequired { .. } => Some(format!(
+                "make a link with `token-keeper connect {connection}` and send it to an administrator of the account"
+            )),
+            Self::Throttled { .. } => {
+                Some("nothing but waiting helps; see that nothing else mints tokens with this client".to_owned())
+            }
+            Self::Deferred(Deferral::Braked(_)) => Some("the next run tries again".to_owned()),
+            Self::Deferred(_) => Some("the next run does it; give the function more time if it stays".to_owned()),
+            Self::Misconfigured { remedy, .. } | Self::Failed { remedy, .. } => Some(remedy.clone()),
+        }
+    }
+}
+
+/// One connection after the run.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its name as found.
+    pub connection: String,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The end of the token that consumers can read now.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// The report of one run. Its fields are the contract's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    schema: u64,
+    /// How many connections were looked at.
+    pub connections: usize,
+    /// How many were handed to the queue, in a run that did so. None of them was looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queued: Option<usize>,
+    /// With more than the margin left.
+    pub fresh: usize,
+    /// With a new token.
+    pub refreshed: usize,
+    /// Without consent so far.
+    pub awaiting_consent: usize,
+    /// With a dead grant.
+    pub consent_required: Vec<String>,
+    /// With something for the operator to correct.
+    pub misconfigured: Vec<String>,
+    /// In a pause that Zoho asked for.
+    pub throttled: Vec<String>,
+    /// With a passing fault.
+    pub failed: Vec<String>,
+    /// Left to the next run.
+    pub deferred: Vec<String>,
+    /// Refreshed after an operator had been needed.
+    pub recovered: Vec<String>,
+    /// The shortest life left in seconds, over all connections that a run can keep fresh: those
+    /// that await consent or whose grant is dead are left out. 0 if one has no lease, `null`
+    /// without such a connection.
+    pub min_remaining_s: Option<i64>,
+    /// From the first call to the last, in milliseconds.
+    pub duration_ms: i64,
+    /// What became of each connection that was not fresh; at most 500.
+    pub outcomes: Vec<Line>,
+    /// How many of the failed and deferred another run at once might do: all but those of a client
+    /// that has to wait.
+    #[serde(skip)]
+    pub undone: usize,
+}
+
+/// One connection in the report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// Its name.
+    pub connection: String,
+    /// The outcome's word.
+    pub outcome: &'static str,
+    /// The end of the token that consumers can read now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// What went wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+impl Report {
+    /// Sums up a run that handed `queued` connections to the queue, and looked at no lease.
+    pub fn dispatched(entries: &[Entry], queued: usize, now: Timestamp, duration: SignedDuration) -> Self {
+        Self { queued: Some(queued), min_remaining_s: None, ..Self::of(entries, now, duration) }
+    }
+
+    /// Sums up a run that ended at `now`.
+    pub fn of(entries: &[Entry], now: Timestamp, duration: SignedDuration) -> Self {
+        let names = |word: &str| -> Vec<String> {
+            let named = entries.iter().filter(|entry| entry.outcome.word() == word);
+            named.map(|entry| entry.connection.clone()).collect()
+        };
+        let count = |word: &str| entries.iter().filter(|entry| entry.outcome.word() == word).count();
+        let recovered = |entry: &&Entry| entry.outcome == Outcome::Refreshed { recovered: true };
+        let remaining = |entry: &Entry| entry.expires_at.map_or(0, |end| end.duration_since(now).as_secs().max(0));
+        let line = |entry: &Entry| Line {
+            connection: entry.connection.clone(),
+            outcome: entry.outcome.word(),
+            expires_at: entry.expires_at,
+            error: entry.outcome.error(),
+            remedy: entry.outcome.remedy(&entry.connection),
+        };
+        // Where the list has to end early, it is the good news that goes.
+        let (good, bad): (Vec<_>, Vec<_>) = entries
+            .iter()
+            .filter(|entry| entry.outcome != Outcome::Fresh)
+            .partition(|entry| matches!(entry.outcome, Outcome::Refreshed { .. }));
+        Self {
+            schema: SCHEMA,
+            connections: entries.len(),
+            queued: None,
+            fresh: count("fresh"),
+            refreshed: count("refreshed"),
+            awaiting_consent: count("awaiting_consent"),
+            consent_required: names("consent_required"),
+            misconfigured: names("misconfigured"),
+            throttled: names("throttled"),
+            failed: names("failed"),
+            deferred: names("deferred"),
+            recovered: entries.iter().filter(recovered).map(|entry| entry.connection.clone()).collect(),
+            min_remaining_s: entries
+                .iter()
+                .filter(|entry| !matches!(entry.outcome, Outcome::AwaitingConsent | Outcome::ConsentRequired { .. }))
+                .map(remaining)
+                .min(),
+            duration_ms: i64::try_from(duration.as_millis()).unwrap_or(i64::MAX),
+            outcomes: bad.into_iter().chain(good).take(MAX_OUTCOMES).map(line).collect(),
+            undone: entries.iter().filter(|entry| entry.outcome.is_undone()).count(),
+        }
+    }
+}
