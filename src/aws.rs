@@ -9,6 +9,7 @@ mod grants;
 mod leases;
 mod queue;
 
+use std::iter::successors;
 use std::time::Duration;
 
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
@@ -16,15 +17,16 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_sdk_ssm::config::retry::{RetryPartition, TokenBucket};
-use aws_sdk_ssm::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
-use jiff::Timestamp;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 
 pub use grants::SecretsManager;
 pub use leases::{ParameterStore, Publishing, Tier};
 pub use queue::Sqs;
 
+use crate::failure::{Cause, StoreError};
 use crate::name::Prefix;
-use crate::failure::{NO_ANSWER, NOT_AWS, StoreError};
+use crate::source::Source;
 
 /// How long one call may take, from first to last byte.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -52,14 +54,14 @@ pub fn in_region(loader: ConfigLoader, region: &str) -> ConfigLoader {
 }
 
 /// Connects both stores, over the process's HTTP client.
-pub async fn connect<Now: Fn() -> Timestamp>(
+pub async fn connect(
     loader: ConfigLoader,
     client: &reqwest::Client,
     prefix: &Prefix,
     publishing: Publishing,
-    now: Now,
-) -> (SecretsManager, ParameterStore<Now>) {
-    stores(&shared(loader, client).await, prefix, publishing, now)
+    source: &Source,
+) -> (SecretsManager, ParameterStore) {
+    stores(&shared(loader, client).await, prefix, publishing, source)
 }
 
 /// What the clients of one process have in common.
@@ -70,15 +72,15 @@ pub async fn shared(loader: ConfigLoader, client: &reqwest::Client) -> SdkConfig
 }
 
 /// Both stores.
-pub fn stores<Now: Fn() -> Timestamp>(
+pub fn stores(
     shared: &SdkConfig,
     prefix: &Prefix,
     publishing: Publishing,
-    now: Now,
-) -> (SecretsManager, ParameterStore<Now>) {
+    source: &Source,
+) -> (SecretsManager, ParameterStore) {
     let config = aws_sdk_secretsmanager::config::Builder::from(shared).retry_partition(unlimited_retries()).build();
     let grants = SecretsManager::new(aws_sdk_secretsmanager::Client::from_conf(config), prefix);
-    let leases = ParameterStore::new(shared, prefix.clone(), publishing, now);
+    let leases = ParameterStore::new(shared, prefix.clone(), publishing, source.clone());
     (grants, leases)
 }
 
@@ -94,27 +96,31 @@ fn failed<E>(action: &'static str, error: &SdkError<E>) -> StoreError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
+    StoreError { action, cause: cause(error) }
+}
+
+fn cause<E>(error: &SdkError<E>) -> Cause
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
     let service = error.as_service_error();
     if let Some(code) = service.and_then(ProvideErrorMetadata::code) {
-        // Only these two are known to name nothing but caller, action and resource.
-        let detail = match code {
-            "AccessDeniedException" | "AccessDenied" => {
-                service.and_then(ProvideErrorMetadata::message).unwrap_or_default()
-            }
-            _ => "",
-        };
-        return StoreError { action, code: code.to_owned(), detail: detail.to_owned() };
+        // Only this sentence is known to name nothing but caller, action and resource.
+        let quotable = ["AccessDeniedException", "AccessDenied"].contains(&code);
+        let message = service.and_then(ProvideErrorMetadata::message).filter(|_| quotable);
+        return Cause::Refused { code: code.to_owned(), detail: message.unwrap_or_default().to_owned() };
     }
     if let Some(untrusted) = crate::http::untrusted(error) {
-        let code = format!("the server's certificate {}", untrusted.words());
-        return StoreError { action, code, detail: String::new() };
+        return Cause::Untrusted(untrusted);
     }
-    let chain = DisplayErrorContext(error).to_string();
-    let (code, detail) = match error {
-        SdkError::ResponseError(_) | SdkError::ServiceError(_) => (NOT_AWS, ""),
-        _ if chain.contains("credentials") => ("no credentials", ""),
-        SdkError::ConstructionFailure(_) if chain.contains("region") => ("no Region", "set AWS_REGION"),
-        _ => (NO_ANSWER, ""),
-    };
-    StoreError { action, code: code.to_owned(), detail: detail.to_owned() }
+    match error {
+        SdkError::ResponseError(_) | SdkError::ServiceError(_) => Cause::NotAws,
+        _ if about_credentials(error) => Cause::NoCredentials,
+        SdkError::ConstructionFailure(_) => Cause::NoRegion,
+        _ => Cause::NoAnswer,
+    }
+}
+
+fn about_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
+    successors(Some(error), |&error| error.source()).any(|error| error.is::<CredentialsError>())
 }

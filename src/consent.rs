@@ -11,7 +11,6 @@ mod stop;
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
@@ -19,20 +18,21 @@ pub use key::{KeyRing, read_signing_key};
 pub use stop::Stop;
 
 use self::link::{LinkError, STATE_LIFE, State, code_challenge, encode, hash, well_formed};
-use crate::flaw::{Broken, Flaw};
-use crate::name::{ConnectionName, Prefix};
-use crate::connection::{DataCenter, DataCenters, Grant, GrantSecret, granted, read_clients};
-use crate::lease::{Lease, Status, Token, whole_second};
-use crate::ports::{Authorizer, Exchanged, Grants, Leases, Proof, SecretWriter};
+use crate::connection::{DataCenter, DataCenters, Grant, GrantSecret, SecretDocument, read_clients};
 use crate::failure::{Refusal, StoreError, Untrusted};
-use crate::secret::{AuthorizationCode, RefreshToken, SigningKey, Text};
+use crate::flaw::{Broken, Flaw};
+use crate::lease::{Lease, Status, Token, whole_second};
+use crate::name::{ConnectionName, Prefix, VersionId};
+use crate::ports::{Authorizer, Exchanged, Grants, Leases, Proof, SecretWriter};
+use crate::secret::{AuthorizationCode, RefreshToken, SigningKey};
+use crate::source::Source;
 
 /// How long a consent waits for its first lease to be published. Somebody looks at an empty page
 /// meanwhile, and the callback function has 30 seconds in all.
 const PUBLISH_PATIENCE: Duration = Duration::from_secs(8);
 
 /// The consent of one installation: what it knows and the world it works in.
-pub struct Consent<S, Z, L, Random, Now> {
+pub struct Consent<S, Z, L> {
     /// First part of every name.
     pub prefix: Prefix,
     /// The hosts that may be asked.
@@ -43,10 +43,8 @@ pub struct Consent<S, Z, L, Random, Now> {
     pub zoho: Z,
     /// Parameter Store.
     pub leases: L,
-    /// 32 random bytes, fit for cryptography.
-    pub random: Random,
-    /// The time.
-    pub now: Now,
+    /// The time, and random bytes.
+    pub source: Source,
     /// The signing key.
     pub key: KeyRing,
 }
@@ -93,21 +91,14 @@ pub struct Connected {
     pub published: bool,
 }
 
-impl<S, Z, L, Random, Now> Consent<S, Z, L, Random, Now>
-where
-    S: Grants + SecretWriter,
-    Z: Authorizer,
-    L: Leases,
-    Random: Fn() -> [u8; 32],
-    Now: Fn() -> Timestamp,
-{
+impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
     /// Takes a ticket and sends the browser to Zoho. Reads the stores, writes nothing.
     ///
     /// # Errors
     /// Why the link is not taken.
     pub async fn begin(&self, ticket: &str, redirect_uri: &str) -> Result<Begun, Stop> {
         let key = self.signing_key(ticket).await?;
-        let mut ticket = key.open_ticket(ticket, (self.now)()).map_err(|error| stopped(error, Stop::Expired))?;
+        let mut ticket = key.open_ticket(ticket, self.source.now()).map_err(|error| stopped(error, Stop::Expired))?;
         let connection = &ticket.connection;
         let next = key.next_version(connection, &ticket.version);
         let secret = self.current_grant(connection, &ticket.version, &next).await?;
@@ -120,12 +111,12 @@ where
             let secret = self.prefix.grant(connection.as_str());
             return Err(misconfigured(connection, &Broken::secret(&secret, Flaw::Missing("scopes".to_owned()))));
         }
-        let nonce = encode(&(self.random)()[..16]);
+        let nonce = encode(&self.source.random()[..16]);
         // Another one for each round trip, so that two links can be open side by side. It stays
         // until it ends by itself: a reload of the last page is told the truth.
         let name = format!("token-keeper-{}", &nonce[..8]);
-        let cookie = Cookie { name, value: encode(&(self.random)()) };
-        ticket.expires_at = whole_second((self.now)()) + STATE_LIFE;
+        let cookie = Cookie { name, value: encode(&self.source.random()) };
+        ticket.expires_at = whole_second(self.source.now()) + STATE_LIFE;
         let state = State { ticket, nonce, browser: hash(&cookie.value) };
         let challenge = code_challenge(&key.code_verifier(&state));
         let query = url::form_urlencoded::Serializer::new(String::new())
@@ -157,7 +148,8 @@ where
         redirect_uri: &str,
     ) -> Result<Connected, Stop> {
         let key = self.signing_key(&callback.state).await?;
-        let state = key.open_state(&callback.state, (self.now)()).map_err(|error| stopped(error, Stop::TooLate))?;
+        let state =
+            key.open_state(&callback.state, self.source.now()).map_err(|error| stopped(error, Stop::TooLate))?;
         let connection = state.ticket.connection.clone();
         if !cookies.iter().any(|sent| hash(&sent.value) == state.browser) {
             return Err(Stop::OtherBrowser(connection));
@@ -191,9 +183,9 @@ where
         secret: CurrentGrant,
         home: DataCenter,
         proof: &Proof,
-        next: String,
+        next: VersionId,
     ) -> Result<Connected, Stop> {
-        let CurrentGrant { connection, version, text, parsed } = secret;
+        let CurrentGrant { connection, version, mut document, parsed } = secret;
         let replaced = parsed.refresh_token().map(|replaced| (replaced.clone(), parsed.data_center().clone()));
         let grant = self.resolve(&connection, parsed.at(home.clone())).await?;
         let Exchanged { minted, refresh_token } = match self.zoho.exchange(&grant.client, &home, proof).await {
@@ -214,8 +206,8 @@ where
         };
         let api_domain = minted.api_domain;
         let grant = Grant { version: next, scopes, refresh_token: Some(refresh_token.clone()), api_domain, ..grant };
-        let text = granted(&text, &grant, whole_second((self.now)()));
-        self.store(&grant, &refresh_token, &text).await?;
+        document.grant(&grant, whole_second(self.source.now()));
+        self.store(&grant, &refresh_token, &document).await?;
         // From here on the consent stands, whatever happens.
         let mut lease = Lease::of(&grant, Status::Active, None);
         let (access_token, issued_at, expires_at) = (minted.access_token, minted.issued_at, minted.expires_at);
@@ -234,7 +226,7 @@ where
         {
             warn!(
                 connection = connection.as_str(),
-                error = refusal.word(),
+                error = %refusal,
                 "the replaced refresh token was not revoked"
             );
         }
@@ -246,7 +238,7 @@ where
     /// The key, for a text that could be a signed one.
     async fn signing_key(&self, text: &str) -> Result<SigningKey, Stop> {
         well_formed(text).ok_or(Stop::NotOurs)?;
-        self.key.get(&self.secrets, &self.prefix, (self.now)()).await.map_err(|why| {
+        self.key.get(&self.secrets, &self.prefix, self.source.now()).await.map_err(|why| {
             error!(error = why, "no link can be checked");
             Stop::StoreOutOfOrder
         })
@@ -257,26 +249,26 @@ where
     pub async fn current_grant(
         &self,
         connection: &ConnectionName,
-        version: &str,
-        next: &str,
+        version: &VersionId,
+        next: &VersionId,
     ) -> Result<CurrentGrant, Stop> {
         let name = self.prefix.grant(connection.as_str());
-        let mut secrets = self.secrets.read(std::slice::from_ref(&name)).await.map_err(|error| unread(&error))?;
-        let content = secrets.pop().map_or(Err(Flaw::NotFound), |secret| secret.content);
-        let current = match content {
+        let current = match self.secrets.read_one(&name).await.map_err(|error| unread(&error))?.content {
             Ok(current) => current,
             Err(Flaw::NotFound | Flaw::Deleted) => return Err(Stop::Gone(connection.clone())),
             Err(flaw) => return Err(misconfigured(connection, &Broken::secret(&name, flaw))),
         };
-        if current.id == next {
+        if current.id == *next {
             return Err(Stop::AlreadyConnected(connection.clone()));
         }
-        if current.id != version {
+        if current.id != *version {
             return Err(Stop::Superseded(connection.clone()));
         }
-        let parsed = GrantSecret::parse(connection.clone(), &current.id, current.text.expose(), &self.data_centers)
-            .map_err(|flaw| misconfigured(connection, &Broken::secret(&name, flaw)))?;
-        Ok(CurrentGrant { connection: connection.clone(), version: current.id, text: current.text, parsed })
+        let flawed = |flaw| misconfigured(connection, &Broken::secret(&name, flaw));
+        let document = SecretDocument::parse(&current.text).map_err(flawed)?;
+        let parsed = GrantSecret::of(connection.clone(), current.id.clone(), &document, &self.data_centers);
+        let parsed = parsed.map_err(flawed)?;
+        Ok(CurrentGrant { connection: connection.clone(), version: current.id, document, parsed })
     }
 
     async fn resolve(&self, connection: &ConnectionName, secret: GrantSecret) -> Result<Grant, Stop> {
@@ -284,24 +276,22 @@ where
         let clients = self.secrets.read(&names).await.map_err(|error| unread(&error))?;
         let clients = read_clients(&clients, &self.prefix);
         secret
-            .resolve(&clients, |client| self.prefix.client(client.as_str()))
+            .resolve(&clients, &self.prefix)
             .map_err(|broken| misconfigured(connection, &broken))
     }
 
     /// Stores a new grant, or finds out what became of it. A refresh token that is surely not
     /// stored is revoked: nobody could use it, and it would take one of the user's twenty places.
-    async fn store(&self, grant: &Grant, refresh_token: &RefreshToken, text: &Text) -> Result<(), Stop> {
+    async fn store(&self, grant: &Grant, refresh_token: &RefreshToken, document: &SecretDocument) -> Result<(), Stop> {
         let connection = &grant.connection;
         let name = self.prefix.grant(connection.as_str());
-        let Err(why) = self.secrets.replace(&name, text, &grant.version).await else { return Ok(()) };
-        let stored = self.secrets.read(std::slice::from_ref(&name)).await;
-        let stored = stored.ok().and_then(|mut secrets| secrets.pop()?.content.ok()).and_then(|current| {
-            GrantSecret::parse(connection.clone(), &current.id, current.text.expose(), &self.data_centers).ok()
-        });
-        let stored = stored.map(|stored| stored.refresh_token().map(|token| token.expose() == refresh_token.expose()));
+        let Err(why) = self.secrets.replace(&name, &document.text(), &grant.version).await else { return Ok(()) };
+        let stored = self.secrets.read_one(&name).await.ok().and_then(|secret| secret.content.ok());
+        let stored = stored.and_then(|current| SecretDocument::parse(&current.text).ok());
+        let stored = stored.map(|stored| stored.string("refresh_token").map(|token| token == refresh_token.expose()));
         match stored {
             Some(Some(true)) => return Ok(()),
-            Some(_) if why.answered() => {}
+            Some(_) if why.undone() => {}
             _ => {
                 error!(connection = connection.as_str(), error = %why, remedy = why.remedy(),
                     "not known whether the new grant is stored");
@@ -310,7 +300,7 @@ where
         }
         let revoked = self.zoho.revoke(refresh_token, &grant.data_center).await;
         if let Err(refusal) = &revoked {
-            warn!(connection = connection.as_str(), error = refusal.word(), "the unused refresh token was not revoked");
+            warn!(connection = connection.as_str(), error = %refusal, "the unused refresh token was not revoked");
         }
         if why.exists() {
             return Err(Stop::AlreadyConnected(connection.clone()));
@@ -342,8 +332,8 @@ where
 /// A connection's secret as it is now.
 pub struct CurrentGrant {
     connection: ConnectionName,
-    version: String,
-    text: Text,
+    version: VersionId,
+    document: SecretDocument,
     parsed: GrantSecret,
 }
 
@@ -369,8 +359,8 @@ fn refused(connection: &ConnectionName, home: &DataCenter, refusal: &Refusal) ->
     warn!(
         connection = connection.as_str(),
         data_center = home.name,
-        error = refusal.word(),
-        remedy = Untrusted::told(refusal.word()).map(Untrusted::remedy),
+        error = %refusal,
+        remedy = refusal.untrusted().map(Untrusted::remedy),
         "the code was not exchanged"
     );
     match refusal {

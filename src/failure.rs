@@ -1,32 +1,33 @@
-//! What the outside services answer instead of what was asked for.
+//! What the outside services answer instead of what was asked for: a [`Refusal`] is Zoho's, a
+//! [`StoreError`] is AWS's.
 //!
-//! A [`Refusal`] is Zoho's, a [`StoreError`] is AWS's. Neither holds a body or a secret.
+//! Neither holds a body or a secret.
 
 use std::fmt;
 
 /// Why there is no token, by what has to happen next.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The refresh token is dead: somebody has to consent again.
+    #[error("{error}")]
     ConsentRequired {
         /// Zoho's code.
         error: String,
     },
     /// The client, its secret or the data centre is wrong: the operator has to correct it.
+    #[error("{error}")]
     Misconfigured {
         /// Zoho's code.
         error: String,
     },
     /// Too many requests: wait.
+    #[error("too_many_requests")]
     Throttled,
-    /// No answer, a broken connection or a 5xx: the data centre's own trouble. Try again later.
-    OutOfOrder {
-        /// What came instead of a token. Never a body.
-        error: String,
-        /// Whether one more try in the same run makes sense.
-        at_once: bool,
-    },
+    /// The data centre itself is in trouble. Try again later.
+    #[error("{0}")]
+    OutOfOrder(Silence),
     /// An answer that is not understood. It says nothing about other connections. Try again later.
+    #[error("{error}")]
     Unclear {
         /// What came instead of a token. Never a body.
         error: String,
@@ -35,28 +36,90 @@ pub enum Refusal {
     },
 }
 
+/// What came from a data centre that gave no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Silence {
+    /// Its certificate was refused, so nothing was sent.
+    #[error("the accounts server's certificate {}", .0.words())]
+    Untrusted(Untrusted),
+    /// Nothing within the time of a request. It may have minted.
+    #[error("no answer in time")]
+    TimedOut,
+    /// No connection.
+    #[error("the accounts server cannot be reached")]
+    Unreachable,
+    /// A connection that broke.
+    #[error("the connection broke before the answer was whole")]
+    Broken,
+    /// A server error.
+    #[error("HTTP {0}")]
+    ServerError(u16),
+}
+
 impl Refusal {
-    /// What Zoho said, in a word or a few of our own.
-    pub fn word(&self) -> &str {
+    /// Whether one more try in the same run makes sense. A time-out has cost its connection enough,
+    /// and a certificate is the same a second later.
+    pub fn passes_at_once(&self) -> bool {
         match self {
-            Self::ConsentRequired { error }
-            | Self::Misconfigured { error }
-            | Self::OutOfOrder { error, .. }
-            | Self::Unclear { error, .. } => error,
-            Self::Throttled => "too_many_requests",
+            Self::OutOfOrder(silence) => !matches!(silence, Silence::Untrusted(_) | Silence::TimedOut),
+            Self::Unclear { at_once, .. } => *at_once,
+            Self::ConsentRequired { .. } | Self::Misconfigured { .. } | Self::Throttled => false,
+        }
+    }
+
+    /// What is wrong with the server's certificate, if that is all.
+    pub fn untrusted(&self) -> Option<Untrusted> {
+        match self {
+            Self::OutOfOrder(Silence::Untrusted(untrusted)) => Some(*untrusted),
+            _ => None,
         }
     }
 }
 
 /// An AWS call that failed, after every retry that made sense.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{action} failed: {cause}")]
 pub struct StoreError {
     /// The action as an IAM policy names it: `ssm:PutParameter`.
     pub action: &'static str,
-    /// AWS's error code, or what kept the call from being answered.
-    pub code: String,
-    /// AWS's own sentence where it is one that quotes no values; empty otherwise.
-    pub detail: String,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// Why an AWS call failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// AWS refused it.
+    Refused {
+        /// AWS's error code.
+        code: String,
+        /// AWS's own sentence where it quotes no values; empty otherwise.
+        detail: String,
+    },
+    /// Something answered that is not AWS: a proxy, perhaps.
+    NotAws,
+    /// No answer came. The call may have been carried out.
+    NoAnswer,
+    /// The server's certificate was refused, so nothing was sent.
+    Untrusted(Untrusted),
+    /// There is nothing to sign the call with, so nothing was sent.
+    NoCredentials,
+    /// It is not known which Region to ask, so nothing was sent.
+    NoRegion,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { code, detail } if detail.is_empty() => f.write_str(code),
+            Self::Refused { code, detail } => write!(f, "{code} ({detail})"),
+            Self::NotAws => f.write_str("something answered that is not AWS"),
+            Self::NoAnswer => f.write_str("no answer"),
+            Self::Untrusted(untrusted) => write!(f, "the server's certificate {}", untrusted.words()),
+            Self::NoCredentials => f.write_str("no credentials"),
+            Self::NoRegion => f.write_str("no Region"),
+        }
+    }
 }
 
 /// AWS's words for too many calls: those that the SDK takes for such, so that none is tried again
@@ -79,11 +142,6 @@ const TOO_MANY_CALLS: [&str; 14] = [
 ];
 /// AWS's word for two updates of one parameter at the same moment.
 const OVERLAPPED: &str = "TooManyUpdates";
-/// The `code` of a call without an answer.
-pub(crate) const NO_ANSWER: &str = "no answer";
-/// The `code` of an answer that AWS does not give: a proxy's, perhaps.
-pub(crate) const NOT_AWS: &str = "an answer that is none of AWS's";
-
 /// What is wrong with a server's certificate. Nothing was sent to that server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Untrusted {
@@ -100,8 +158,6 @@ pub enum Untrusted {
 }
 
 impl Untrusted {
-    const ALL: [Self; 5] = [Self::UnknownAuthority, Self::Expired, Self::NotValidYet, Self::OtherHost, Self::Unusable];
-
     /// What is said after "the server's certificate".
     pub fn words(self) -> &'static str {
         match self {
@@ -132,47 +188,58 @@ impl Untrusted {
             }
         }
     }
-
-    /// The one that an error's words tell of.
-    pub(crate) fn told(error: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|untrusted| error.ends_with(&format!("certificate {}", untrusted.words())))
-    }
 }
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} failed: {}", self.action, self.code)?;
-        if self.detail.is_empty() { Ok(()) } else { write!(f, " ({})", self.detail) }
-    }
-}
-
-impl std::error::Error for StoreError {}
 
 impl StoreError {
+    /// AWS's refusal with this error code.
+    pub fn refused(action: &'static str, code: impl Into<String>) -> Self {
+        Self { action, cause: Cause::Refused { code: code.into(), detail: String::new() } }
+    }
+
+    /// AWS's error code; empty if AWS did not answer.
+    pub fn code(&self) -> &str {
+        match &self.cause {
+            Cause::Refused { code, .. } => code,
+            _ => "",
+        }
+    }
+
     /// Whether the version or the secret exists already, with another content.
     pub fn exists(&self) -> bool {
-        self.code == "ResourceExistsException"
+        self.code() == "ResourceExistsException"
     }
 
     /// Whether AWS wants fewer calls a second.
     pub fn too_many_calls(&self) -> bool {
-        TOO_MANY_CALLS.contains(&self.code.as_str())
+        TOO_MANY_CALLS.contains(&self.code())
     }
 
     /// Whether another update of the same parameter was under way.
     pub fn overlapped(&self) -> bool {
-        self.code == OVERLAPPED
+        self.code() == OVERLAPPED
     }
 
-    /// Whether AWS answered at all. If not, the call may have been carried out.
-    pub fn answered(&self) -> bool {
-        !matches!(self.code.as_str(), NO_ANSWER | NOT_AWS) && Untrusted::told(&self.code).is_none()
+    /// Whether it is sure that AWS did not do it.
+    pub fn undone(&self) -> bool {
+        !matches!(self.cause, Cause::NoAnswer | Cause::NotAws)
     }
 
     /// What to do about it, as an instruction.
     pub fn remedy(&self) -> String {
-        let action = self.action;
-        match self.code.as_str() {
+        let (action, health) = (self.action, "the next run tries again; see the AWS health page if it stays");
+        let code = match &self.cause {
+            Cause::Refused { code, .. } => code.as_str(),
+            Cause::Untrusted(untrusted) => return untrusted.remedy().to_owned(),
+            Cause::NotAws => return "find out what answers there: a proxy, perhaps, or AWS_ENDPOINT_URL".to_owned(),
+            Cause::NoAnswer => {
+                return "check the Region, the network and AWS_ENDPOINT_URL; the next run tries again".to_owned();
+            }
+            Cause::NoCredentials => {
+                return "set up AWS credentials, for example with `aws configure` or AWS_PROFILE".to_owned();
+            }
+            Cause::NoRegion => return "set AWS_REGION, or give --region".to_owned(),
+        };
+        match code {
             "AccessDeniedException" | "AccessDenied" => format!("allow {action} to the role or user that ran this"),
             "ResourceExistsException" => "somebody else stored it at the same moment: look at it, then try again".to_owned(),
             "InvalidKeyId" | "KMSAccessDeniedException" => {
@@ -195,18 +262,13 @@ impl StoreError {
             "AWS.SimpleQueueService.NonExistentQueue" | "QueueDoesNotExist" | "InvalidAddress" => {
                 "check TOKEN_KEEPER_QUEUE_URL: there is no such queue in this Region".to_owned()
             }
-            "no credentials" => "set up AWS credentials, for example with `aws configure` or AWS_PROFILE".to_owned(),
-            "no Region" => "set AWS_REGION, or give --region".to_owned(),
             "ExpiredTokenException" | "UnrecognizedClientException" => {
                 "the credentials have ended or are no longer valid: log in again, or set up others".to_owned()
             }
             "InvalidSignatureException" => {
                 "set this machine's clock, which may be off by five minutes; if it is right, the secret access key is not".to_owned()
             }
-            NO_ANSWER => "check the Region, the network and AWS_ENDPOINT_URL; the next run tries again".to_owned(),
-            code => Untrusted::told(code)
-                .map_or("the next run tries again; see the AWS health page if it stays", Untrusted::remedy)
-                .to_owned(),
+            _ => health.to_owned(),
         }
     }
 }

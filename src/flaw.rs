@@ -2,7 +2,7 @@
 //!
 //! A flaw names fields, never their values.
 
-use crate::name::NameError;
+use crate::name::{NameError, SecretName};
 
 /// Why a connection cannot be worked on before anything was asked of Zoho: which secret or parameter, and what about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,7 +16,7 @@ pub struct Broken {
 
 impl Broken {
     /// Trouble with a secret.
-    pub fn secret(name: &str, flaw: Flaw) -> Self {
+    pub fn secret(name: &SecretName, flaw: Flaw) -> Self {
         Self { subject: format!("secret {name}"), flaw }
     }
 

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::connection::{DataCenter, Grant};
 use crate::flaw::Flaw;
-use crate::secret::{AccessToken, Text};
+use crate::name::VersionId;
+use crate::secret::{AccessToken, SecretText};
 
 /// The version of the document's format.
 pub const SCHEMA: u64 = 1;
@@ -38,7 +39,7 @@ pub struct Lease {
     /// Scopes, separated by blanks (RFC 6749 §3.3).
     pub scope: String,
     /// The `VersionId` of the grant that it came from.
-    pub grant_version: String,
+    pub grant_version: VersionId,
     /// The parameter's version that this was read as; 0 if it was not read. It is not part of the
     /// document.
     pub version: i64,
@@ -127,7 +128,7 @@ struct Document {
     data_center: String,
     accounts_server: String,
     scope: String,
-    grant_version: String,
+    grant_version: VersionId,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -165,7 +166,7 @@ impl Lease {
     ///
     /// # Panics
     /// Never: strings, numbers and times always become JSON.
-    pub fn document(&self) -> Text {
+    pub fn document(&self) -> SecretText {
         let trouble = self.status.trouble();
         let document = Document {
             schema: SCHEMA,
@@ -183,14 +184,14 @@ impl Lease {
             since: trouble.map(|trouble| trouble.since),
             retry_after: trouble.and_then(|trouble| trouble.retry_after),
         };
-        Text::new(serde_json::to_string(&document).expect("a document of strings and times"))
+        SecretText::new(serde_json::to_string(&document).expect("a document of strings and times"))
     }
 
     /// Reads a document.
     ///
     /// # Errors
     /// If it is no lease, or one of a newer schema. The error quotes nothing of the text.
-    pub fn parse(text: &Text) -> Result<Self, Flaw> {
+    pub fn parse(text: &SecretText) -> Result<Self, Flaw> {
         let json: serde_json::Value =
             serde_json::from_str(text.expose()).map_err(|_| Flaw::NotALease("it is not JSON"))?;
         match json.get("schema").and_then(serde_json::Value::as_u64) {
@@ -253,7 +254,7 @@ mod tests {
             data_center: "eu".to_owned(),
             accounts_server: "https://accounts.zoho.eu".to_owned(),
             scope: "ZohoCRM.modules.ALL".to_owned(),
-            grant_version: "v1".to_owned(),
+            grant_version: VersionId::new("v1"),
             version: 0,
         }
     }
@@ -305,7 +306,7 @@ mod tests {
     #[test]
     fn what_is_not_ours_is_told_apart_and_never_quoted() {
         let check = |text: &str, expected: &str| {
-            let flaw = Lease::parse(&Text::new(text)).expect_err(text).to_string();
+            let flaw = Lease::parse(&SecretText::new(text)).expect_err(text).to_string();
             assert!(flaw.contains(expected), "{text}: {flaw}");
             assert!(!flaw.contains("hush"), "{flaw}");
         };

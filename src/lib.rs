@@ -2,6 +2,7 @@
 //!
 //! Modules in reading order. Each knows only those above it.
 //!
+//! - [`source`]: where time and randomness come from;
 //! - [`secret`]: secrets as types;
 //! - [`name`]: names of connections and clients, and of everything that is stored for them;
 //! - [`flaw`]: what can be wrong with a secret or a parameter;
@@ -19,6 +20,7 @@
 //!
 //! The functions are wired in `src/bin/`, the operator's command in the package `cli`.
 
+pub mod source;
 pub mod secret;
 pub mod name;
 pub mod flaw;

@@ -1,7 +1,9 @@
-//! Names that operators give to connections and clients. They become parts of secret and parameter names.
+//! Names that operators give to connections and clients, and the names of what is stored for them.
 
 use std::fmt;
 use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
 
 /// The longest name, in characters.
 const MAX_LENGTH: usize = 64;
@@ -72,6 +74,50 @@ names! {
     ClientName;
 }
 
+/// The full name of a secret: `{prefix}/connections/{connection}`, for example.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SecretName(String);
+
+impl SecretName {
+    /// A name as the store answered it.
+    pub fn found(name: impl Into<String>) -> Self {
+        Self(name.into())
+    }
+
+    /// The name itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SecretName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The `VersionId` of a secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct VersionId(String);
+
+impl VersionId {
+    /// Takes what Secrets Manager answered, or 32 to 64 characters of our own.
+    pub fn new(id: impl Into<String>) -> Self {
+        Self(id.into())
+    }
+
+    /// One made of random bytes, which no other version has.
+    pub fn random(bytes: [u8; 32]) -> Self {
+        Self(format!("{:032x}", bytes.first_chunk().copied().map_or(0, u128::from_be_bytes)))
+    }
+
+    /// The id itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// The first part of every secret and parameter name: what keeps several installations in one account apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prefix(String);
@@ -82,24 +128,40 @@ impl Prefix {
         &self.0
     }
 
-    /// The secret of a connection's grant.
-    pub fn grant(&self, connection: &str) -> String {
-        format!("{}/connections/{connection}", self.0)
+    /// What the names of all grants' secrets start with.
+    pub fn grants(&self) -> String {
+        format!("{}/connections/", self.0)
+    }
+
+    /// What the names of all clients' secrets start with.
+    pub fn clients(&self) -> String {
+        format!("{}/clients/", self.0)
+    }
+
+    /// What the names of all leases' parameters start with.
+    pub fn leases(&self) -> String {
+        format!("/{}/tokens/", self.0)
+    }
+
+    /// The secret of a connection's grant. The name is taken as it is, because one that was found may
+    /// break the rules.
+    pub fn grant(&self, connection: &str) -> SecretName {
+        SecretName(self.grants() + connection)
     }
 
     /// The secret of a client.
-    pub fn client(&self, client: &str) -> String {
-        format!("{}/clients/{client}", self.0)
+    pub fn client(&self, client: &str) -> SecretName {
+        SecretName(self.clients() + client)
     }
 
     /// The secret of the key that links are signed with.
-    pub fn signing_key(&self) -> String {
-        format!("{}/signing-key", self.0)
+    pub fn signing_key(&self) -> SecretName {
+        SecretName(format!("{}/signing-key", self.0))
     }
 
     /// The parameter of a connection's lease.
     pub fn lease(&self, connection: &str) -> String {
-        format!("/{}/tokens/{connection}", self.0)
+        self.leases() + connection
     }
 
     /// The parameter of a connection's bare access token.

@@ -4,8 +4,8 @@
 //! carries it, and a rule forwards what starts with [`MARKER`]. A refused client is no notice: it is told by an alarm, once, and not by
 //! each of its connections. Another status in between hides a dead grant, because the document holds one status.
 
-use crate::name::ConnectionName;
 use crate::lease::{Lease, Status};
+use crate::name::ConnectionName;
 
 /// What every notice starts with, and no other description.
 pub const MARKER: &str = "Token Keeper: ";

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::failure::{Refusal, StoreError};
-use crate::flaw::Broken;
 use crate::connection::{Client, DataCenter, Grant, StoredSecret};
-use crate::name::ConnectionName;
+use crate::failure::{Refusal, StoreError};
+use crate::flaw::{Broken, Flaw};
 use crate::lease::Lease;
+use crate::name::{ConnectionName, SecretName, VersionId};
 use crate::pace::{Pace, Turn};
-use crate::secret::{AccessToken, AuthorizationCode, CodeVerifier, RefreshToken, Text};
+use crate::secret::{AccessToken, AuthorizationCode, CodeVerifier, RefreshToken, SecretText};
 
 /// Grants and clients, to read. There is no way to write one here.
 #[expect(async_fn_in_trait, reason = "a function serves one event at a time, so nothing here needs to be Send")]
@@ -20,7 +20,12 @@ pub trait Grants {
     /// Every connection's and client's secret.
     async fn list(&self) -> Result<Vec<StoredSecret>, StoreError>;
     /// The secrets of these full names; one that is not there is in the answer with that flaw.
-    async fn read(&self, names: &[String]) -> Result<Vec<StoredSecret>, StoreError>;
+    async fn read(&self, names: &[SecretName]) -> Result<Vec<StoredSecret>, StoreError>;
+    /// One secret. If it is not there, that is its flaw.
+    async fn read_one(&self, name: &SecretName) -> Result<StoredSecret, StoreError> {
+        let mut secrets = self.read(std::slice::from_ref(name)).await?;
+        Ok(secrets.pop().unwrap_or_else(|| StoredSecret { name: name.clone(), content: Err(Flaw::NotFound) }))
+    }
 }
 
 /// Names of grants, without a look into one.
@@ -28,7 +33,7 @@ pub trait Grants {
 pub trait GrantNames {
     /// The full names of the connections' secrets. One that was made or removed in the last minutes
     /// may still be missing or there.
-    async fn names(&self) -> Result<Vec<String>, StoreError>;
+    async fn names(&self) -> Result<Vec<SecretName>, StoreError>;
 }
 
 /// A queue whose messages come back to the function, each as one of a batch, and each perhaps
@@ -51,19 +56,18 @@ pub struct Unsent {
 /// Secrets, to write: for consent and the operator, never for the refresher.
 #[expect(async_fn_in_trait, reason = "see Grants")]
 pub trait SecretWriter {
-    /// Creates the secret of this full name, with `version` as its `VersionId` (32 to 64
-    /// characters).
-    async fn create(&self, name: &str, text: &Text, version: &str) -> Result<(), StoreError>;
+    /// Creates the secret of this full name, with this `VersionId`.
+    async fn create(&self, name: &SecretName, text: &SecretText, version: &VersionId) -> Result<(), StoreError>;
     /// Gives the secret a new version of this `VersionId`. The same version with the same text
     /// again does nothing; with another text it is refused ([`StoreError::exists`]).
-    async fn replace(&self, name: &str, text: &Text, version: &str) -> Result<(), StoreError>;
+    async fn replace(&self, name: &SecretName, text: &SecretText, version: &VersionId) -> Result<(), StoreError>;
 }
 
 /// Secrets, to remove: for the operator alone.
 #[expect(async_fn_in_trait, reason = "see Grants")]
 pub trait SecretRemover {
     /// Marks a secret for deletion. Until the end of `RECOVERY_DAYS` it can be restored.
-    async fn remove(&self, name: &str) -> Result<(), StoreError>;
+    async fn remove(&self, name: &SecretName) -> Result<(), StoreError>;
 }
 
 /// How long a removed secret can be restored, in days (`RecoveryWindowInDays`).

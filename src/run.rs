@@ -15,16 +15,16 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, timeout_at};
 
-use crate::run::brake::Brakes;
 use crate::connection::{self, DataCenters, Grant, clients_of, read_grants};
-use crate::flaw::{Broken, Flaw};
-use crate::name::{ConnectionName, Prefix};
-use crate::run::decision::{Decision, Policy, decide};
-use crate::lease::Lease;
-use crate::ports::{Grants, Issuer, Leases, Published};
 use crate::failure::StoreError;
-use crate::run::renew::Due;
+use crate::flaw::{Broken, Flaw};
+use crate::lease::Lease;
+use crate::name::{ConnectionName, Prefix};
+use crate::ports::{Grants, Issuer, Leases, Published};
+use crate::run::brake::Brakes;
+use self::decision::{Decision, Policy, Settled, State, decide};
 use crate::run::report::{Entry, Outcome, Report};
+use crate::source::Source;
 
 /// How long both stores may take until every reader sees what was written. AWS calls them
 /// eventually consistent and gives no figure; a second is long in practice.
@@ -101,7 +101,7 @@ pub struct Settings {
 }
 
 /// The refresher: settings and the world it works in.
-pub struct Refresher<G, I, L, Now> {
+pub struct Refresher<G, I, L> {
     /// What the operator chose.
     pub settings: Settings,
     /// Secrets Manager.
@@ -111,7 +111,7 @@ pub struct Refresher<G, I, L, Now> {
     /// Parameter Store.
     pub leases: L,
     /// The time.
-    pub now: Now,
+    pub source: Source,
     /// What this process has learnt about who is out of order.
     pub brakes: Brakes,
 }
@@ -121,30 +121,60 @@ pub struct Refresher<G, I, L, Now> {
 pub struct Seen {
     /// Its name.
     pub name: String,
-    /// Its grant, or why there is none.
-    pub grant: Result<Grant, Broken>,
-    /// Its lease, if it has one that can be read.
-    pub lease: Result<Option<Lease>, Broken>,
     /// What is to be done.
     pub decision: Decision,
 }
 
-impl Decision {
-    /// What becomes of a connection that is not worked on; `None` for one that is due.
-    pub fn outcome(&self) -> Option<Outcome> {
-        match self {
-            Self::Due => None,
-            Self::Fresh { .. } => Some(Outcome::Fresh),
-            Self::AwaitingConsent => Some(Outcome::AwaitingConsent),
-            Self::ConsentRequired(trouble) => Some(Outcome::ConsentRequired { error: trouble.error.clone() }),
-            Self::Misconfigured(trouble) => Some(misconfigured(trouble.error.clone())),
-            Self::CoolingDown { until } => Some(Outcome::Throttled { until: *until }),
-            Self::Broken(flaw) => Some(broken(flaw)),
+impl Seen {
+    /// Its grant, if it can be read.
+    pub fn grant(&self) -> Option<&Grant> {
+        match &self.decision {
+            Decision::Due(due) => Some(&due.grant),
+            Decision::Settled(settled) => settled.grant.as_ref(),
+        }
+    }
+
+    /// What is published, if it can be read.
+    pub fn lease(&self) -> Option<&Lease> {
+        match &self.decision {
+            Decision::Due(due) => due.last.as_ref(),
+            Decision::Settled(settled) => settled.lease.as_ref(),
+        }
+    }
+
+    /// Why no token is minted; `None` if it is due.
+    pub fn state(&self) -> Option<&State> {
+        match &self.decision {
+            Decision::Due(_) => None,
+            Decision::Settled(settled) => Some(&settled.state),
         }
     }
 }
 
-impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L, Now> {
+/// Joins grants with leases, and decides for each.
+pub fn see(grants: connection::Grants, mut leases: Published, now: Timestamp, policy: Policy) -> Vec<Seen> {
+    let see = |(name, grant): (String, _)| {
+        let lease = leases.remove(&name).transpose();
+        Seen { name, decision: decide(grant, lease, now, policy) }
+    };
+    grants.into_iter().map(see).collect()
+}
+
+impl State {
+    /// What becomes of the connection.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Fresh { .. } => Outcome::Fresh,
+            Self::AwaitingConsent => Outcome::AwaitingConsent,
+            Self::ConsentRequired(trouble) => Outcome::ConsentRequired { error: trouble.error.clone() },
+            Self::Misconfigured(trouble) => misconfigured(trouble.error.clone()),
+            Self::CoolingDown { until } => Outcome::Throttled { until: *until },
+            Self::BrokenGrant(flaw) | Self::BrokenLease(flaw) => broken(flaw),
+        }
+    }
+}
+
+impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
     /// One run. It may be repeated, doubled or broken off at any call. `progress` is told how many
     /// of those due are done, and how many there are.
     ///
@@ -157,22 +187,23 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
         end: Option<Instant>,
         progress: impl Fn(usize, usize),
     ) -> Result<Report, RunError> {
-        let started = (self.now)();
+        let started = self.source.now();
         let force = matches!(request, Request::Named { force: true, .. });
         let seen = self.look(request, force, end).await?;
         let mut entries = Vec::with_capacity(seen.len());
         let mut due = Vec::new();
-        for Seen { name, grant, lease, decision } in seen {
-            let expires_at = lease.as_ref().ok().and_then(|lease| token_end(lease.as_ref()));
-            match (decision.outcome(), grant, lease) {
-                (Some(outcome), ..) => entries.push(Entry { connection: name, outcome, expires_at }),
-                (None, Ok(grant), Ok(last)) => due.push(Due { name, grant, last }),
-                (None, ..) => {}
+        for Seen { name, decision } in seen {
+            match decision {
+                Decision::Due(connection) => due.push(connection),
+                Decision::Settled(Settled { state, lease, .. }) => {
+                    let (outcome, expires_at) = (state.outcome(), token_end(lease.as_ref()));
+                    entries.push(Entry { connection: name, outcome, expires_at });
+                }
             }
         }
         entries.extend(self.renew_all(due, end, progress).await);
         entries.sort_by(|a, b| a.connection.cmp(&b.connection));
-        let ended = (self.now)();
+        let ended = self.source.now();
         Ok(Report::of(&entries, ended, ended.duration_since(started)))
     }
 
@@ -183,14 +214,8 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
     /// As [`run`](Self::run).
     pub async fn look(&self, request: &Request, force: bool, end: Option<Instant>) -> Result<Vec<Seen>, RunError> {
         let listing = async { tokio::try_join!(self.list_grants(request), self.list_leases(request)) };
-        let (grants, mut leases) = in_time(end, Box::pin(listing)).await?;
-        let (now, policy) = ((self.now)(), Policy { margin: self.settings.margin, force });
-        let see = |(name, grant): (String, Result<Grant, Broken>)| {
-            let lease = leases.remove(&name).transpose();
-            let decision = decide(&grant, &lease, now, policy);
-            Seen { name, grant, lease, decision }
-        };
-        Ok(grants.into_iter().map(see).collect())
+        let (grants, leases) = in_time(end, Box::pin(listing)).await?;
+        Ok(see(grants, leases, self.source.now(), Policy { margin: self.settings.margin, force }))
     }
 
     pub(crate) async fn list_grants(&self, request: &Request) -> Result<connection::Grants, RunError> {

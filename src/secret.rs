@@ -61,7 +61,7 @@ secrets! {
     /// The key that links are signed with.
     SigningKey;
     /// A document that contains an access token, as it goes into a parameter or comes out of a secret.
-    Text;
+    SecretText;
 }
 
 #[cfg(test)]

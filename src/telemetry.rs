@@ -7,8 +7,8 @@ use std::io::{IsTerminal as _, Write};
 
 use jiff::Timestamp;
 use serde_json::json;
-use tracing::{Subscriber, info, warn};
 use tracing::level_filters::LevelFilter;
+use tracing::{Subscriber, info, warn};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;

@@ -6,15 +6,16 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde_json::Value;
 
 use crate::connection::{Client, DataCenter, Grant, base_url};
+use crate::failure::{Refusal, Silence};
 use crate::http::untrusted;
 use crate::lease::{MAX_LIFE, whole_second};
 use crate::ports::{Authorizer, Exchanged, Issuer, Minted, Proof};
-use crate::failure::Refusal;
 use crate::secret::{AccessToken, RefreshToken};
+use crate::source::Source;
 
 /// How long one request may take from first to last byte. Zoho answers in well under a second when
 /// it is healthy.
@@ -26,22 +27,22 @@ const MAX_BODY: usize = 64 * 1024;
 const MAX_TOKEN: usize = 2048;
 
 /// A client of the accounts servers.
-pub struct Zoho<Now> {
+pub struct Zoho {
     http: reqwest::Client,
     timeout: Duration,
-    now: Now,
+    source: Source,
 }
 
-impl<Now: Fn() -> Timestamp> Zoho<Now> {
+impl Zoho {
     /// A client whose requests each end after `timeout`.
-    pub fn new(http: reqwest::Client, timeout: Duration, now: Now) -> Self {
-        Self { http, timeout, now }
+    pub fn new(http: reqwest::Client, timeout: Duration, source: Source) -> Self {
+        Self { http, timeout, source }
     }
 
     /// Asks a token endpoint. The clock is read before the request is sent, so that the expiry is
     /// never too late.
     async fn token(&self, at: &DataCenter, form: &[(&str, &str)]) -> Result<Exchanged, Refusal> {
-        let issued_at = whole_second((self.now)());
+        let issued_at = whole_second(self.source.now());
         let (status, body) = self.post(format!("{}/oauth/v2/token", at.accounts_server), form).await?;
         let Answer { access_token, life, api_domain, scope, refresh_token } = classify(status, &body)?;
         let minted = Minted { access_token, issued_at, expires_at: issued_at + life, api_domain, scope };
@@ -64,7 +65,7 @@ impl<Now: Fn() -> Timestamp> Zoho<Now> {
     }
 }
 
-impl<Now: Fn() -> Timestamp> Issuer for Zoho<Now> {
+impl Issuer for Zoho {
     async fn refresh(&self, grant: &Grant) -> Result<Minted, Refusal> {
         let Some(refresh_token) = &grant.refresh_token else {
             return Err(Refusal::Unclear { error: "there is no refresh token yet".to_owned(), at_once: false });
@@ -85,7 +86,7 @@ impl<Now: Fn() -> Timestamp> Issuer for Zoho<Now> {
     }
 }
 
-impl<Now: Fn() -> Timestamp> Authorizer for Zoho<Now> {
+impl Authorizer for Zoho {
     async fn exchange(&self, client: &Client, at: &DataCenter, proof: &Proof) -> Result<Exchanged, Refusal> {
         let mut form = vec![
             ("grant_type", "authorization_code"),
@@ -134,7 +135,7 @@ pub fn classify(status: u16, body: &[u8]) -> Result<Answer, Refusal> {
     let unclear = |error: String, at_once| Err(Refusal::Unclear { error, at_once });
     let success = (200..300).contains(&status);
     if status >= 500 {
-        return Err(Refusal::OutOfOrder { error: format!("HTTP {status}"), at_once: true });
+        return Err(Refusal::OutOfOrder(Silence::ServerError(status)));
     }
     if (300..400).contains(&status) {
         return unclear(format!("HTTP {status}: a redirect, not followed"), false);
@@ -207,17 +208,12 @@ fn is_token(text: &str) -> bool {
     (1..=MAX_TOKEN).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// A request without a whole answer. A time-out is not tried again in the same run: it has cost
-/// its connection enough. Nor is a refused certificate: it is the same a second later.
+/// A request without a whole answer.
 fn unanswered(error: &reqwest::Error) -> Refusal {
-    if let Some(untrusted) = untrusted(error) {
-        let error = format!("the accounts server's certificate {}", untrusted.words());
-        return Refusal::OutOfOrder { error, at_once: false };
-    }
-    let (error, at_once) = match () {
-        () if error.is_timeout() => ("no answer in time", false),
-        () if error.is_connect() => ("the accounts server cannot be reached", true),
-        () => ("the connection broke before the answer was whole", true),
-    };
-    Refusal::OutOfOrder { error: error.to_owned(), at_once }
+    Refusal::OutOfOrder(match untrusted(error) {
+        Some(untrusted) => Silence::Untrusted(untrusted),
+        None if error.is_timeout() => Silence::TimedOut,
+        None if error.is_connect() => Silence::Unreachable,
+        None => Silence::Broken,
+    })
 }

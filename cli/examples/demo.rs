@@ -14,18 +14,18 @@ use testkit::quota::Quotas;
 use testkit::wire::Faults;
 use testkit::zoho::Zoho;
 use token_keeper::aws::{ParameterStore, SecretsManager, Sqs};
-use token_keeper::run::brake::Brakes;
-use token_keeper_cli::{Cli, Console, Look, Operator};
 use token_keeper::config::Config;
 use token_keeper::connection::read_grants;
 use token_keeper::consent::{Consent, KeyRing};
-use token_keeper::run::dispatch::Dispatcher;
 use token_keeper::http::{self, Roots};
 use token_keeper::lambda::callback::{Request, respond};
 use token_keeper::lambda::refresher::handle;
 use token_keeper::ports::{Grants as _, Issuer as _};
+use token_keeper::run::brake::Brakes;
+use token_keeper::run::dispatch::Dispatcher;
 use token_keeper::run::{Refresher, Settings};
 use token_keeper::{aws, zoho};
+use token_keeper_cli::{Cli, Console, Look, Operator};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {

@@ -7,10 +7,10 @@ use testkit::aws::Aws;
 use testkit::clock::Clock;
 use testkit::wire::Faults;
 use testkit::zoho::Zoho;
-use token_keeper_cli::{Cli, Console, Failure, Look, Operator};
 use token_keeper::config::Config;
 use token_keeper::http::{self, Roots};
 use token_keeper::{aws, zoho};
+use token_keeper_cli::{Cli, Console, Failure, Look, Operator};
 
 const CLIENT_ID: &str = "1000.DEMO";
 const PORT: u16 = 8765;

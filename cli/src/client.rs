@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use serde_json::json;
-use token_keeper::flaw::{Broken, Flaw};
-use token_keeper::name::ClientName;
 use token_keeper::connection::{ClientSecrets, Clients, clients_of, read_clients};
-use token_keeper::ports::RECOVERY_DAYS;
+use token_keeper::flaw::Broken;
+use token_keeper::name::ClientName;
+use token_keeper::ports::{Grants as _, RECOVERY_DAYS, SecretRemover as _};
 use token_keeper::run::Settings;
-use token_keeper::secret::Text;
 
 use super::list::table;
-use super::{Accounts, Clock, Console, Failure, LeaseStore, Operator, Random, Secrets};
+use super::{Console, Failure, Operator};
 
 /// Which client, and which of its secrets.
 #[derive(Debug, clap::Args)]
@@ -39,7 +38,7 @@ pub struct RemoveArguments {
     pub name: ClientName,
 }
 
-impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
+impl Operator {
     /// Stores a client, or adds a secret to it. Its other secrets and fields stay.
     pub(super) async fn add_client(&self, arguments: &Arguments, console: &dyn Console) -> Result<(), Failure> {
         let Arguments { name, client_id, data_center } = arguments;
@@ -49,38 +48,34 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
             return Err(Failure::new(format!("{unknown} is no data centre"), remedy));
         }
         let secret_name = self.settings.prefix.client(name.as_str());
-        let mut found = self.secrets.read(std::slice::from_ref(&secret_name)).await?;
-        let found = found.pop().map_or(Err(Flaw::NotFound), |secret| secret.content);
-        let broken = |flaw: Flaw| Failure::new(Broken::secret(&secret_name, flaw.clone()), flaw.remedy());
-        let (exists, mut fields) = match found {
-            Ok(version) => {
-                let before = ClientSecrets::parse(version.text.expose()).map_err(broken)?;
-                if before.id != *client_id {
-                    let what = format!("there is a client {name} already, with another client id ({})", before.id);
-                    return Err(Failure::new(what, "choose another name; nothing was changed"));
-                }
-                (true, serde_json::from_str(version.text.expose()).unwrap_or_default())
+        let before = self.document(&secret_name).await?;
+        let exists = before.is_some();
+        let mut document = before.map(|(document, _)| document).unwrap_or_default();
+        if exists {
+            let before = ClientSecrets::of(&document).map_err(|flaw| Broken::secret(&secret_name, flaw))?;
+            if before.id != *client_id {
+                let what = format!("there is a client {name} already, with another client id ({})", before.id);
+                return Err(Failure::new(what, "choose another name; nothing was changed"));
             }
-            Err(Flaw::NotFound) => (false, json!({"client_id": client_id})),
-            Err(flaw) => return Err(broken(flaw)),
-        };
+        } else {
+            document.set("client_id", json!(client_id));
+        }
         let whose = data_center.as_ref().map(|name| format!(" in data centre {name}")).unwrap_or_default();
         let secret = console
             .ask_secret(&format!("Client secret of {client_id}{whose}: "))
             .map_err(|error| Failure::new(format!("no secret was read: {error}"), "type it, or pipe it in"))?;
         let secret = secret.trim();
         match data_center {
-            Some(data_center) => fields["client_secrets"][data_center] = json!(secret),
-            None => fields["client_secret"] = json!(secret),
+            Some(data_center) => document.set_within("client_secrets", data_center, json!(secret)),
+            None => document.set("client_secret", json!(secret)),
         }
-        let text = Text::new(fields.to_string());
-        let client = ClientSecrets::parse(text.expose()).map_err(|flaw| {
+        let client = ClientSecrets::of(&document).map_err(|flaw| {
             Failure::new(
                 format!("that is no client secret or client id: {flaw}"),
                 "paste it again from Zoho's API console; nothing was changed",
             )
         })?;
-        self.write(&secret_name, exists, &text).await?;
+        self.write(&secret_name, exists, &document).await?;
         let done = if exists { "updated" } else { "stored" };
         console
             .show(&format!("Client {name} is {done} in secret {secret_name}. Its secrets: {}.", secrets_of(&client)));
@@ -141,7 +136,7 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
         }
         let secret = self.settings.prefix.client(name.as_str());
         self.secrets.remove(&secret).await?;
-        let until = (self.now)() + SignedDuration::from_hours(24 * RECOVERY_DAYS);
+        let until = self.source.now() + SignedDuration::from_hours(24 * RECOVERY_DAYS);
         console.show(&format!(
             "Secret {secret} is marked for deletion. Until {} it can be restored:",
             until.strftime("%Y-%m-%d")
@@ -155,9 +150,11 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
         let secrets = self.secrets.list().await?;
         let Settings { prefix, data_centers, .. } = &self.settings;
         let mut users = BTreeMap::<_, Vec<_>>::new();
-        for secret in secrets.iter().filter(|secret| secret.name.starts_with(&prefix.grant(""))) {
+        let grants = prefix.grants();
+        for secret in &secrets {
+            let Some(connection) = secret.name.as_str().strip_prefix(&grants) else { continue };
             for client in clients_of(std::slice::from_ref(secret), prefix, data_centers) {
-                users.entry(client).or_default().push(secret.name[prefix.grant("").len()..].to_owned());
+                users.entry(client).or_default().push(connection.to_owned());
             }
         }
         Ok((read_clients(&secrets, prefix), users))

@@ -4,17 +4,18 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde_json::{Value, json};
-use token_keeper::flaw::{Broken, Flaw};
-use token_keeper::name::{ClientName, ConnectionName};
-use token_keeper::connection::{Grant, GrantSecret, SecretVersion, read_clients, web_url};
+use token_keeper::connection::{Grant, GrantSecret, read_clients, web_url};
 use token_keeper::consent::link::{MAX_TICKET_LIFE, Ticket, encode};
 use token_keeper::consent::{Consent, KeyRing, read_signing_key};
-use token_keeper::run::decision::Decision;
+use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::lease::whole_second;
+use token_keeper::name::{ClientName, ConnectionName};
 use token_keeper::run::Request;
-use token_keeper::secret::{SigningKey, Text};
+use token_keeper::ports::Grants as _;
+use token_keeper::run::decision::{Decision, Settled, State};
+use token_keeper::secret::SigningKey;
 
-use super::{Accounts, Clock, Console, Failure, LeaseStore, Operator, Random, Secrets};
+use super::{Console, Failure, Operator};
 
 /// Where `--local` listens unless told otherwise.
 const LOCAL_URL: &str = "http://localhost:8765";
@@ -81,7 +82,7 @@ pub(super) struct Ready {
     done: &'static str,
 }
 
-impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
+impl Operator {
     pub(super) async fn connect(self, arguments: Arguments, json: bool, console: &dyn Console) -> Result<(), Failure> {
         let Arguments { connection, client, data_center, scope, callback_url, valid_for: life, allow_move, local } =
             arguments;
@@ -93,13 +94,13 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
         }
         let base = self.base_url(callback_url.as_ref(), local)?;
         let listener = if local { Some(super::local::listen(&base).await?) } else { None };
-        let key = if local { SigningKey::new(encode(&(self.random)())) } else { self.signing_key().await? };
+        let key = if local { SigningKey::new(encode(&self.source.random())) } else { self.signing_key().await? };
         let data_center = data_center.as_deref();
         let wanted =
             Wanted { connection: &connection, client: client.as_ref(), data_center, scope: &scope, allow_move };
         let Ready { grant: Grant { version, .. }, data_center, done } = self.prepare(&wanted).await?;
         let name = self.settings.prefix.grant(connection.as_str());
-        let expires_at = whole_second((self.now)()) + life;
+        let expires_at = whole_second(self.source.now()) + life;
         let ticket = Ticket { connection: connection.clone(), version, data_center, allow_move, expires_at };
         let url = link(&base, &key, &ticket);
         let parameter = self.settings.prefix.lease(connection.as_str());
@@ -119,9 +120,9 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
         }
         let Some(listener) = listener else { return Ok(()) };
         console.show("\nWaiting for the consent. Stop with Ctrl-C; nothing is changed until then.");
-        let Self { settings, secrets, zoho, leases, random, now, .. } = self;
+        let Self { settings, secrets, zoho, leases, source, .. } = self;
         let (prefix, data_centers, key) = (settings.prefix, settings.data_centers, KeyRing::of(key));
-        let consent = Consent { prefix, data_centers, secrets, zoho, leases, random, now, key };
+        let consent = Consent { prefix, data_centers, secrets, zoho, leases, source, key };
         super::local::until_connected(listener, &consent, &base, life, console).await?;
         console.show(&format!("Connected. The access token is in the parameter {parameter}."));
         Ok(())
@@ -136,13 +137,16 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
     ) -> Result<(), Failure> {
         let base = self.base_url(arguments.callback_url.as_ref(), false)?;
         let key = self.signing_key().await?;
-        let expires_at = whole_second((self.now)()) + arguments.valid_for;
+        let expires_at = whole_second(self.source.now()) + arguments.valid_for;
         let refresher = self.refresher();
         let seen = refresher.look(&Request::All, false, None).await?;
-        let waiting = seen.into_iter().filter_map(|seen| match (seen.decision, seen.grant) {
-            (Decision::ConsentRequired(_), Ok(grant)) => Some((grant, "its grant is dead")),
-            (Decision::AwaitingConsent, Ok(grant)) => Some((grant, "nobody has consented yet")),
-            _ => None,
+        let waiting = seen.into_iter().filter_map(|seen| {
+            let Decision::Settled(Settled { state, grant, .. }) = seen.decision else { return None };
+            match state {
+                State::ConsentRequired(_) => Some((grant?, "its grant is dead")),
+                State::AwaitingConsent => Some((grant?, "nobody has consented yet")),
+                _ => None,
+            }
         });
         let links: Vec<_> = waiting
             .map(|(grant, why)| {
@@ -205,25 +209,18 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
         let Wanted { connection, client, data_center, scope, allow_move } = *wanted;
         let table = &self.settings.data_centers;
         let name = self.settings.prefix.grant(connection.as_str());
-        let mut found = self.secrets.read(std::slice::from_ref(&name)).await?;
-        let found = found.pop().map_or(Err(Flaw::NotFound), |secret| secret.content);
-        let broken = |broken: Broken| Failure::new(&broken, broken.flaw.remedy());
-        let flawed = |flaw: Flaw| broken(Broken::secret(&name, flaw));
-        let before = match found {
-            Ok(version) => Some(version),
-            Err(Flaw::NotFound) => None,
-            Err(flaw) => return Err(flawed(flaw)),
-        };
-        let mut fields = before.as_ref().map_or_else(|| json!({}), fields_of);
-        let connected = fields.get("refresh_token").is_some_and(Value::is_string);
+        let broken = |flaw: Flaw| Failure::from(Broken::secret(&name, flaw));
+        let before = self.document(&name).await?;
+        let mut document = before.as_ref().map(|(document, _)| document.clone()).unwrap_or_default();
+        let connected = document.string("refresh_token").is_some();
         if let Some(client) = client {
-            let inline = fields.get("client_id").is_some();
-            let other = fields.get("client").is_some_and(|before| *before != client.as_str());
+            let inline = document.field("client_id").is_some();
+            let other = document.field("client").is_some_and(|before| *before != client.as_str());
             if inline || (other && connected) {
                 let what = format!("{connection} has another client, and its refresh token works with that one only");
                 return Err(Failure::new(what, "use another name for the new connection; nothing was changed"));
             }
-            fields["client"] = json!(client.as_str());
+            document.set("client", json!(client.as_str()));
         }
         let needed = |what: &str| {
             let problem = match before {
@@ -235,30 +232,30 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
         if before.is_none() && client.is_none() {
             return Err(needed("client"));
         }
-        let stored = fields.get("data_center").and_then(Value::as_str).map(str::to_owned);
+        let stored = document.string("data_center").map(str::to_owned);
         let start = data_center.map(str::to_owned).or_else(|| stored.clone()).ok_or_else(|| needed("data-center"))?;
         if connected && stored.as_ref() != Some(&start) && !allow_move {
             let what = format!("{connection} belongs to the data centre {}, not {start}", stored.unwrap_or_default());
             return Err(Failure::new(what, "if the account has moved, add --allow-move; nothing was changed"));
         }
         if !connected {
-            fields["data_center"] = json!(start);
+            document.set("data_center", json!(start));
         }
         let scopes: BTreeSet<_> = scope.iter().map(|scope| scope.trim()).filter(|scope| !scope.is_empty()).collect();
         if !scopes.is_empty() {
-            fields["scopes"] = json!(scopes);
-        } else if fields.get("scopes").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+            document.set("scopes", json!(scopes));
+        } else if document.field("scopes").and_then(Value::as_array).is_none_or(Vec::is_empty) {
             return Err(needed("scope"));
         }
         // Everything is checked as it will be read, before anything is written.
-        let text = Text::new(fields.to_string());
-        let version = before.as_ref().map(|before| before.id.clone()).unwrap_or_default();
-        let secret = GrantSecret::parse(connection.clone(), &version, text.expose(), table).map_err(flawed)?;
-        let home = table.get(&start).ok_or_else(|| flawed(Flaw::UnknownDataCenter(table.names())))?;
-        let clients: Vec<_> = secret.client().iter().map(|name| self.settings.prefix.client(name.as_str())).collect();
-        let clients = read_clients(&self.secrets.read(&clients).await?, &self.settings.prefix);
-        let grant = secret.at(home.clone()).resolve(&clients, |name| self.settings.prefix.client(name.as_str()));
-        let grant = grant.map_err(|error| match (&error.flaw, fields["client"].as_str()) {
+        let version = before.as_ref().map(|(_, version)| version.clone()).unwrap_or_default();
+        let secret = GrantSecret::of(connection.clone(), version.clone(), &document, table).map_err(broken)?;
+        let home = table.get(&start).ok_or_else(|| broken(Flaw::UnknownDataCenter(table.names())))?;
+        let prefix = &self.settings.prefix;
+        let clients: Vec<_> = secret.client().iter().map(|name| prefix.client(name.as_str())).collect();
+        let clients = read_clients(&self.secrets.read(&clients).await?, prefix);
+        let grant = secret.at(home.clone()).resolve(&clients, prefix);
+        let grant = grant.map_err(|error| match (&error.flaw, document.string("client")) {
             (Flaw::NotFound, Some(client)) => {
                 Failure::new(&error, format!("store the client first: token-keeper client add {client} --client-id …"))
             }
@@ -266,13 +263,13 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
                 &error,
                 format!("store it: token-keeper client add {client} --client-id … --data-center {data_center}"),
             ),
-            _ => broken(error),
+            _ => error.into(),
         })?;
-        let unchanged = before.as_ref().is_some_and(|before| fields_of(before) == fields);
+        let unchanged = before.as_ref().is_some_and(|(before, _)| before.same_as(&document));
         let (version, done) = if unchanged {
             (version, "unchanged")
         } else {
-            (self.write(&name, before.is_some(), &text).await?, if before.is_some() { "updated" } else { "created" })
+            (self.write(&name, before.is_some(), &document).await?, if before.is_some() { "updated" } else { "created" })
         };
         Ok(Ready { grant: Grant { version, ..grant }, data_center: start, done })
     }
@@ -289,9 +286,4 @@ fn link_life(text: &str) -> Result<SignedDuration, String> {
         Ok(life) if life.is_positive() && life <= MAX_TICKET_LIFE => Ok(life),
         _ => Err("use a time such as 30m, 1h or 2d, at most 7d".to_owned()),
     }
-}
-
-/// A secret's fields; none if it is no JSON object, which is found out when it is read as a grant.
-fn fields_of(version: &SecretVersion) -> Value {
-    serde_json::from_str(version.text.expose()).ok().filter(Value::is_object).unwrap_or_else(|| json!({}))
 }

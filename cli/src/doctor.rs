@@ -2,24 +2,26 @@
 //!
 //! This part collects facts and shows findings; `findings` turns the one into the other.
 
-mod connections;
+mod facts;
 mod finding;
-mod findings;
 mod schedule;
+mod connections;
+mod findings;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 use serde_json::json;
-use token_keeper::flaw::Flaw;
 use token_keeper::connection::StoredSecret;
-use token_keeper::ports::Published;
 use token_keeper::failure::StoreError;
+use token_keeper::flaw::Flaw;
+use token_keeper::ports::{Grants as _, Leases as _, Published};
 
 use self::finding::{Finding, Severity};
-use self::findings::{Facts, findings};
+use self::facts::Facts;
+use self::findings::findings;
 use super::refresh::{counted, every};
-use super::{Accounts, Clock, Console, Failure, LeaseStore, Operator, Random, Secrets};
+use super::{Console, Failure, Operator};
 
 /// What to hold the settings against.
 #[derive(Debug, clap::Args)]
@@ -32,7 +34,7 @@ pub struct Arguments {
     pub schedule: SignedDuration,
 }
 
-impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
+impl Operator {
     /// Something wrong is a failure, a note is not.
     pub(super) async fn doctor(&self, arguments: &Arguments, json: bool, console: &dyn Console) -> Result<(), Failure> {
         let facts = Box::pin(self.facts(arguments.schedule)).await;
@@ -56,13 +58,13 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
         let Self { settings, publishing, callback_url, .. } = self;
         let key = settings.prefix.signing_key();
         let (secrets, leases, key) =
-            tokio::join!(self.secrets.list(), self.leases.list(), self.secrets.read(std::slice::from_ref(&key)));
+            tokio::join!(self.secrets.list(), self.leases.list(), self.secrets.read_one(&key));
         let mut gone = BTreeMap::new();
         let secrets = match (secrets, &leases) {
             (Ok(secrets), Ok(leases)) => self.with_unlisted(secrets, leases, &mut gone).await,
             (secrets, _) => secrets,
         };
-        let (callback_url, now) = (callback_url.as_deref(), (self.now)());
+        let (callback_url, now) = (callback_url.as_deref(), self.source.now());
         Facts { settings, publishing, callback_url, schedule, now, secrets, gone, leases, key }
     }
 
@@ -79,7 +81,7 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
         let names: Vec<_> = leases.keys().map(|connection| prefix.grant(connection)).collect();
         let names: Vec<_> = names.into_iter().filter(|name| !listed.contains(name.as_str())).collect();
         for secret in self.secrets.read(&names).await? {
-            match (&secret.content, secret.name.strip_prefix(&prefix.grant(""))) {
+            match (&secret.content, secret.name.as_str().strip_prefix(&prefix.grants())) {
                 (Err(flaw @ (Flaw::NotFound | Flaw::Deleted)), Some(connection)) => {
                     gone.insert(connection.to_owned(), flaw.clone());
                 }

@@ -1,11 +1,11 @@
 //! `token-keeper grant`: a connection from a self client's code, without a browser.
 
-use token_keeper::name::{ClientName, ConnectionName};
 use token_keeper::consent::{Consent, KeyRing, Stop};
+use token_keeper::name::{ClientName, ConnectionName};
 use token_keeper::ports::Proof;
 use token_keeper::secret::AuthorizationCode;
 
-use super::{Accounts, Clock, Console, Failure, LeaseStore, Operator, Random, Secrets, connect};
+use super::{Console, Failure, Operator, connect};
 
 /// Which connection; the code is asked for.
 #[derive(Debug, clap::Args)]
@@ -27,7 +27,7 @@ pub struct Arguments {
     pub scope: Vec<String>,
 }
 
-impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
+impl Operator {
     pub(super) async fn grant(self, arguments: Arguments, console: &dyn Console) -> Result<(), Failure> {
         let Arguments { connection, client, data_center, scope } = arguments;
         let wanted = connect::Wanted {
@@ -51,10 +51,10 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
             ));
         }
         let next = self.new_version();
-        let Self { settings, secrets, zoho, leases, random, now, .. } = self;
+        let Self { settings, secrets, zoho, leases, source, .. } = self;
         let parameter = settings.prefix.lease(connection.as_str());
         let (prefix, data_centers) = (settings.prefix, settings.data_centers);
-        let consent = Consent { prefix, data_centers, secrets, zoho, leases, random, now, key: KeyRing::default() };
+        let consent = Consent { prefix, data_centers, secrets, zoho, leases, source, key: KeyRing::default() };
         let proof = Proof { code: AuthorizationCode::new(code), redirect: None };
         let home = ready.grant.data_center.clone();
         let done = async {

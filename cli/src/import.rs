@@ -2,6 +2,7 @@
 //!
 //! All is read and checked before anything is written: one row that cannot be taken stops the whole import.
 
+mod row;
 mod input;
 mod plan;
 
@@ -10,15 +11,16 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use serde_json::json;
-use token_keeper::name::{ClientName, ConnectionName};
 use token_keeper::connection::base_url;
 use token_keeper::failure::StoreError;
+use token_keeper::name::{ClientName, ConnectionName, SecretName};
+use token_keeper::ports::Grants as _;
 
-use self::input::Row;
-use self::plan::{Plan, Refused, Store, Taken, refuse_duplicates};
+use self::row::{Refused, Row};
+use self::plan::{Plan, Store, Taken, refuse_duplicates};
 use super::list::table;
 use super::refresh::counted;
-use super::{Accounts, Clock, Console, Failure, LeaseStore, Operator, Random, Secrets};
+use super::{Console, Failure, Operator};
 
 /// Where the refresh tokens are, and what the input does not say.
 #[derive(Debug, clap::Args)]
@@ -62,7 +64,7 @@ pub enum Format {
     Env,
 }
 
-impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
+impl Operator {
     pub(super) async fn import(&self, arguments: &Arguments, console: &dyn Console) -> Result<(), Failure> {
         let rows = self.rows(arguments, console)?;
         let secrets = self.secrets.read(&self.secrets_of(&rows)).await?;
@@ -122,7 +124,7 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
     }
 
     /// The full names of the secrets that the rows would become, and of the clients that they refer to.
-    fn secrets_of(&self, rows: &[Row]) -> Vec<String> {
+    fn secrets_of(&self, rows: &[Row]) -> Vec<SecretName> {
         let prefix = &self.settings.prefix;
         let grants = rows.iter().filter_map(|row| Some(prefix.grant(row.connection().ok()?.as_str())));
         let clients = rows.iter().filter_map(|row| Some(prefix.client(row.client().ok()??.as_str())));
@@ -161,7 +163,7 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
         for (done, taken) in writes.iter().enumerate() {
             console.progress(done, writes.len());
             let name = self.settings.prefix.grant(taken.grant.connection.as_str());
-            if let Err(error) = self.write(&name, taken.exists, &taken.text).await {
+            if let Err(error) = self.write(&name, taken.exists, &taken.document).await {
                 return Err(broken_off(&writes, done, &error));
             }
         }
@@ -177,7 +179,7 @@ fn broken_off(writes: &[&Taken], done: usize, error: &StoreError) -> Failure {
     };
     let (stored, rest) = writes.split_at(done);
     // A call without an answer may have been carried out.
-    let (unknown, rest) = rest.split_at(usize::from(!error.answered()));
+    let (unknown, rest) = rest.split_at(usize::from(!error.undone()));
     let unknown = if unknown.is_empty() { String::new() } else { format!("\n  perhaps stored: {}", names(unknown)) };
     let what = format!("{error}\n  stored: {}{unknown}\n  not stored: {}", names(stored), names(rest));
     let remedy = format!("{}; then run the same again, which passes over what is stored", error.remedy());

@@ -19,12 +19,15 @@ use std::io;
 use std::path::Path;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use jiff::Timestamp;
-use token_keeper::aws::Publishing;
-use token_keeper::ports::{Authorizer, Grants, Issuer, LeaseRemover, Leases, SecretRemover, SecretWriter};
+use token_keeper::aws::{ParameterStore, Publishing, SecretsManager};
 use token_keeper::failure::StoreError;
+use token_keeper::connection::SecretDocument;
+use token_keeper::flaw::{Broken, Flaw};
+use token_keeper::name::{SecretName, VersionId};
+use token_keeper::ports::{Grants as _, SecretWriter as _};
 use token_keeper::run::Settings;
-use token_keeper::secret::Text;
+use token_keeper::source::Source;
+use token_keeper::zoho::Zoho;
 
 /// Keeps Zoho OAuth access tokens fresh in AWS SSM Parameter Store.
 #[derive(Debug, Parser)]
@@ -102,28 +105,8 @@ pub enum ClientCommand {
     Remove(client::RemoveArguments),
 }
 
-/// What commands may do at Secrets Manager.
-pub trait Secrets: Grants + SecretWriter + SecretRemover {}
-impl<T: Grants + SecretWriter + SecretRemover> Secrets for T {}
-
-/// What commands may do at Zoho.
-pub trait Accounts: Authorizer + Issuer {}
-impl<T: Authorizer + Issuer> Accounts for T {}
-
-/// What commands may do at Parameter Store.
-pub trait LeaseStore: Leases + LeaseRemover {}
-impl<T: Leases + LeaseRemover> LeaseStore for T {}
-
-/// 32 random bytes, fit for cryptography.
-pub trait Random: Fn() -> [u8; 32] {}
-impl<T: Fn() -> [u8; 32]> Random for T {}
-
-/// The time.
-pub trait Clock: Fn() -> Timestamp {}
-impl<T: Fn() -> Timestamp> Clock for T {}
-
 /// An installation as the operator reaches it.
-pub struct Operator<S, Z, L, R, N> {
+pub struct Operator {
     /// The same as the functions'.
     pub settings: Settings,
     /// How the refresher publishes.
@@ -131,15 +114,13 @@ pub struct Operator<S, Z, L, R, N> {
     /// The callback function's public base URL, if the environment says it.
     pub callback_url: Option<String>,
     /// Secrets Manager.
-    pub secrets: S,
+    pub secrets: SecretsManager,
     /// Zoho.
-    pub zoho: Z,
+    pub zoho: Zoho,
     /// Parameter Store.
-    pub leases: L,
-    /// 32 random bytes, fit for cryptography.
-    pub random: R,
-    /// The time.
-    pub now: N,
+    pub leases: ParameterStore,
+    /// The time, and random bytes.
+    pub source: Source,
 }
 
 /// The terminal, or what stands in its place.
@@ -190,13 +171,19 @@ impl Failure {
     }
 }
 
+impl From<Broken> for Failure {
+    fn from(broken: Broken) -> Self {
+        Self::new(&broken, broken.flaw.remedy())
+    }
+}
+
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self::new(&error, error.remedy())
     }
 }
 
-impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
+impl Operator {
     /// Does what the command line says.
     ///
     /// # Errors
@@ -226,18 +213,27 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
     }
 
     /// A `VersionId` that no other version has.
-    fn new_version(&self) -> String {
-        let bytes = (self.random)();
-        format!("{:032x}", bytes.first_chunk().copied().map_or(0, u128::from_be_bytes))
+    fn new_version(&self) -> VersionId {
+        VersionId::random(self.source.random())
+    }
+
+    /// The document in a secret, if there is one, with its version.
+    async fn document(&self, name: &SecretName) -> Result<Option<(SecretDocument, VersionId)>, Failure> {
+        let broken = |flaw: Flaw| Failure::from(Broken::secret(name, flaw));
+        match self.secrets.read_one(name).await?.content {
+            Ok(version) => Ok(Some((SecretDocument::parse(&version.text).map_err(broken)?, version.id))),
+            Err(Flaw::NotFound) => Ok(None),
+            Err(flaw) => Err(broken(flaw)),
+        }
     }
 
     /// Stores a secret under a name that is not taken, or a new version of it.
-    async fn write(&self, name: &str, exists: bool, text: &Text) -> Result<String, StoreError> {
-        let version = self.new_version();
+    async fn write(&self, name: &SecretName, exists: bool, document: &SecretDocument) -> Result<VersionId, StoreError> {
+        let (version, text) = (self.new_version(), document.text());
         if exists {
-            self.secrets.replace(name, text, &version).await?;
+            self.secrets.replace(name, &text, &version).await?;
         } else {
-            self.secrets.create(name, text, &version).await?;
+            self.secrets.create(name, &text, &version).await?;
         }
         Ok(version)
     }

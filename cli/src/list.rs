@@ -3,23 +3,26 @@
 use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table, presets};
 use jiff::Timestamp;
 use serde_json::json;
+use token_keeper::aws::{ParameterStore, SecretsManager};
 use token_keeper::run::brake::Brakes;
-use token_keeper::run::decision::Decision;
+use token_keeper::zoho::Zoho;
+use token_keeper::lease::Token;
+use token_keeper::run::decision::State;
 use token_keeper::run::{Refresher, Request, RunError, Seen};
 
-use super::{Accounts, Clock, Console, Failure, LeaseStore, Look, Operator, Random, Secrets};
+use super::{Console, Failure, Look, Operator};
 
-impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
+impl Operator {
     pub(super) async fn list(self, json: bool, console: &dyn Console) -> Result<(), Failure> {
         let refresher = self.refresher();
         let seen = refresher.look(&Request::All, false, None).await?;
-        let now = (refresher.now)();
+        let now = refresher.source.now();
         if json {
             console.show(&json!(seen.iter().map(as_json).collect::<Vec<_>>()).to_string());
             return Ok(());
         }
         if seen.is_empty() {
-            let path = refresher.settings.prefix.grant("");
+            let path = refresher.settings.prefix.grants();
             console.show(&format!("There are no connections: no secret is named {path}…"));
             console.show("Next: token-keeper connect --help");
             return Ok(());
@@ -34,7 +37,7 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
         });
         console.show(&table.trim_fmt());
         let troubles = seen.iter().filter_map(|seen| {
-            let outcome = seen.decision.outcome()?;
+            let outcome = seen.state()?.outcome();
             let error = outcome.error().unwrap_or_else(|| "nobody has consented yet".to_owned());
             Some(format!("\n{}: {error}\n  -> {}", seen.name, outcome.remedy(&seen.name)?))
         });
@@ -43,9 +46,9 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
     }
 
     /// The refresher of this installation.
-    pub(super) fn refresher(self) -> Refresher<S, Z, L, N> {
-        let Self { settings, secrets, zoho, leases, now, .. } = self;
-        Refresher { settings, grants: secrets, issuer: zoho, leases, now, brakes: Brakes::default() }
+    pub(super) fn refresher(self) -> Refresher<SecretsManager, Zoho, ParameterStore> {
+        let Self { settings, secrets, zoho, leases, source, .. } = self;
+        Refresher { settings, grants: secrets, issuer: zoho, leases, source, brakes: Brakes::default() }
     }
 }
 
@@ -76,10 +79,9 @@ pub(super) fn table(look: Look, headings: &[&str]) -> Table {
 
 /// The word for programs, the words for people, and their colour.
 fn status(seen: &Seen, now: Option<Timestamp>) -> (&'static str, String, Color) {
-    let token = seen.lease.as_ref().ok().and_then(|lease| lease.as_ref()?.token.as_ref());
-    match &seen.decision {
-        Decision::Fresh { .. } => ("fresh", "fresh".to_owned(), Color::Green),
-        Decision::Due => {
+    let token = token(seen);
+    match seen.state() {
+        None => {
             let words = match token {
                 None => "no token yet",
                 Some(token) if now.is_some_and(|now| token.expires_at <= now) => "expired",
@@ -87,33 +89,32 @@ fn status(seen: &Seen, now: Option<Timestamp>) -> (&'static str, String, Color) 
             };
             ("due", words.to_owned(), Color::Yellow)
         }
-        Decision::AwaitingConsent => ("awaiting_consent", "awaits consent".to_owned(), Color::Yellow),
-        Decision::ConsentRequired(_) => ("consent_required", "consent required".to_owned(), Color::Red),
-        Decision::Misconfigured(_) => ("misconfigured", "misconfigured".to_owned(), Color::Red),
-        Decision::CoolingDown { .. } => ("throttled", "throttled".to_owned(), Color::Yellow),
-        Decision::Broken(_) => ("broken", "broken".to_owned(), Color::Red),
+        Some(State::Fresh { .. }) => ("fresh", "fresh".to_owned(), Color::Green),
+        Some(State::AwaitingConsent) => ("awaiting_consent", "awaits consent".to_owned(), Color::Yellow),
+        Some(State::ConsentRequired(_)) => ("consent_required", "consent required".to_owned(), Color::Red),
+        Some(State::Misconfigured(_)) => ("misconfigured", "misconfigured".to_owned(), Color::Red),
+        Some(State::CoolingDown { .. }) => ("throttled", "throttled".to_owned(), Color::Yellow),
+        Some(State::BrokenGrant(_) | State::BrokenLease(_)) => ("broken", "broken".to_owned(), Color::Red),
     }
 }
 
+fn token(seen: &Seen) -> Option<&Token> {
+    seen.lease()?.token.as_ref()
+}
+
 fn scopes(seen: &Seen) -> String {
-    let lease = seen.lease.as_ref().ok().and_then(Option::as_ref).map(|lease| lease.scope.clone());
-    let grant = || seen.grant.as_ref().map(|grant| grant.scopes.join(" ")).unwrap_or_default();
-    lease.filter(|scope| !scope.is_empty()).unwrap_or_else(grant)
+    let lease = seen.lease().map(|lease| lease.scope.clone()).filter(|scope| !scope.is_empty());
+    lease.or_else(|| Some(seen.grant()?.scopes.join(" "))).unwrap_or_default()
 }
 
 fn data_center(seen: &Seen) -> &str {
-    let lease = seen.lease.as_ref().ok().and_then(Option::as_ref);
-    seen.grant
-        .as_ref()
-        .map(|grant| grant.data_center.name.as_str())
-        .ok()
-        .or(lease.map(|lease| lease.data_center.as_str()))
-        .unwrap_or("?")
+    let grant = seen.grant().map(|grant| grant.data_center.name.as_str());
+    grant.or_else(|| Some(seen.lease()?.data_center.as_str())).unwrap_or("?")
 }
 
 fn row(seen: &Seen, now: Timestamp) -> Vec<Cell> {
     let (_, words, color) = status(seen, Some(now));
-    let token = seen.lease.as_ref().ok().and_then(|lease| lease.as_ref()?.token.as_ref());
+    let token = token(seen);
     let minutes = token.map_or(0, |token| token.expires_at.duration_since(now).as_mins().max(0));
     let full = usize::try_from((minutes + 9) / 10).unwrap_or_default();
     let life = if minutes == 0 { "none".to_owned() } else { format!("[{:-<6}] {minutes:>2} min", "=".repeat(full)) };
@@ -138,8 +139,8 @@ fn ago(minutes: i64) -> String {
 }
 
 fn as_json(seen: &Seen) -> serde_json::Value {
-    let token = seen.lease.as_ref().ok().and_then(|lease| lease.as_ref()?.token.as_ref());
-    let outcome = seen.decision.outcome();
+    let token = token(seen);
+    let outcome = seen.state().map(State::outcome);
     json!({
         "connection": seen.name,
         "data_center": data_center(seen),

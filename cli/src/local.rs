@@ -8,14 +8,15 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
+use token_keeper::aws::{ParameterStore, SecretsManager};
+use token_keeper::consent::Consent;
+use token_keeper::lambda::callback::{Request, Response, respond};
+use token_keeper::zoho::Zoho;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, sleep, timeout};
-use token_keeper::consent::Consent;
-use token_keeper::lambda::callback::{Request, Response, respond};
-use token_keeper::ports::{Authorizer, Grants, Leases, SecretWriter};
 
 use super::{Console, Failure};
 
@@ -38,20 +39,13 @@ pub(super) async fn listen(base: &str) -> Result<TcpListener, Failure> {
 }
 
 /// Answers at `base` until an account is connected or the link has expired.
-pub(super) async fn until_connected<S, Z, L, Random, Now>(
+pub(super) async fn until_connected(
     listener: TcpListener,
-    consent: &Consent<S, Z, L, Random, Now>,
+    consent: &Consent<SecretsManager, Zoho, ParameterStore>,
     base: &str,
     life: SignedDuration,
     console: &dyn Console,
-) -> Result<(), Failure>
-where
-    S: Grants + SecretWriter,
-    Z: Authorizer,
-    L: Leases,
-    Random: Fn() -> [u8; 32],
-    Now: Fn() -> Timestamp,
-{
+) -> Result<(), Failure> {
     let (ask, mut asked) = mpsc::channel::<Asked>(16);
     let mut connections = JoinSet::new();
     let mut over = std::pin::pin!(sleep(life.unsigned_abs()));

@@ -6,11 +6,11 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::Timestamp;
-use token_keeper_cli::{Cli, Console, Look, Operator};
 use token_keeper::config::Config;
 use token_keeper::http::{self, Roots};
+use token_keeper::source::Source;
 use token_keeper::{aws, telemetry, zoho};
+use token_keeper_cli::{Cli, Console, Look, Operator};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -38,6 +38,7 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    let source = Source::system();
     let keys = std::env::var_os("AWS_ACCESS_KEY_ID").is_some() && cli.profile.is_none();
     let mut loader = aws::loader(keys);
     if let Some(profile) = &cli.profile {
@@ -56,14 +57,9 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let (secrets, leases) = aws::connect(loader, &http, &settings.prefix, publishing.clone(), Timestamp::now).await;
-    let zoho = zoho::Zoho::new(http, zoho::TIMEOUT, Timestamp::now);
-    let random = || {
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).expect("random bytes of the operating system");
-        bytes
-    };
-    let operator = Operator { settings, publishing, callback_url, secrets, zoho, leases, random, now: Timestamp::now };
+    let (secrets, leases) = aws::connect(loader, &http, &settings.prefix, publishing.clone(), &source).await;
+    let zoho = zoho::Zoho::new(http, zoho::TIMEOUT, source.clone());
+    let operator = Operator { settings, publishing, callback_url, secrets, zoho, leases, source };
     // Where standard error is no terminal, it draws nothing.
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len}").unwrap_or(ProgressStyle::default_bar());
     let terminal = Terminal { bar: ProgressBar::new(0).with_style(style) };

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde_json::json;
 use token_keeper::name::ConnectionName;
-use token_keeper::run::decision::Decision;
 use token_keeper::ports::{Grants, Issuer, Leases};
-use token_keeper::run::{Refresher, Request};
+use token_keeper::run::decision::State;
 use token_keeper::run::report::Report;
+use token_keeper::run::{Refresher, Request};
 
 use super::list::table;
-use super::{Accounts, Clock, Console, Failure, LeaseStore, Operator, Random, Secrets};
+use super::{Console, Failure, Operator};
 
 /// The shortest time between two runs.
 const SHORTEST_WATCH: SignedDuration = SignedDuration::from_mins(1);
@@ -43,7 +43,7 @@ pub(super) fn every(text: &str) -> Result<SignedDuration, String> {
     }
 }
 
-impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
+impl Operator {
     pub(super) async fn refresh(self, arguments: Arguments, json: bool, console: &dyn Console) -> Result<(), Failure> {
         let Arguments { mut connections, force, dry_run, watch } = arguments;
         let refresher = self.refresher();
@@ -52,7 +52,7 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
         let named = |connections| Request::Named { connections, force, skip_missing: false };
         let request = if connections.is_empty() { Request::All } else { named(connections) };
         if dry_run {
-            return refresher.would(&request, force, json, console).await;
+            return would(&refresher, &request, force, json, console).await;
         }
         loop {
             let report = refresher.run(&request, None, |done, all| console.progress(done, all)).await;
@@ -67,35 +67,39 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
     }
 }
 
-impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L, Now> {
-    async fn would(&self, request: &Request, force: bool, json: bool, console: &dyn Console) -> Result<(), Failure> {
-        let seen = self.look(request, force, None).await?;
-        let plan = |decision: &Decision| match decision {
-            Decision::Due => ("mint", "its token is missing, near its end, or of another grant".to_owned()),
-            Decision::Fresh { until } => ("leave", format!("its token lives until {until}")),
-            Decision::AwaitingConsent => ("leave", "nobody has consented yet".to_owned()),
-            Decision::ConsentRequired(trouble) => ("leave", format!("its grant is dead ({})", trouble.error)),
-            Decision::Misconfigured(trouble) => ("leave", format!("Zoho refuses its client ({})", trouble.error)),
-            Decision::CoolingDown { until } => ("leave", format!("Zoho wants a pause until {until}")),
-            Decision::Broken(broken) => ("leave", broken.to_string()),
-        };
-        let plans = seen.iter().map(|seen| (&seen.name, plan(&seen.decision)));
-        if json {
-            let plans = plans.map(|(name, (what, why))| json!({"connection": name, "would": what, "because": why}));
-            console.show(&json!(plans.collect::<Vec<_>>()).to_string());
-            return Ok(());
-        }
-        let mut table = table(console.look(), &["connection", "would", "because"]);
-        plans.for_each(|(name, (what, why))| {
-            let why = if force && what == "mint" { "it is forced".to_owned() } else { why };
-            table.add_row([name.as_str(), what, &why]);
-        });
-        console.show(&table.trim_fmt());
-        console.show("\nNothing was done.");
-        Ok(())
+/// What a run would do.
+async fn would<G: Grants, I: Issuer, L: Leases>(
+    refresher: &Refresher<G, I, L>,
+    request: &Request,
+    force: bool,
+    json: bool,
+    console: &dyn Console,
+) -> Result<(), Failure> {
+    let seen = refresher.look(request, force, None).await?;
+    let plan = |state: Option<&State>| match state {
+        None => ("mint", "its token is missing, near its end, or of another grant".to_owned()),
+        Some(State::Fresh { until }) => ("leave", format!("its token lives until {until}")),
+        Some(State::AwaitingConsent) => ("leave", "nobody has consented yet".to_owned()),
+        Some(State::ConsentRequired(trouble)) => ("leave", format!("its grant is dead ({})", trouble.error)),
+        Some(State::Misconfigured(trouble)) => ("leave", format!("Zoho refuses its client ({})", trouble.error)),
+        Some(State::CoolingDown { until }) => ("leave", format!("Zoho wants a pause until {until}")),
+        Some(State::BrokenGrant(broken) | State::BrokenLease(broken)) => ("leave", broken.to_string()),
+    };
+    let plans = seen.iter().map(|seen| (&seen.name, plan(seen.state())));
+    if json {
+        let plans = plans.map(|(name, (what, why))| json!({"connection": name, "would": what, "because": why}));
+        console.show(&json!(plans.collect::<Vec<_>>()).to_string());
+        return Ok(());
     }
+    let mut table = table(console.look(), &["connection", "would", "because"]);
+    plans.for_each(|(name, (what, why))| {
+        let why = if force && what == "mint" { "it is forced".to_owned() } else { why };
+        table.add_row([name.as_str(), what, &why]);
+    });
+    console.show(&table.trim_fmt());
+    console.show("\nNothing was done.");
+    Ok(())
 }
-
 /// Shows a report. One with connections that need attention is a failure.
 fn tell(report: &Report, json: bool, console: &dyn Console) -> Result<(), Failure> {
     let attention: usize =

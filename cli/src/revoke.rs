@@ -1,12 +1,12 @@
 //! `token-keeper revoke`: the end of a connection.
 
 use jiff::SignedDuration;
+use token_keeper::connection::{GrantSecret, SecretDocument};
 use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::name::ConnectionName;
-use token_keeper::connection::GrantSecret;
-use token_keeper::ports::RECOVERY_DAYS;
+use token_keeper::ports::{Authorizer as _, Grants as _, LeaseRemover as _, RECOVERY_DAYS, SecretRemover as _};
 
-use super::{Accounts, Clock, Console, Failure, LeaseStore, Operator, Random, Secrets};
+use super::{Console, Failure, Operator};
 
 /// Which connection.
 #[derive(Debug, clap::Args)]
@@ -19,22 +19,20 @@ pub struct Arguments {
     pub yes: bool,
 }
 
-impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
+impl Operator {
     pub(super) async fn revoke(&self, arguments: &Arguments, console: &dyn Console) -> Result<(), Failure> {
         let Arguments { connection, yes } = arguments;
         let name = self.settings.prefix.grant(connection.as_str());
         let parameter = self.settings.prefix.lease(connection.as_str());
-        let mut found = self.secrets.read(std::slice::from_ref(&name)).await?;
-        let found = found.pop().map_or(Err(Flaw::NotFound), |secret| secret.content);
-        let flawed = |flaw: Flaw| Failure::new(Broken::secret(&name, flaw.clone()), flaw.remedy());
-        let secret = match found {
+        let broken = |flaw: Flaw| Failure::from(Broken::secret(&name, flaw));
+        let secret = match self.secrets.read_one(&name).await?.content {
             // What was broken off after the secret's removal is finished now.
             Err(Flaw::Deleted) => None,
             found => {
-                let version = found.map_err(flawed)?;
-                let text = version.text.expose();
+                let version = found.map_err(broken)?;
+                let document = SecretDocument::parse(&version.text).map_err(broken)?;
                 let table = &self.settings.data_centers;
-                Some(GrantSecret::parse(connection.clone(), &version.id, text, table).map_err(flawed)?)
+                Some(GrantSecret::of(connection.clone(), version.id, &document, table).map_err(broken)?)
             }
         };
         let question = format!(
@@ -47,7 +45,7 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
             if let Some(refresh_token) = secret.refresh_token() {
                 self.zoho.revoke(refresh_token, secret.data_center()).await.map_err(|refusal| {
                     let what =
-                        format!("Zoho did not revoke the refresh token ({}); nothing was removed", refusal.word());
+                        format!("Zoho did not revoke the refresh token ({}); nothing was removed", refusal);
                     Failure::new(what, "try again in some minutes")
                 })?;
                 console.show("Revoked at Zoho, together with every access token made from it. This cannot be undone.");
@@ -55,7 +53,7 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
                 console.show("There was no refresh token to revoke.");
             }
             self.secrets.remove(&name).await?;
-            let until = (self.now)() + SignedDuration::from_hours(24 * RECOVERY_DAYS);
+            let until = self.source.now() + SignedDuration::from_hours(24 * RECOVERY_DAYS);
             console.show(&format!(
                 "Secret {name} is marked for deletion. Until {} it can be restored, without a live refresh token:",
                 until.strftime("%Y-%m-%d")

@@ -1,9 +1,10 @@
 //! `token-keeper token`: the one command that prints a secret, on purpose.
 
-use token_keeper::name::ConnectionName;
 use token_keeper::lease::TOKEN_TYPE;
+use token_keeper::name::ConnectionName;
+use token_keeper::ports::Leases as _;
 
-use super::{Accounts, Clock, Console, Failure, LeaseStore, Operator, Random, Secrets};
+use super::{Console, Failure, Operator};
 
 /// Whose token.
 #[derive(Debug, clap::Args)]
@@ -18,7 +19,7 @@ pub struct Arguments {
     pub header: bool,
 }
 
-impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z, L, R, N> {
+impl Operator {
     pub(super) async fn token(&self, arguments: &Arguments, console: &dyn Console) -> Result<(), Failure> {
         let Arguments { connection, header } = arguments;
         let parameter = self.settings.prefix.lease(connection.as_str());
@@ -28,8 +29,8 @@ impl<S: Secrets, Z: Accounts, L: LeaseStore, R: Random, N: Clock> Operator<S, Z,
                 format!("see its state with token-keeper list, or mint with token-keeper refresh {connection}");
             return Err(Failure::new(format!("there is no parameter {parameter}"), remedy));
         };
-        let lease = lease.map_err(|broken| Failure::new(&broken, broken.flaw.remedy()))?;
-        let token = lease.token.filter(|token| token.expires_at > (self.now)()).ok_or_else(|| {
+        let lease = lease?;
+        let token = lease.token.filter(|token| token.expires_at > self.source.now()).ok_or_else(|| {
             let remedy = match lease.status.trouble() {
                 None => format!("mint with token-keeper refresh {connection}, and look into the log of the refresher"),
                 Some(_) => "see what to do with token-keeper list".to_owned(),

@@ -12,14 +12,15 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::{failed, unlimited_retries};
+use crate::failure::StoreError;
 use crate::flaw::{Broken, Flaw};
-use crate::name::{ConnectionName, Prefix};
 use crate::lease::{Lease, whole_second};
+use crate::name::{ConnectionName, Prefix};
 use crate::notice;
 use crate::pace::{Pace, Turn};
 use crate::ports::{LeaseRemover, Leases, Published};
-use crate::failure::StoreError;
-use crate::secret::Text;
+use crate::secret::SecretText;
+use crate::source::Source;
 
 /// The most names in one call.
 const BATCH: usize = 10;
@@ -54,23 +55,23 @@ pub enum Tier {
 }
 
 /// Parameter Store under one prefix.
-pub struct ParameterStore<Now> {
+pub struct ParameterStore {
     client: Client,
     prefix: Prefix,
     publishing: Publishing,
     puts: Pace,
     reads: Pace,
-    now: Now,
+    source: Source,
 }
 
-impl<Now: Fn() -> Timestamp> ParameterStore<Now> {
-    pub(super) fn new(shared: &SdkConfig, prefix: Prefix, publishing: Publishing, now: Now) -> Self {
+impl ParameterStore {
+    pub(super) fn new(shared: &SdkConfig, prefix: Prefix, publishing: Publishing, source: Source) -> Self {
         let config = aws_sdk_ssm::config::Builder::from(shared)
             .retry_partition(unlimited_retries())
             .retry_classifier(LeftToThePace)
             .build();
         let (puts, reads) = Pace::below(publishing.rate);
-        Self { client: Client::from_conf(config), prefix, publishing, puts, reads, now }
+        Self { client: Client::from_conf(config), prefix, publishing, puts, reads, source }
     }
 
     /// The same without any pace, where the store has no quotas.
@@ -99,9 +100,9 @@ impl<Now: Fn() -> Timestamp> ParameterStore<Now> {
             let call = async || self.client.get_parameter().name(&name).with_decryption(true).send().await;
             match self.read_paced("ssm:GetParameter", call).await {
                 Ok(answer) => leases.extend(answer.parameter.map(|parameter| self.parse(parameter))),
-                Err(error) if error.code == "ParameterNotFound" => {}
-                Err(error) if KEY_REFUSALS.contains(&error.code.as_str()) => {
-                    let broken = Broken::parameter(&name, Flaw::Key(error.code));
+                Err(error) if error.code() == "ParameterNotFound" => {}
+                Err(error) if KEY_REFUSALS.contains(&error.code()) => {
+                    let broken = Broken::parameter(&name, Flaw::Key(error.code().to_owned()));
                     leases.insert(self.connection(&name), Err(broken));
                 }
                 Err(error) => return Err(error),
@@ -112,13 +113,13 @@ impl<Now: Fn() -> Timestamp> ParameterStore<Now> {
 
     fn parse(&self, parameter: Parameter) -> (String, Result<Lease, Broken>) {
         let name = parameter.name.unwrap_or_default();
-        let text = Text::new(parameter.value.unwrap_or_default());
+        let text = SecretText::new(parameter.value.unwrap_or_default());
         let lease = Lease::parse(&text).map(|lease| Lease { version: parameter.version, ..lease });
         (self.connection(&name), lease.map_err(|flaw| Broken::parameter(&name, flaw)))
     }
 
     fn connection(&self, parameter: &str) -> String {
-        parameter.strip_prefix(&self.prefix.lease("")).unwrap_or(parameter).to_owned()
+        parameter.strip_prefix(&self.prefix.leases()).unwrap_or(parameter).to_owned()
     }
 
     /// Writes a parameter, and answers its version.
@@ -126,7 +127,7 @@ impl<Now: Fn() -> Timestamp> ParameterStore<Now> {
         let (tier, policies) = match self.publishing.tier {
             Tier::Standard => (ParameterTier::Standard, None),
             Tier::IntelligentTiering => (ParameterTier::IntelligentTiering, None),
-            Tier::Advanced => (ParameterTier::Advanced, Some(expiration((self.now)() + EXPIRATION))),
+            Tier::Advanced => (ParameterTier::Advanced, Some(expiration(self.source.now() + EXPIRATION))),
         };
         let call = self
             .client
@@ -147,9 +148,9 @@ impl<Now: Fn() -> Timestamp> ParameterStore<Now> {
     }
 }
 
-impl<Now: Fn() -> Timestamp> Leases for ParameterStore<Now> {
+impl Leases for ParameterStore {
     async fn list(&self) -> Result<Published, StoreError> {
-        let path = self.prefix.lease("");
+        let path = self.prefix.leases();
         let path = path.trim_end_matches('/');
         let mut leases = Published::new();
         let mut token: Option<String> = None;
@@ -166,7 +167,7 @@ impl<Now: Fn() -> Timestamp> Leases for ParameterStore<Now> {
                     );
                     answer.next_token
                 }
-                Err(error) if KEY_REFUSALS.contains(&error.code.as_str()) => {
+                Err(error) if KEY_REFUSALS.contains(&error.code()) => {
                     // If it is the path that is refused and not a key, this is refused as well and
                     // is the error.
                     let answer = page(false).await.map_err(|_| error)?;
@@ -194,7 +195,7 @@ impl<Now: Fn() -> Timestamp> Leases for ParameterStore<Now> {
                         answer.parameters.unwrap_or_default().into_iter().map(|parameter| self.parse(parameter)),
                     );
                 }
-                Err(error) if KEY_REFUSALS.contains(&error.code.as_str()) => {
+                Err(error) if KEY_REFUSALS.contains(&error.code()) => {
                     leases.extend(self.one_by_one(names).await?);
                 }
                 Err(error) => return Err(error),
@@ -208,7 +209,7 @@ impl<Now: Fn() -> Timestamp> Leases for ParameterStore<Now> {
         let call = async || self.client.get_parameter().name(&name).with_decryption(true).send().await;
         match self.read_paced("ssm:GetParameter", call).await {
             Ok(answer) => Ok(answer.parameter.and_then(|parameter| self.parse(parameter).1.ok())),
-            Err(error) if ["ParameterVersionNotFound", "ParameterNotFound"].contains(&error.code.as_str()) => Ok(None),
+            Err(error) if ["ParameterVersionNotFound", "ParameterNotFound"].contains(&error.code()) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -244,7 +245,7 @@ impl<Now: Fn() -> Timestamp> Leases for ParameterStore<Now> {
     }
 }
 
-impl<Now: Fn() -> Timestamp> LeaseRemover for ParameterStore<Now> {
+impl LeaseRemover for ParameterStore {
     async fn remove(&self, connection: &ConnectionName) -> Result<(), StoreError> {
         let connection = connection.as_str();
         let names = vec![self.prefix.lease(connection), self.prefix.plain_token(connection)];

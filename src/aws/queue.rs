@@ -6,8 +6,8 @@ use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use futures_util::stream::{self, StreamExt as _};
 
 use super::failed;
-use crate::ports::{Queue, Unsent};
 use crate::failure::StoreError;
+use crate::ports::{Queue, Unsent};
 
 /// The most messages in one call. Ten chunks of names are far from the 1 MiB that a call may have.
 const BATCH: usize = 10;
@@ -41,7 +41,7 @@ impl Sqs {
         match answer.failed.first() {
             None => Ok(()),
             Some(first) => {
-                let error = StoreError { action: ACTION, code: first.code.clone(), detail: String::new() };
+                let error = StoreError::refused(ACTION, &first.code);
                 Err(Unsent { messages: answer.failed.len(), error })
             }
         }

@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use jiff::Timestamp;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
 use token_keeper::config::Config;
 use token_keeper::consent::{Consent, KeyRing};
 use token_keeper::http::{self, Roots};
 use token_keeper::lambda::callback::{NotHttp, Request, respond};
+use token_keeper::source::Source;
 use token_keeper::{aws, telemetry, zoho};
 
 #[tokio::main(flavor = "current_thread")]
@@ -28,20 +28,16 @@ async fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let source = Source::system();
     let loader = aws::loader(std::env::var_os("AWS_ACCESS_KEY_ID").is_some());
-    let (secrets, leases) = aws::connect(loader, &http, &settings.prefix, publishing, Timestamp::now).await;
+    let (secrets, leases) = aws::connect(loader, &http, &settings.prefix, publishing, &source).await;
     let consent = Consent {
         prefix: settings.prefix,
         data_centers: settings.data_centers,
         secrets,
-        zoho: zoho::Zoho::new(http, zoho::TIMEOUT, Timestamp::now),
+        zoho: zoho::Zoho::new(http, zoho::TIMEOUT, source.clone()),
         leases,
-        random: || {
-            let mut bytes = [0; 32];
-            getrandom::fill(&mut bytes).expect("random bytes of the operating system");
-            bytes
-        },
-        now: Timestamp::now,
+        source,
         key: KeyRing::default(),
     };
     let function = service_fn(async |event: LambdaEvent<Value>| {

@@ -3,16 +3,16 @@
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use jiff::Timestamp;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
-use token_keeper::run::brake::Brakes;
 use token_keeper::config::Config;
-use token_keeper::run::dispatch::Dispatcher;
 use token_keeper::http::{self, Roots};
 use token_keeper::lambda::refresher::handle;
 use token_keeper::run::Refresher;
+use token_keeper::run::brake::Brakes;
+use token_keeper::run::dispatch::Dispatcher;
 use token_keeper::run::report::Report;
+use token_keeper::source::Source;
 use token_keeper::{aws, telemetry, zoho};
 use tokio::time::Instant;
 
@@ -33,16 +33,17 @@ async fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let source = Source::system();
     let loader = aws::loader(std::env::var_os("AWS_ACCESS_KEY_ID").is_some());
     let shared = aws::shared(loader, &http).await;
-    let (grants, leases) = aws::stores(&shared, &settings.prefix, publishing, Timestamp::now);
+    let (grants, leases) = aws::stores(&shared, &settings.prefix, publishing, &source);
     let dispatcher = queue_url.map(|url| Dispatcher { queue: aws::Sqs::new(&shared, url), above: queue_above });
-    let issuer = zoho::Zoho::new(http, zoho::TIMEOUT, Timestamp::now);
-    let refresher = Refresher { settings, grants, issuer, leases, now: Timestamp::now, brakes: Brakes::default() };
+    let issuer = zoho::Zoho::new(http, zoho::TIMEOUT, source.clone());
+    let refresher = Refresher { settings, grants, issuer, leases, source, brakes: Brakes::default() };
     let function = service_fn(async |event: LambdaEvent<Value>| {
         // A deadline in the past is none: cargo-lambda's local runtime sends the time-out's length instead of its end.
         let left = event.context.deadline().duration_since(SystemTime::now()).ok();
-        let tell = |report: &Report| telemetry::tell(report, &refresher.settings.prefix, Timestamp::now());
+        let tell = |report: &Report| telemetry::tell(report, &refresher.settings.prefix, refresher.source.now());
         handle(&event.payload, &refresher, dispatcher.as_ref(), left.map(|left| Instant::now() + left), tell).await
     });
     match lambda_runtime::run(function).await {

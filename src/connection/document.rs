@@ -1,23 +1,142 @@
-//! From a secret's text to a grant or a client, with an error for each way in which an operator can get it wrong.
+//! The JSON object in a secret: read once, edited field by field, and what it says as a grant or a
+//! client.
 //!
-//! A flaw names fields, never their values: what stands in a secret stays there.
+//! Flaws name fields, never their values.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Deserialize;
-use serde_json::Value;
+use jiff::Timestamp;
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::{Map, Value, json};
 
 use super::data_center::base_url;
 use super::{Client, ClientSecrets, Clients, DataCenter, DataCenters, Grant};
 use crate::flaw::{Broken, Flaw};
-use crate::name::{ClientName, ConnectionName};
-use crate::secret::{ClientSecret, RefreshToken};
+use crate::name::{ClientName, ConnectionName, Prefix, VersionId};
+use crate::secret::{ClientSecret, RefreshToken, SecretText};
+
+/// The fields of a JSON object, each once. `serde_json` by itself takes the last of two.
+#[derive(Clone, Default)]
+pub struct UniqueFields(pub Map<String, Value>);
+
+impl<'de> Deserialize<'de> for UniqueFields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = UniqueFields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UniqueFields, A::Error> {
+                let mut fields = Map::new();
+                while let Some((field, value)) = map.next_entry::<String, Value>()? {
+                    if fields.insert(field, value).is_some() {
+                        return Err(A::Error::custom("a field occurs twice"));
+                    }
+                }
+                Ok(UniqueFields(fields))
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// The JSON object in a secret. Fields that nobody here knows are the operator's own, and stay.
+#[derive(Clone, Default)]
+pub struct SecretDocument(UniqueFields);
+
+impl SecretDocument {
+    /// Reads a secret's text.
+    ///
+    /// # Errors
+    /// If it is not a JSON object, or has a field twice.
+    pub fn parse(text: &SecretText) -> Result<Self, Flaw> {
+        let text = text.expose();
+        let value: Value =
+            serde_json::from_str(text).map_err(|error| Flaw::NotJson { line: error.line(), column: error.column() })?;
+        if !value.is_object() {
+            return Err(Flaw::NotAnObject);
+        }
+        serde_json::from_str(text).map(Self).map_err(|_| Flaw::Duplicate)
+    }
+
+    /// The text to store.
+    pub fn text(&self) -> SecretText {
+        SecretText::new(json!(self.0.0).to_string())
+    }
+
+    /// Whether both say the same.
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.0.0 == other.0.0
+    }
+
+    /// A field as it comes.
+    pub fn field(&self, field: &str) -> Option<&Value> {
+        self.0.0.get(field).filter(|value| !value.is_null())
+    }
+
+    /// A field that is text.
+    pub fn string(&self, field: &str) -> Option<&str> {
+        self.field(field)?.as_str()
+    }
+
+    /// Sets a field.
+    pub fn set(&mut self, field: &str, value: Value) {
+        self.0.0.insert(field.to_owned(), value);
+    }
+
+    /// Sets a field of the object in a field. What is no object is left alone, to be found when it is
+    /// read.
+    pub fn set_within(&mut self, field: &str, key: &str, value: Value) {
+        let within = self.0.0.entry(field).or_insert_with(|| json!({}));
+        if let Some(within) = within.as_object_mut() {
+            within.insert(key.to_owned(), value);
+        }
+    }
+
+    /// Takes another grant's place: what belongs to the refresh token goes with it, unless `fields`
+    /// has it too. Scopes and the operator's own fields stay.
+    pub fn replace_grant(&mut self, fields: &Map<String, Value>) {
+        if self.0.0.get("data_center") != fields.get("data_center") {
+            self.0.0.remove("api_domain");
+        }
+        for field in ["client", "client_id", "client_secret", "data_center", "refresh_token", "granted_at"] {
+            self.0.0.remove(field);
+        }
+        self.0.0.extend(fields.clone());
+    }
+
+    /// Takes a new grant from a consent.
+    pub fn grant(&mut self, grant: &Grant, granted_at: Timestamp) {
+        if self.string("data_center") != Some(&grant.data_center.name) {
+            self.0.0.remove("api_domain");
+        }
+        self.set("data_center", json!(grant.data_center.name));
+        self.set("scopes", json!(grant.scopes));
+        self.set("refresh_token", json!(grant.refresh_token.as_ref().map(RefreshToken::expose)));
+        self.set("granted_at", json!(granted_at));
+        if let Some(api_domain) = &grant.api_domain {
+            self.set("api_domain", json!(api_domain));
+        }
+    }
+
+    fn optional(&self, field: &str) -> Result<Option<String>, Flaw> {
+        self.field(field).map(|value| text(field, value)).transpose()
+    }
+
+    fn needed(&self, field: &str) -> Result<String, Flaw> {
+        self.optional(field)?.ok_or_else(|| Flaw::Missing(field.to_owned()))
+    }
+}
 
 /// A connection's secret before its client is known.
 #[derive(Debug)]
 pub struct GrantSecret {
     connection: ConnectionName,
-    version: String,
+    version: VersionId,
     client: ClientReference,
     data_center: DataCenter,
     scopes: Vec<String>,
@@ -31,58 +150,43 @@ enum ClientReference {
     Inline(Client),
 }
 
-/// The fields as they come: every value is checked by hand, because serde's own messages quote what they refuse.
-#[derive(Deserialize)]
-struct GrantFields {
-    client: Option<Value>,
-    client_id: Option<Value>,
-    client_secret: Option<Value>,
-    data_center: Option<Value>,
-    scopes: Option<Value>,
-    refresh_token: Option<Value>,
-    api_domain: Option<Value>,
-}
-
-#[derive(Deserialize)]
-#[expect(clippy::struct_field_names, reason = "the names in the secret")]
-struct ClientFields {
-    client_id: Option<Value>,
-    client_secret: Option<Value>,
-    client_secrets: Option<Value>,
-}
-
 impl GrantSecret {
-    /// Reads the secret `{prefix}/connections/{connection}`.
+    /// What the document of `{prefix}/connections/{connection}` says.
     ///
     /// # Errors
     /// The first flaw found.
-    pub fn parse(connection: ConnectionName, version: &str, text: &str, table: &DataCenters) -> Result<Self, Flaw> {
-        let fields: GrantFields = object(text)?;
-        let name = needed("data_center", fields.data_center)?;
+    pub fn of(
+        connection: ConnectionName,
+        version: VersionId,
+        document: &SecretDocument,
+        table: &DataCenters,
+    ) -> Result<Self, Flaw> {
+        let name = document.needed("data_center")?;
         let data_center = table.get(&name).ok_or_else(|| Flaw::UnknownDataCenter(table.names()))?.clone();
-        let client = match (string("client", fields.client)?, &fields.client_id, &fields.client_secret) {
-            (Some(name), None, None) => ClientReference::Named(name.parse().map_err(Flaw::Name)?),
-            (Some(_), ..) => return Err(Flaw::TwoClients),
-            (None, None, None) => return Err(Flaw::Missing("client".to_owned())),
-            (None, ..) => {
-                let id = needed("client_id", fields.client_id)?;
-                let secret = ClientSecret::new(needed("client_secret", fields.client_secret)?);
+        let inline = document.field("client_id").or_else(|| document.field("client_secret")).is_some();
+        let client = match (document.optional("client")?, inline) {
+            (Some(name), false) => ClientReference::Named(name.parse().map_err(Flaw::Name)?),
+            (Some(_), true) => return Err(Flaw::TwoClients),
+            (None, false) => return Err(Flaw::Missing("client".to_owned())),
+            (None, true) => {
+                let id = document.needed("client_id")?;
+                let secret = ClientSecret::new(document.needed("client_secret")?);
                 ClientReference::Inline(Client { id, secret })
             }
         };
-        let scopes = match fields.scopes {
+        let scopes = match document.field("scopes") {
             None => Vec::new(),
             Some(Value::Array(scopes)) => {
-                scopes.into_iter().map(|scope| needed("scopes", Some(scope))).collect::<Result<_, _>>()?
+                scopes.iter().map(|scope| text("scopes", scope)).collect::<Result<_, _>>()?
             }
             Some(_) => return Err(Flaw::WrongType { field: "scopes".to_owned(), wanted: "an array of strings" }),
         };
-        let api_domain = match string("api_domain", fields.api_domain)? {
+        let api_domain = match document.optional("api_domain")? {
             None => None,
             Some(text) => Some(base_url(&text).ok_or(Flaw::ApiDomain)?),
         };
-        let refresh_token = string("refresh_token", fields.refresh_token)?.map(RefreshToken::new);
-        Ok(Self { connection, version: version.to_owned(), client, data_center, scopes, refresh_token, api_domain })
+        let refresh_token = document.optional("refresh_token")?.map(RefreshToken::new);
+        Ok(Self { connection, version, client, data_center, scopes, refresh_token, api_domain })
     }
 
     /// The client that it refers to by name, if its own is not inline.
@@ -113,12 +217,12 @@ impl GrantSecret {
     ///
     /// # Errors
     /// If the client is not among `clients`, is itself broken, or has no secret for the data centre.
-    pub fn resolve(self, clients: &Clients, secret_name: impl Fn(&ClientName) -> String) -> Result<Grant, Broken> {
+    pub fn resolve(self, clients: &Clients, prefix: &Prefix) -> Result<Grant, Broken> {
         let Self { connection, version, client, data_center, scopes, refresh_token, api_domain } = self;
         let client = match client {
             ClientReference::Inline(client) => client,
             ClientReference::Named(name) => {
-                let broken = |flaw| Broken::secret(&secret_name(&name), flaw);
+                let broken = |flaw| Broken::secret(&prefix.client(name.as_str()), flaw);
                 let client =
                     clients.get(&name).ok_or_else(|| broken(Flaw::NotFound))?.as_ref().map_err(Clone::clone)?;
                 client
@@ -131,21 +235,20 @@ impl GrantSecret {
 }
 
 impl ClientSecrets {
-    /// Reads the secret `{prefix}/clients/{client}`.
+    /// What the document of `{prefix}/clients/{client}` says.
     ///
     /// # Errors
     /// The first flaw found.
-    pub fn parse(text: &str) -> Result<Self, Flaw> {
-        let fields: ClientFields = object(text)?;
-        let id = needed("client_id", fields.client_id)?;
-        let common = string("client_secret", fields.client_secret)?.map(ClientSecret::new);
-        let by_data_center = match fields.client_secrets {
+    pub fn of(document: &SecretDocument) -> Result<Self, Flaw> {
+        let id = document.needed("client_id")?;
+        let common = document.optional("client_secret")?.map(ClientSecret::new);
+        let by_data_center = match document.field("client_secrets") {
             None => BTreeMap::new(),
             Some(Value::Object(secrets)) => secrets
-                .into_iter()
+                .iter()
                 .map(|(data_center, secret)| {
-                    let secret = needed(&format!("client_secrets.{data_center}"), Some(secret))?;
-                    Ok((data_center, ClientSecret::new(secret)))
+                    let secret = text(&format!("client_secrets.{data_center}"), secret)?;
+                    Ok((data_center.clone(), ClientSecret::new(secret)))
                 })
                 .collect::<Result<_, Flaw>>()?,
             Some(_) => return Err(Flaw::WrongType { field: "client_secrets".to_owned(), wanted: "a JSON object" }),
@@ -154,30 +257,17 @@ impl ClientSecrets {
     }
 }
 
-fn object<T: for<'text> Deserialize<'text>>(text: &str) -> Result<T, Flaw> {
-    let value: Value =
-        serde_json::from_str(text).map_err(|error| Flaw::NotJson { line: error.line(), column: error.column() })?;
-    if !value.is_object() {
-        return Err(Flaw::NotAnObject);
-    }
-    // All fields take any value, so that the only refusal left is a field that is there twice.
-    serde_json::from_str(text).map_err(|_| Flaw::Duplicate)
-}
-
-fn string(field: &str, value: Option<Value>) -> Result<Option<String>, Flaw> {
+/// Text without white space. It is checked by hand, because serde's own messages quote what they
+/// refuse.
+fn text(field: &str, value: &Value) -> Result<String, Flaw> {
+    let field = field.to_owned();
     match value {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text.is_empty() => Err(Flaw::Empty(field.to_owned())),
-        Some(Value::String(text)) if !text.chars().all(|c| c.is_ascii_graphic()) => {
-            Err(Flaw::WhiteSpace(field.to_owned()))
-        }
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(Flaw::WrongType { field: field.to_owned(), wanted: "a string" }),
+        Value::Null => Err(Flaw::Missing(field)),
+        Value::String(text) if text.is_empty() => Err(Flaw::Empty(field)),
+        Value::String(text) if !text.chars().all(|c| c.is_ascii_graphic()) => Err(Flaw::WhiteSpace(field)),
+        Value::String(text) => Ok(text.clone()),
+        _ => Err(Flaw::WrongType { field, wanted: "a string" }),
     }
-}
-
-fn needed(field: &str, value: Option<Value>) -> Result<String, Flaw> {
-    string(field, value)?.ok_or_else(|| Flaw::Missing(field.to_owned()))
 }
 
 #[cfg(test)]
@@ -186,21 +276,25 @@ mod tests {
 
     fn grant(text: &str) -> Result<Grant, String> {
         let acme = r#"{"client_id":"1000.ACME","client_secret":"common","client_secrets":{"eu":"european"}}"#;
-        let clients = [
-            ("acme", ClientSecrets::parse(acme).map_err(|flaw| Broken::secret("k/clients/acme", flaw))),
-            (
-                "half",
-                ClientSecrets::parse(r#"{"client_id":"1000.HALF","client_secrets":{"us":"american"}}"#)
-                    .map_err(|flaw| Broken::secret("k/clients/half", flaw)),
-            ),
-            ("bad", ClientSecrets::parse("{").map_err(|flaw| Broken::secret("k/clients/bad", flaw))),
-        ];
-        let clients = clients.map(|(name, client)| (name.parse().expect("a name"), client)).into();
+        let half = r#"{"client_id":"1000.HALF","client_secrets":{"us":"american"}}"#;
+        let prefix: Prefix = "k".parse().expect("a prefix");
+        let clients = [("acme", acme), ("half", half), ("bad", "{")].map(|(name, text)| {
+            let client = client(text).map_err(|flaw| Broken::secret(&prefix.client(name), flaw));
+            (name.parse().expect("a name"), client)
+        });
+        let clients = clients.into();
         let connection: ConnectionName = "crm".parse().expect("a name");
-        GrantSecret::parse(connection, "v1", text, &DataCenters::default())
-            .map_err(|flaw| Broken::secret("k/connections/crm", flaw))
-            .and_then(|grant| grant.resolve(&clients, |name| format!("k/clients/{name}")))
+        SecretDocument::parse(&SecretText::new(text))
+            .and_then(|document| {
+                GrantSecret::of(connection, VersionId::new("v1"), &document, &DataCenters::default())
+            })
+            .map_err(|flaw| Broken::secret(&prefix.grant("crm"), flaw))
+            .and_then(|grant| grant.resolve(&clients, &prefix))
             .map_err(|broken| broken.to_string())
+    }
+
+    fn client(text: &str) -> Result<ClientSecrets, Flaw> {
+        ClientSecrets::of(&SecretDocument::parse(&SecretText::new(text))?)
     }
 
     #[test]
@@ -283,7 +377,7 @@ mod tests {
     #[test]
     fn a_flawed_client_is_named_by_field_too() {
         let check = |text: &str, expected: &str| {
-            assert_eq!(ClientSecrets::parse(text).expect_err(text).to_string(), expected);
+            assert_eq!(client(text).expect_err(text).to_string(), expected);
         };
         check(r#"{"client_secret":"s"}"#, "the field `client_id` is missing");
         check(r#"{"client_id":"c","client_secrets":"s"}"#, "the field `client_secrets` is not a JSON object");
@@ -294,5 +388,22 @@ mod tests {
     fn a_secret_of_64_kilobytes_is_read() {
         let text = format!(r#"{{"client":"acme","data_center":"eu","padding":"{}"}}"#, "x".repeat(65_400));
         assert!(grant(&text).is_ok());
+    }
+
+    #[test]
+    fn a_consent_keeps_fields_of_others_and_forgets_the_api_domain_of_another_data_center() {
+        let before = r#"{"client_id":"c","client_secret":"s","data_center":"eu","api_domain":"https://www.zohoapis.eu","note":[1]}"#;
+        let refresh_token = Some(RefreshToken::new("r"));
+        let grant = Grant { refresh_token, api_domain: None, ..grant(before).expect("a grant") };
+        let check = |data_center: &str, api_domain: Option<&str>| {
+            let data_center = DataCenters::default().get(data_center).expect("a data centre").clone();
+            let mut document = SecretDocument::parse(&SecretText::new(before)).expect("a document");
+            document.grant(&Grant { data_center, ..grant.clone() }, Timestamp::UNIX_EPOCH);
+            let fields: Value = serde_json::from_str(document.text().expose()).expect("JSON");
+            assert_eq!((fields["note"].clone(), fields["client_secret"].clone()), (json!([1]), json!("s")));
+            assert_eq!(fields["api_domain"].as_str(), api_domain);
+        };
+        check("eu", Some("https://www.zohoapis.eu"));
+        check("us", None);
     }
 }

@@ -50,10 +50,9 @@ impl KeyRing {
 /// What is wrong with it and how to mend it, in a sentence.
 pub async fn read_signing_key(secrets: &impl Grants, prefix: &Prefix) -> Result<SigningKey, String> {
     let name = prefix.signing_key();
-    let read = secrets.read(std::slice::from_ref(&name)).await;
-    let mut read = read.map_err(|error| format!("{error}; {}", error.remedy()))?;
-    let content = read.pop().map_or(Err(Flaw::NotFound), |secret| secret.content);
-    let key = content
+    let read = secrets.read_one(&name).await.map_err(|error| format!("{error}; {}", error.remedy()))?;
+    let key = read
+        .content
         .map(|version| SigningKey::new(version.text.expose()))
         .and_then(|key| if key.is_strong() { Ok(key) } else { Err(Flaw::WeakKey) });
     key.map_err(|flaw| format!("secret {name}: {flaw}; {}", flaw.remedy()))

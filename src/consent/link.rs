@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::name::ConnectionName;
+use crate::name::{ConnectionName, VersionId};
 use crate::secret::{CodeVerifier, SigningKey};
 
 /// How long a state lives: the time to log in at Zoho and agree.
@@ -32,7 +32,7 @@ pub struct Ticket {
     pub connection: ConnectionName,
     /// The `VersionId` of its grant. A consent makes another one, and this ticket is spent.
     #[serde(rename = "v")]
-    pub version: String,
+    pub version: VersionId,
     /// Where the consent starts, and where the account is if Zoho does not say.
     #[serde(rename = "d")]
     pub data_center: String,
@@ -130,10 +130,8 @@ impl SigningKey {
 
     /// The `VersionId` that a consent on top of `version` gets. Two consents for one version want the same one with different
     /// contents, so Secrets Manager takes only the first.
-    pub fn next_version(&self, connection: &ConnectionName, version: &str) -> String {
-        let bytes = self.derive(VERSION, &[connection.as_str(), version]);
-        let half = bytes.first_chunk().copied().map_or(0, u128::from_be_bytes);
-        format!("{half:032x}")
+    pub fn next_version(&self, connection: &ConnectionName, version: &VersionId) -> VersionId {
+        VersionId::random(self.derive(VERSION, &[connection.as_str(), version.as_str()]))
     }
 
     fn seal(&self, purpose: &str, value: &impl Serialize) -> String {

@@ -5,14 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::pages::{self, Page};
-use crate::name::ConnectionName;
 use crate::consent::link::STATE_LIFE;
 use crate::consent::{Begun, Callback, Consent, Cookie, Stop};
+use crate::name::ConnectionName;
 use crate::ports::{Authorizer, Grants, Leases, SecretWriter};
 use crate::secret::AuthorizationCode;
 
@@ -169,18 +168,11 @@ impl Response {
 }
 
 /// Answers a request. `callback_url` is the function's public base URL if it is not the one of the request.
-pub async fn respond<S, Z, L, Random, Now>(
+pub async fn respond<S: Grants + SecretWriter, Z: Authorizer, L: Leases>(
     request: &Request,
-    consent: &Consent<S, Z, L, Random, Now>,
+    consent: &Consent<S, Z, L>,
     callback_url: Option<&str>,
-) -> Response
-where
-    S: Grants + SecretWriter,
-    Z: Authorizer,
-    L: Leases,
-    Random: Fn() -> [u8; 32],
-    Now: Fn() -> Timestamp,
-{
+) -> Response {
     let own = request.domain.as_ref().map(|domain| format!("https://{domain}"));
     let Some(base) = callback_url.map(str::to_owned).or(own) else {
         tracing::error!("the request does not say for which host it came: set TOKEN_KEEPER_CALLBACK_URL");

@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
-use crate::name::ConnectionName;
 use crate::consent::{Connected, Stop};
+use crate::name::ConnectionName;
 
 const STYLE: &str = "\
 :root{color-scheme:light dark}\

@@ -4,10 +4,10 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use crate::name::ConnectionName;
-use crate::run::dispatch::Dispatcher;
 use crate::ports::{GrantNames, Grants, Issuer, Leases, Queue};
-use crate::run::{Refresher, Request, RunError};
+use crate::run::dispatch::Dispatcher;
 use crate::run::report::Report;
+use crate::run::{Refresher, Request, RunError};
 
 /// An event, understood.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,9 +56,9 @@ impl From<HandlerError> for lambda_runtime::Diagnostic {
 /// the messages that are to come again (`batchItemFailures`): those not understood, those whose run
 /// could do nothing, and those of which most is undone. So one sick connection does not bring back,
 /// and at last into the queue of failed chunks, the other ninety-nine.
-pub async fn handle<G: Grants + GrantNames, I: Issuer, L: Leases, Q: Queue, Now: Fn() -> jiff::Timestamp>(
+pub async fn handle<G: Grants + GrantNames, I: Issuer, L: Leases, Q: Queue>(
     event: &Value,
-    refresher: &Refresher<G, I, L, Now>,
+    refresher: &Refresher<G, I, L>,
     dispatcher: Option<&Dispatcher<Q>>,
     end: Option<Instant>,
     tell: impl Fn(&Report),

@@ -14,8 +14,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::connection::Grant;
-use crate::ports::Minted;
 use crate::failure::{Refusal, StoreError};
+use crate::ports::Minted;
 
 /// A data centre is out of order after this many connections in a row without an answer.
 const UNANSWERED_IN_A_ROW: u32 = 10;

@@ -3,20 +3,48 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::flaw::Broken;
 use crate::connection::Grant;
+use crate::flaw::Broken;
 use crate::lease::{Lease, Status, Trouble};
+use crate::name::VersionId;
 
 /// What to do about a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Decision {
+    /// A token is to be minted.
+    Due(Due),
+    /// Nothing.
+    Settled(Settled),
+}
+
+/// A connection that is to get a new token.
+#[derive(Clone, Debug)]
+pub struct Due {
+    /// What to mint with.
+    pub grant: Grant,
+    /// What is published.
+    pub last: Option<Lease>,
+}
+
+/// A connection that no token is minted for.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// Why.
+    pub state: State,
+    /// Its grant, if it can be read.
+    pub grant: Option<Grant>,
+    /// What is published, if it can be read.
+    pub lease: Option<Lease>,
+}
+
+/// Why no token is minted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
     /// The lease has more than the margin left.
     Fresh {
         /// Its end.
         until: Timestamp,
     },
-    /// A token is to be minted.
-    Due,
     /// Nobody has consented yet.
     AwaitingConsent,
     /// The grant is dead. Nothing is sent until there is a new one.
@@ -28,8 +56,10 @@ pub enum Decision {
         /// Its end.
         until: Timestamp,
     },
-    /// The secret cannot be read as a grant, or the parameter not as a lease.
-    Broken(Broken),
+    /// The secret cannot be read as a grant.
+    BrokenGrant(Broken),
+    /// The parameter cannot be read as a lease.
+    BrokenLease(Broken),
 }
 
 /// What the operator and the caller want.
@@ -45,34 +75,45 @@ pub struct Policy {
 /// Decides. A lease that came from another version of the grant says nothing about this one: that
 /// is how everything resumes by itself once a new grant is there.
 pub fn decide(
-    grant: &Result<Grant, Broken>,
-    lease: &Result<Option<Lease>, Broken>,
+    grant: Result<Grant, Broken>,
+    lease: Result<Option<Lease>, Broken>,
     now: Timestamp,
     policy: Policy,
 ) -> Decision {
     let (grant, lease) = match (grant, lease) {
-        (Err(broken), _) | (_, Err(broken)) => return Decision::Broken(broken.clone()),
+        (Err(broken), lease) => return settled(State::BrokenGrant(broken), None, lease.ok().flatten()),
+        (Ok(grant), Err(broken)) => return settled(State::BrokenLease(broken), Some(grant), None),
         (Ok(grant), Ok(lease)) => (grant, lease),
     };
-    if grant.refresh_token.is_none() {
-        return Decision::AwaitingConsent;
+    match state(&grant, lease.as_ref(), now, policy) {
+        Some(state) => settled(state, Some(grant), lease),
+        None => Decision::Due(Due { grant, last: lease }),
     }
-    let Some(lease) = lease.as_ref().filter(|lease| lease.grant_version == grant.version) else {
-        return Decision::Due;
-    };
+}
+
+fn settled(state: State, grant: Option<Grant>, lease: Option<Lease>) -> Decision {
+    Decision::Settled(Settled { state, grant, lease })
+}
+
+/// `None` for a connection that is due.
+fn state(grant: &Grant, lease: Option<&Lease>, now: Timestamp, policy: Policy) -> Option<State> {
+    if grant.refresh_token.is_none() {
+        return Some(State::AwaitingConsent);
+    }
+    let lease = lease.filter(|lease| lease.grant_version == grant.version)?;
     match &lease.status {
         Status::Throttled(Trouble { retry_after: Some(until), .. }) if now < *until => {
-            Decision::CoolingDown { until: *until }
+            Some(State::CoolingDown { until: *until })
         }
-        _ if policy.force => Decision::Due,
-        Status::ConsentRequired(trouble) => Decision::ConsentRequired(trouble.clone()),
+        _ if policy.force => None,
+        Status::ConsentRequired(trouble) => Some(State::ConsentRequired(trouble.clone())),
         Status::Misconfigured(trouble) if trouble.retry_after.is_some_and(|until| now < until) => {
-            Decision::Misconfigured(trouble.clone())
+            Some(State::Misconfigured(trouble.clone()))
         }
         Status::Active if lease.expires_at().duration_since(now) > policy.margin => {
-            Decision::Fresh { until: lease.expires_at() }
+            Some(State::Fresh { until: lease.expires_at() })
         }
-        Status::Active | Status::Misconfigured(_) | Status::Throttled(_) => Decision::Due,
+        Status::Active | Status::Misconfigured(_) | Status::Throttled(_) => None,
     }
 }
 
@@ -80,7 +121,7 @@ pub fn decide(
 /// document that somebody else wrote after this run had `seen` the connection's lease; `None` if
 /// ours is right. `current` is the grant's version as Secrets Manager says now, if it is known:
 /// what it says may be a little old.
-pub fn what_is_right(ours: &Lease, replaced: &Lease, seen: Option<&Lease>, current: Option<&str>) -> Option<Lease> {
+pub fn what_is_right(ours: &Lease, replaced: &Lease, seen: Option<&Lease>, current: Option<&VersionId>) -> Option<Lease> {
     if replaced.grant_version != ours.grant_version {
         // Of a version that was not there when the run began: a consent has been completed
         // meanwhile.
@@ -109,10 +150,11 @@ pub fn what_is_right(ours: &Lease, replaced: &Lease, seen: Option<&Lease>, curre
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::{DataCenters, GrantSecret};
+    use crate::connection::{DataCenters, GrantSecret, SecretDocument};
+use crate::name::SecretName;
     use crate::flaw::Flaw;
     use crate::lease::Token;
-    use crate::secret::AccessToken;
+    use crate::secret::{AccessToken, SecretText};
 
     /// Seconds after an arbitrary beginning.
     fn at(second: i64) -> Timestamp {
@@ -123,8 +165,9 @@ mod tests {
     fn grant(version: &str, refresh_token: &str) -> Result<Grant, Broken> {
         let text = format!(r#"{{"client_id":"c","client_secret":"s","data_center":"eu"{refresh_token}}}"#);
         let connection = "crm".parse().expect("a name");
-        let secret = GrantSecret::parse(connection, version, &text, &DataCenters::default()).expect("a grant");
-        Ok(secret.resolve(&[].into(), |_| String::new()).expect("a grant"))
+        let document = SecretDocument::parse(&SecretText::new(text)).expect("a document");
+        let secret = GrantSecret::of(connection, VersionId::new(version), &document, &DataCenters::default());
+        secret.expect("a grant").resolve(&[].into(), &"k".parse().expect("a prefix"))
     }
 
     /// A lease of version v1 with the token minted at 0, living to 3600.
@@ -150,14 +193,14 @@ mod tests {
                 issued_at: at(issued_at),
                 expires_at: at(issued_at + 3600),
             };
-            Lease { grant_version: version.to_owned(), token: Some(token), ..lease }
+            Lease { grant_version: VersionId::new(version), token: Some(token), ..lease }
         };
         let dead = |since: i64| {
             Status::ConsentRequired(Trouble { error: "invalid_code".to_owned(), since: at(since), retry_after: None })
         };
         let check = |ours: &Lease, replaced: &Lease, seen: &str, current: &str, right: Option<(&str, &str, i64)>| {
             let seen = of(seen, Status::Active, 0);
-            let found = what_is_right(ours, replaced, Some(&seen), Some(current));
+            let found = what_is_right(ours, replaced, Some(&seen), Some(&VersionId::new(current)));
             let found = found.as_ref().map(|lease| {
                 let issued_at = lease.token.as_ref().expect("a token").issued_at;
                 (lease.grant_version.as_str(), lease.status.word(), issued_at.duration_since(at(0)).as_secs())
@@ -183,46 +226,47 @@ mod tests {
 
     #[test]
     fn the_table_of_decisions() {
-        let check =
-            |grant: Result<Grant, Broken>, lease: Result<Option<Lease>, Broken>, now: i64, expected: [Decision; 2]| {
-                for (force, expected) in [false, true].into_iter().zip(expected) {
-                    let policy = Policy { margin: SignedDuration::from_secs(2100), force };
-                    assert_eq!(decide(&grant, &lease, at(now), policy), expected, "{lease:?} at {now}, force {force}");
-                }
-            };
-        let both = |decision: Decision| [decision.clone(), decision];
-        let fresh = Decision::Fresh { until: at(3600) };
-        let flaw = Broken::secret("s", Flaw::Binary);
+        type Found = (Result<Grant, Broken>, Result<Option<Lease>, Broken>);
+        let check = |(grant, lease): Found, now: i64, expected: [Option<State>; 2]| {
+            for (force, expected) in [false, true].into_iter().zip(expected) {
+                let policy = Policy { margin: SignedDuration::from_secs(2100), force };
+                let found = match decide(grant.clone(), lease.clone(), at(now), policy) {
+                    Decision::Due(_) => None,
+                    Decision::Settled(settled) => Some(settled.state),
+                };
+                assert_eq!(found, expected, "{lease:?} at {now}, force {force}");
+            }
+        };
+        let both = |state: State| [Some(state.clone()), Some(state)];
+        let due = [None, None];
+        let fresh = State::Fresh { until: at(3600) };
+        let flaw = Broken::secret(&SecretName::found("s"), Flaw::Binary);
         let foreign = Broken::parameter("p", Flaw::NewerSchema(2));
 
-        check(grant("v1", TOKEN), Ok(None), 0, both(Decision::Due));
-        check(grant("v1", TOKEN), lease(Status::Active), 0, [fresh.clone(), Decision::Due]);
-        check(grant("v1", TOKEN), lease(Status::Active), 1499, [fresh, Decision::Due]);
-        check(grant("v1", TOKEN), lease(Status::Active), 1500, both(Decision::Due));
-        check(grant("v1", TOKEN), lease(Status::Active), 9999, both(Decision::Due));
-        check(grant("v2", TOKEN), lease(Status::Active), 0, both(Decision::Due));
-        check(grant("v1", ""), lease(Status::Active), 9999, both(Decision::AwaitingConsent));
+        check((grant("v1", TOKEN), Ok(None)), 0, due.clone());
+        check((grant("v1", TOKEN), lease(Status::Active)), 0, [Some(fresh.clone()), None]);
+        check((grant("v1", TOKEN), lease(Status::Active)), 1499, [Some(fresh), None]);
+        check((grant("v1", TOKEN), lease(Status::Active)), 1500, due.clone());
+        check((grant("v1", TOKEN), lease(Status::Active)), 9999, due.clone());
+        check((grant("v2", TOKEN), lease(Status::Active)), 0, due.clone());
+        check((grant("v1", ""), lease(Status::Active)), 9999, both(State::AwaitingConsent));
 
         let dead = Status::ConsentRequired(trouble(None));
-        check(grant("v1", TOKEN), lease(dead.clone()), 9999, [Decision::ConsentRequired(trouble(None)), Decision::Due]);
-        check(grant("v2", TOKEN), lease(dead), 0, both(Decision::Due));
+        check((grant("v1", TOKEN), lease(dead.clone())), 9999, [Some(State::ConsentRequired(trouble(None))), None]);
+        check((grant("v2", TOKEN), lease(dead)), 0, due.clone());
 
         let ours = Status::Misconfigured(trouble(Some(3600)));
-        check(
-            grant("v1", TOKEN),
-            lease(ours.clone()),
-            3599,
-            [Decision::Misconfigured(trouble(Some(3600))), Decision::Due],
-        );
-        check(grant("v1", TOKEN), lease(ours.clone()), 3600, both(Decision::Due));
-        check(grant("v2", TOKEN), lease(ours), 0, both(Decision::Due));
+        let refused = State::Misconfigured(trouble(Some(3600)));
+        check((grant("v1", TOKEN), lease(ours.clone())), 3599, [Some(refused), None]);
+        check((grant("v1", TOKEN), lease(ours.clone())), 3600, due.clone());
+        check((grant("v2", TOKEN), lease(ours)), 0, due.clone());
 
         let throttled = Status::Throttled(trouble(Some(660)));
-        check(grant("v1", TOKEN), lease(throttled.clone()), 659, both(Decision::CoolingDown { until: at(660) }));
-        check(grant("v1", TOKEN), lease(throttled.clone()), 660, both(Decision::Due));
-        check(grant("v2", TOKEN), lease(throttled), 0, both(Decision::Due));
+        check((grant("v1", TOKEN), lease(throttled.clone())), 659, both(State::CoolingDown { until: at(660) }));
+        check((grant("v1", TOKEN), lease(throttled.clone())), 660, due.clone());
+        check((grant("v2", TOKEN), lease(throttled)), 0, due.clone());
 
-        check(Err(flaw.clone()), lease(Status::Active), 0, both(Decision::Broken(flaw)));
-        check(grant("v1", TOKEN), Err(foreign.clone()), 0, both(Decision::Broken(foreign)));
+        check((Err(flaw.clone()), lease(Status::Active)), 0, both(State::BrokenGrant(flaw)));
+        check((grant("v1", TOKEN), Err(foreign.clone())), 0, both(State::BrokenLease(foreign)));
     }
 }

@@ -6,15 +6,14 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::flaw::{Broken, Flaw};
 use crate::name::ConnectionName;
 use crate::ports::{GrantNames, Queue, Unsent};
-use crate::run::{Refresher, RunError, broken, in_time};
 use crate::run::report::{Entry, Report};
+use crate::run::{Refresher, RunError, broken, in_time};
 
 /// The most connections in one message. All due, their hundred puts take 33 seconds where the
 /// account allows three a second (twice as long with bare tokens), so several messages fit into one
@@ -35,17 +34,17 @@ impl<Q: Queue> Dispatcher<Q> {
     ///
     /// # Errors
     /// If the names could not be listed, or the queue did not take every message.
-    pub async fn dispatch<G: GrantNames, I, L, Now: Fn() -> Timestamp>(
+    pub async fn dispatch<G: GrantNames, I, L>(
         &self,
-        refresher: &Refresher<G, I, L, Now>,
+        refresher: &Refresher<G, I, L>,
         end: Option<Instant>,
     ) -> Result<Option<Report>, RunError> {
-        let Refresher { settings, grants, now, .. } = refresher;
-        let started = now();
+        let Refresher { settings, grants, source, .. } = refresher;
+        let started = source.now();
         let secrets = in_time(end, async { grants.names().await.map_err(RunError::Grants) }).await?;
-        let path = settings.prefix.grant("");
+        let path = settings.prefix.grants();
         // In order, so that a chunk holds the same connections from run to run.
-        let names: BTreeSet<_> = secrets.iter().filter_map(|secret| secret.strip_prefix(&path)).collect();
+        let names: BTreeSet<_> = secrets.iter().filter_map(|secret| secret.as_str().strip_prefix(&path)).collect();
         if names.len() <= self.above {
             return Ok(None);
         }
@@ -66,7 +65,7 @@ impl<Q: Queue> Dispatcher<Q> {
         let messages: Vec<_> = connections.chunks(size).map(message).collect();
         let queue_failed = |Unsent { messages: unsent, error }| RunError::Queue { unsent, of: messages.len(), error };
         in_time(end, async { self.queue.send(&messages).await.map_err(queue_failed) }).await?;
-        let ended = now();
+        let ended = source.now();
         Ok(Some(Report::dispatched(&misnamed, connections.len(), ended, ended.duration_since(started))))
     }
 }

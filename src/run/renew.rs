@@ -14,21 +14,22 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
-use crate::run::brake::{Permit, Start};
 use crate::connection::Grant;
-use crate::run::decision::what_is_right;
+use crate::failure::{Refusal, StoreError, Untrusted};
 use crate::lease::{Lease, Status, Token, Trouble, whole_second};
+use crate::name::ConnectionName;
 use crate::pace::Turn;
 use crate::ports::{Grants, Issuer, Leases, Minted};
-use crate::failure::{Refusal, StoreError, Untrusted};
-use crate::run::{REPORT_RESERVE, Refresher, Request, misconfigured, token_end};
+use crate::run::brake::{Permit, Start};
+use crate::run::decision::{Due, what_is_right};
 use crate::run::report::{Deferral, Entry, Outcome};
+use crate::run::{REPORT_RESERVE, Refresher, Request, misconfigured, token_end};
 
 /// How long a throttled connection is left alone: the ten minutes that Zoho documents, and one more
 /// because a request that comes too early starts them anew.
-pub const COOL_DOWN: SignedDuration = SignedDuration::from_secs(660);
+const COOL_DOWN: SignedDuration = SignedDuration::from_secs(660);
 /// How long a refused client is left alone while its grant stays the same.
-pub const MISCONFIGURED_PAUSE: SignedDuration = SignedDuration::from_secs(3600);
+const MISCONFIGURED_PAUSE: SignedDuration = SignedDuration::from_secs(3600);
 /// The shortest wait before the one retry; up to a second more by the connection's name, so that
 /// many do not come at once.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -46,14 +47,11 @@ const STALE_AT_MOST: SignedDuration = SignedDuration::from_mins(1);
 /// How often a document that was written over is put right, if somebody else writes each time.
 const PUT_RIGHT: usize = 3;
 
-/// A connection that is to get a new token.
-pub(crate) struct Due {
-    pub(crate) name: String,
-    pub(crate) grant: Grant,
-    pub(crate) last: Option<Lease>,
-}
-
 impl Due {
+    fn name(&self) -> String {
+        self.grant.connection.to_string()
+    }
+
     /// Whether it was throttled, when it was asked for last.
     fn throttled(&self) -> bool {
         let same = self.last.as_ref().filter(|last| last.grant_version == self.grant.version);
@@ -80,7 +78,7 @@ enum Next {
     Nothing,
 }
 
-impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L, Now> {
+impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
     /// Works through what is due until all is done or the time is up.
     pub(crate) async fn renew_all(
         &self,
@@ -88,13 +86,13 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
         end: Option<Instant>,
         progress: impl Fn(usize, usize),
     ) -> Vec<Entry> {
-        let now = (self.now)();
+        let now = self.source.now();
         self.brakes.begin(Instant::now());
         // One that never had a token comes after those whose token has ended, and before those
         // whose token lives.
-        due.sort_by_cached_key(|due| (due.sick(now), token_end(due.last.as_ref()).unwrap_or(now), due.name.clone()));
+        due.sort_by_cached_key(|due| (due.sick(now), token_end(due.last.as_ref()).unwrap_or(now), due.name()));
         let mut open: BTreeMap<String, Option<Timestamp>> =
-            due.iter().map(|due| (due.name.clone(), token_end(due.last.as_ref()))).collect();
+            due.iter().map(|due| (due.name(), token_end(due.last.as_ref()))).collect();
         let mut waiting = VecDeque::from(due);
         let mut running = FuturesUnordered::new();
         let mut done = Vec::with_capacity(waiting.len());
@@ -135,13 +133,13 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
         }
         drop(running);
         for due in waiting {
-            open.remove(&due.name);
+            open.remove(due.grant.connection.as_str());
             let why = match self.brakes.permit(&due.grant, due.last.is_none(), Instant::now()) {
                 Permit::Wait(way, _) => Deferral::Braked(way),
                 Permit::Go | Permit::Try => Deferral::NoTime,
             };
             let expires_at = token_end(due.last.as_ref());
-            done.push(Entry { connection: due.name, outcome: Outcome::Deferred(why), expires_at });
+            done.push(Entry { connection: due.name(), outcome: Outcome::Deferred(why), expires_at });
         }
         done.extend(open.into_iter().map(|(connection, expires_at)| Entry {
             connection,
@@ -183,7 +181,7 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
     /// One connection, start to end. Whatever happens here stays here.
     async fn renew(&self, due: Due, start: Start<'_>, turn: Turn<'_>, end: Option<Instant>) -> Entry {
         let throttled = due.throttled();
-        let Due { name, grant, mut last } = due;
+        let (name, Due { grant, mut last }) = (due.name(), due);
         let (grant, answer) = match self.mint(&grant, end).await {
             Err(Refusal::ConsentRequired { error }) => self.look_again(grant, &mut last, error, end).await,
             answer => (grant, answer),
@@ -202,8 +200,7 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
     /// Asks Zoho, and once more after a fault that may be over in a second.
     async fn mint(&self, grant: &Grant, end: Option<Instant>) -> Result<Minted, Refusal> {
         let answer = self.issuer.refresh(grant).await;
-        let again =
-            matches!(answer, Err(Refusal::OutOfOrder { at_once: true, .. } | Refusal::Unclear { at_once: true, .. }));
+        let again = answer.as_ref().is_err_and(Refusal::passes_at_once);
         let wait = RETRY_AFTER + spread(grant.connection.as_str());
         if !again || !self.time_to_mint(end.map(|end| end - wait)) {
             return answer;
@@ -240,7 +237,7 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
         // Secrets Manager says is old.
         let recent = |lease: &Lease| {
             let token = lease.token.as_ref();
-            token.is_some_and(|token| (self.now)().duration_since(token.issued_at) < STALE_AT_MOST)
+            token.is_some_and(|token| self.source.now().duration_since(token.issued_at) < STALE_AT_MOST)
         };
         let foreign = lease.as_ref().filter(|lease| lease.grant_version != grant.version);
         let newer_lease = foreign.is_some_and(|lease| {
@@ -314,7 +311,7 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
         last: Option<&Lease>,
         refusal: Refusal,
     ) -> Outcome {
-        let now = whole_second((self.now)());
+        let now = whole_second(self.source.now());
         let trouble = |error: &str, pause: Option<SignedDuration>| Trouble {
             error: error.to_owned(),
             since: now,
@@ -331,12 +328,12 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
                 let trouble = trouble("too_many_requests", Some(COOL_DOWN));
                 (Status::Throttled(trouble), Outcome::Throttled { until: now + COOL_DOWN })
             }
-            Refusal::OutOfOrder { error, .. } | Refusal::Unclear { error, .. } => {
-                let remedy = Untrusted::told(&error).map_or(
+            Refusal::OutOfOrder(_) | Refusal::Unclear { .. } => {
+                let remedy = refusal.untrusted().map_or(
                     "the next run tries again; if it stays, check Zoho's status page and the network",
                     Untrusted::remedy,
                 );
-                return Outcome::Failed { error, remedy: remedy.to_owned() };
+                return Outcome::Failed { error: refusal.to_string(), remedy: remedy.to_owned() };
             }
         };
         let same_before =
@@ -381,7 +378,7 @@ impl<G: Grants, I: Issuer, L: Leases, Now: Fn() -> Timestamp> Refresher<G, I, L,
             let done: Result<_, StoreError> = async {
                 let Some(replaced) = self.leases.read_version(connection, version - 1).await? else { return Ok(None) };
                 let current = self.current(connection).await.ok();
-                let current = current.as_ref().map(|current| current.version.as_str());
+                let current = current.as_ref().map(|current| &current.version);
                 let Some(right) = what_is_right(&ours, &replaced, seen, current) else { return Ok(None) };
                 let turn = self.leases.pace().another().await;
                 let newer = self.leases.publish(turn, connection, &right, Some(&ours)).await?;

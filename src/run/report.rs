@@ -4,8 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::run::brake::Way;
-use crate::lease::SCHEMA;
 
+/// The version of the report's format.
+const SCHEMA: u64 = 1;
 /// The most outcomes that a report lists, so that it stays within the size of an event.
 const MAX_OUTCOMES: usize = 500;
 
@@ -194,46 +195,68 @@ impl Report {
 
     /// Sums up a run that ended at `now`.
     pub fn of(entries: &[Entry], now: Timestamp, duration: SignedDuration) -> Self {
-        let names = |word: &str| -> Vec<String> {
-            let named = entries.iter().filter(|entry| entry.outcome.word() == word);
-            named.map(|entry| entry.connection.clone()).collect()
-        };
-        let count = |word: &str| entries.iter().filter(|entry| entry.outcome.word() == word).count();
-        let recovered = |entry: &&Entry| entry.outcome == Outcome::Refreshed { recovered: true };
-        let remaining = |entry: &Entry| entry.expires_at.map_or(0, |end| end.duration_since(now).as_secs().max(0));
-        let line = |entry: &Entry| Line {
-            connection: entry.connection.clone(),
-            outcome: entry.outcome.word(),
-            expires_at: entry.expires_at,
-            error: entry.outcome.error(),
-            remedy: entry.outcome.remedy(&entry.connection),
-        };
-        // Where the list has to end early, it is the good news that goes.
-        let (good, bad): (Vec<_>, Vec<_>) = entries
-            .iter()
-            .filter(|entry| entry.outcome != Outcome::Fresh)
-            .partition(|entry| matches!(entry.outcome, Outcome::Refreshed { .. }));
-        Self {
+        let mut report = Self {
             schema: SCHEMA,
             connections: entries.len(),
             queued: None,
-            fresh: count("fresh"),
-            refreshed: count("refreshed"),
-            awaiting_consent: count("awaiting_consent"),
-            consent_required: names("consent_required"),
-            misconfigured: names("misconfigured"),
-            throttled: names("throttled"),
-            failed: names("failed"),
-            deferred: names("deferred"),
-            recovered: entries.iter().filter(recovered).map(|entry| entry.connection.clone()).collect(),
-            min_remaining_s: entries
-                .iter()
-                .filter(|entry| !matches!(entry.outcome, Outcome::AwaitingConsent | Outcome::ConsentRequired { .. }))
-                .map(remaining)
-                .min(),
+            fresh: 0,
+            refreshed: 0,
+            awaiting_consent: 0,
+            consent_required: Vec::new(),
+            misconfigured: Vec::new(),
+            throttled: Vec::new(),
+            failed: Vec::new(),
+            deferred: Vec::new(),
+            recovered: Vec::new(),
+            min_remaining_s: None,
             duration_ms: i64::try_from(duration.as_millis()).unwrap_or(i64::MAX),
-            outcomes: bad.into_iter().chain(good).take(MAX_OUTCOMES).map(line).collect(),
-            undone: entries.iter().filter(|entry| entry.outcome.is_undone()).count(),
+            outcomes: Vec::new(),
+            undone: 0,
+        };
+        let mut good = Vec::new();
+        for Entry { connection, outcome, expires_at } in entries {
+            // Whether a run can keep it fresh.
+            let mut kept = true;
+            match outcome {
+                Outcome::Fresh => report.fresh += 1,
+                Outcome::Refreshed { recovered } => {
+                    report.refreshed += 1;
+                    report.recovered.extend(recovered.then(|| connection.clone()));
+                }
+                Outcome::AwaitingConsent => {
+                    report.awaiting_consent += 1;
+                    kept = false;
+                }
+                Outcome::ConsentRequired { .. } => {
+                    report.consent_required.push(connection.clone());
+                    kept = false;
+                }
+                Outcome::Misconfigured { .. } => report.misconfigured.push(connection.clone()),
+                Outcome::Throttled { .. } => report.throttled.push(connection.clone()),
+                Outcome::Failed { .. } => report.failed.push(connection.clone()),
+                Outcome::Deferred(_) => report.deferred.push(connection.clone()),
+            }
+            if kept {
+                let remaining = expires_at.map_or(0, |end| end.duration_since(now).as_secs().max(0));
+                report.min_remaining_s = Some(report.min_remaining_s.map_or(remaining, |least| least.min(remaining)));
+            }
+            report.undone += usize::from(outcome.is_undone());
+            let line = Line {
+                connection: connection.clone(),
+                outcome: outcome.word(),
+                expires_at: *expires_at,
+                error: outcome.error(),
+                remedy: outcome.remedy(connection),
+            };
+            match outcome {
+                Outcome::Fresh => {}
+                Outcome::Refreshed { .. } => good.push(line),
+                _ => report.outcomes.push(line),
+            }
         }
+        // Where the list has to end early, it is the good news that goes.
+        report.outcomes.extend(good);
+        report.outcomes.truncate(MAX_OUTCOMES);
+        report
     }
 }

@@ -2,14 +2,17 @@
 //!
 //! Reading order: [`clock`] (time as a value), [`wire`] (a loopback HTTP server that records every call and can be told
 //! to misbehave), [`tls`] (certificates for that server, good and bad), [`zoho`] (the accounts servers), [`quota`] (how much
-//! AWS lets pass), [`aws`] (Secrets Manager, Parameter Store and SQS), [`seed`] (many connections at once).
+//! AWS lets pass), [`aws`] (Secrets Manager, Parameter Store and SQS), [`seed`] (many connections at once),
+//! [`world`] (a whole installation before them), [`browser`] (somebody who consents).
 //!
 //! The stand-ins are stateful: tests arrange a state, run the real program against them and look at the state afterwards.
 
-pub mod aws;
 pub mod clock;
-pub mod quota;
-pub mod seed;
-pub mod tls;
 pub mod wire;
+pub mod tls;
 pub mod zoho;
+pub mod quota;
+pub mod aws;
+pub mod seed;
+pub mod world;
+pub mod browser;

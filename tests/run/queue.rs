@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use testkit::wire::{Bytes, Fault, Response, Rule};
 use testkit::zoho::answers;
+use token_keeper::lambda::refresher::handle;
 use token_keeper::run::brake::Brakes;
 use token_keeper::run::dispatch::CHUNK;
-use token_keeper::lambda::refresher::handle;
 use token_keeper::telemetry;
 use tokio::time::Instant;
 

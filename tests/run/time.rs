@@ -6,16 +6,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use token_keeper::run::brake::Brakes;
-use token_keeper::name::ConnectionName;
 use token_keeper::connection::{Grant, SecretVersion, StoredSecret};
+use token_keeper::failure::{Refusal, Silence, StoreError};
 use token_keeper::lease::{Lease, Status, Token};
+use token_keeper::name::ConnectionName;
 use token_keeper::pace::{Pace, Turn};
 use token_keeper::ports::{Grants, Issuer, Leases, Minted, Published};
-use token_keeper::failure::{Refusal, StoreError};
-use token_keeper::run::{Refresher, Request, RunError, Settings};
+use token_keeper::run::brake::Brakes;
 use token_keeper::run::report::Report;
-use token_keeper::secret::{AccessToken, Text};
+use token_keeper::run::{Refresher, Request, RunError, Settings};
+use token_keeper::secret::{AccessToken, SecretText};
 use tokio::time::{Instant, sleep};
 
 /// Grants by connection: how long Zoho takes for each, in seconds (`None`: for ever), and its answer.
@@ -83,7 +83,7 @@ impl Grants for &Memory {
             let data_center = if name.starts_with("us-") { "us" } else { "eu" };
             let text =
                 format!(r#"{{"client_id":"c","client_secret":"s","refresh_token":"r","data_center":"{data_center}"}}"#);
-            let content = Ok(SecretVersion { id: "v1".to_owned(), text: Text::new(text) });
+            let content = Ok(SecretVersion { id: "v1".to_owned(), text: SecretText::new(text) });
             StoredSecret { name: format!("k/connections/{name}"), content }
         };
         Ok(self.connections.keys().map(secret).collect())
@@ -104,10 +104,10 @@ impl Issuer for &Memory {
         let (seconds, ok) = self.connections[name];
         sleep(Duration::from_secs(seconds.unwrap_or(TIMEOUT))).await;
         self.running.set(self.running.get() - 1);
-        let fault = |error: &str, at_once| Err(Refusal::OutOfOrder { error: error.to_owned(), at_once });
+        let fault = |silence| Err(Refusal::OutOfOrder(silence));
         match (seconds, ok) {
-            (None, _) => fault("no answer in time", false),
-            (_, false) => fault("HTTP 500", true),
+            (None, _) => fault(Silence::TimedOut),
+            (_, false) => fault(Silence::ServerError(500)),
             _ => Ok(Minted {
                 access_token: AccessToken::new("a"),
                 issued_at,

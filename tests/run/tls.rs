@@ -8,10 +8,10 @@ use std::sync::Arc;
 use testkit::tls::{Authority, Kind};
 use testkit::wire::{Bytes, Call, Faults, Request, Response, Server, StandIn};
 use token_keeper::connection::{DataCenters, Grant, GrantSecret};
-use token_keeper::name::Prefix;
-use token_keeper::http::{self, Roots};
-use token_keeper::ports::{Grants as _, Issuer as _, Minted};
 use token_keeper::failure::{Refusal, StoreError};
+use token_keeper::http::{self, Roots};
+use token_keeper::name::Prefix;
+use token_keeper::ports::{Grants as _, Issuer as _, Minted};
 use token_keeper::zoho::Zoho;
 
 use crate::world::{START, ZOHO_TIMEOUT};
@@ -99,8 +99,9 @@ async fn what_is_wrong_with_a_certificate_is_said_once_and_nothing_is_sent_or_tr
     let bundle = file("ours", &ours.pem());
     let check = async |authority: &Authority, kind: Kind, bundle: Option<&OsStr>, words: &str, remedy: &str| {
         let wire = Wire::new(authority, kind, bundle);
-        let error = format!("the accounts server's certificate {words}");
-        assert_eq!(wire.ask_zoho().await.expect_err("a refusal"), Refusal::OutOfOrder { error, at_once: false });
+        let refusal = wire.ask_zoho().await.expect_err("a refusal");
+        assert_eq!(refusal.to_string(), format!("the accounts server's certificate {words}"));
+        assert!(!refusal.passes_at_once());
         assert_eq!(wire.server.connections(), 1, "Zoho: {words}");
         let error = wire.ask_aws().await.expect_err("an error");
         assert_eq!(
@@ -108,7 +109,7 @@ async fn what_is_wrong_with_a_certificate_is_said_once_and_nothing_is_sent_or_tr
             format!("secretsmanager:BatchGetSecretValue failed: the server's certificate {words}")
         );
         assert!(error.remedy().contains(remedy), "{}", error.remedy());
-        assert!(!error.answered());
+        assert!(error.undone());
         assert_eq!(wire.server.connections(), 2, "AWS: {words}");
         assert_eq!(wire.faults.calls(), []);
     };

@@ -11,11 +11,11 @@ use testkit::quota::Quotas;
 use testkit::wire::Faults;
 use testkit::zoho::Zoho;
 use token_keeper::aws::{ParameterStore, SecretsManager, Sqs};
-use token_keeper::run::brake::Brakes;
 use token_keeper::config::Config;
-use token_keeper::run::dispatch::Dispatcher;
 use token_keeper::lambda::refresher::{HandlerError, handle};
 use token_keeper::notice::MARKER;
+use token_keeper::run::brake::Brakes;
+use token_keeper::run::dispatch::Dispatcher;
 use token_keeper::run::{Refresher, Settings};
 use tokio::time::Instant;
 

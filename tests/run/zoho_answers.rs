@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use testkit::wire::{Bytes, Call, Fault, Faults, Request, Response, Rule, Server, StandIn};
 use testkit::zoho::answers;
 use token_keeper::connection::{DataCenters, Grant, GrantSecret};
+use token_keeper::failure::{Refusal, Silence};
 use token_keeper::ports::{Issuer as _, Minted};
-use token_keeper::failure::Refusal;
 use token_keeper::zoho::Zoho;
 
 use crate::world::{START, ZOHO_TIMEOUT};
@@ -83,10 +83,6 @@ fn ours(error: &str) -> Refusal {
 
 fn unclear(error: &str, at_once: bool) -> Refusal {
     Refusal::Unclear { error: error.to_owned(), at_once }
-}
-
-fn out_of_order(error: &str, at_once: bool) -> Refusal {
-    Refusal::OutOfOrder { error: error.to_owned(), at_once }
 }
 
 #[tokio::test]
@@ -166,8 +162,8 @@ async fn every_refusal_is_classed_by_its_body_first() {
     check(ok(&json!({"error": "\u{62d2}\u{7edd}\u{8bbf}\u{95ee}", "status": "failure"})), Refusal::Throttled).await;
     check(answers::status(429, &json!({})), Refusal::Throttled).await;
     // Passing: whatever the body says, a 5xx is one.
-    check(answers::server_error("invalid_code"), out_of_order("HTTP 500", true)).await;
-    check(answers::status(503, &json!({"error": "invalid_client"})), out_of_order("HTTP 503", true)).await;
+    check(answers::server_error("invalid_code"), Refusal::OutOfOrder(Silence::ServerError(500))).await;
+    check(answers::status(503, &json!({"error": "invalid_client"})), Refusal::OutOfOrder(Silence::ServerError(503))).await;
     check(answers::html(), unclear("HTTP 200 with a body that is no JSON object", true)).await;
     check(answers::empty(), unclear("HTTP 200 with an empty body", true)).await;
     check(ok(&json!(["access_token"])), unclear("HTTP 200 with a body that is no JSON object", true)).await;
@@ -196,10 +192,10 @@ async fn a_broken_connection_is_a_passing_fault_and_a_hung_one_is_not_tried_agai
         let answer = wire.ask_and_get(ok(&json!({"access_token": "1000.a"}))).await;
         assert_eq!(answer.expect_err("a refusal"), expected, "{fault:?}");
     };
-    check(Fault::Drop { handled: false }, out_of_order("the connection broke before the answer was whole", true)).await;
-    check(Fault::Drop { handled: true }, out_of_order("the connection broke before the answer was whole", true)).await;
-    check(Fault::Truncate, out_of_order("the connection broke before the answer was whole", true)).await;
-    check(Fault::Hang { handled: false }, out_of_order("no answer in time", false)).await;
+    check(Fault::Drop { handled: false }, Refusal::OutOfOrder(Silence::Broken)).await;
+    check(Fault::Drop { handled: true }, Refusal::OutOfOrder(Silence::Broken)).await;
+    check(Fault::Truncate, Refusal::OutOfOrder(Silence::Broken)).await;
+    check(Fault::Hang { handled: false }, Refusal::OutOfOrder(Silence::TimedOut)).await;
 
     let gone = wire.grant();
     drop(wire);
@@ -211,7 +207,7 @@ async fn a_broken_connection_is_a_passing_fault_and_a_hung_one_is_not_tried_agai
     )
     .refresh(&gone)
     .await;
-    assert_eq!(answer.expect_err("a refusal"), out_of_order("the accounts server cannot be reached", true));
+    assert_eq!(answer.expect_err("a refusal"), Refusal::OutOfOrder(Silence::Unreachable));
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use testkit::quota::{Gate, Quotas};
-use token_keeper::pace::Pace;
 use token_keeper::failure::StoreError;
+use token_keeper::pace::Pace;
 use tokio::time::{Instant, sleep};
 
 use crate::random::Random;
@@ -36,7 +36,7 @@ impl Account {
         sleep(latency).await;
         self.gate.borrow_mut().put(Timestamp::UNIX_EPOCH + self.start.elapsed()).map_err(|_| {
             self.refused.set(self.refused.get() + 1);
-            StoreError { action: "ssm:PutParameter", code: "ThrottlingException".to_owned(), detail: String::new() }
+            StoreError::refused("ssm:PutParameter", "ThrottlingException")
         })
     }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use token_keeper::run::dispatch::Dispatcher;
 use token_keeper::lambda::refresher::handle;
+use token_keeper::run::dispatch::Dispatcher;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until};
 

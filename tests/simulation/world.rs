@@ -13,20 +13,22 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use testkit::quota::{Gate, Quotas, Throttled};
-use token_keeper::run::brake::Brakes;
 use token_keeper::connection::{Client, DataCenter, DataCenters, Grant, SecretVersion, StoredSecret};
-use token_keeper::name::ConnectionName;
-use token_keeper::flaw::Flaw;
 use token_keeper::consent::link::{TICKET_LIFE, Ticket};
 use token_keeper::consent::{Callback, Connected, Consent, KeyRing, Stop};
+use token_keeper::failure::{Cause, Refusal, Silence, StoreError};
+use token_keeper::flaw::Flaw;
 use token_keeper::lease::{Lease, Status, Token, whole_second};
+use token_keeper::name::ConnectionName;
 use token_keeper::notice::{self, MARKER};
 use token_keeper::pace::{Pace, Turn};
-use token_keeper::ports::{Authorizer, Exchanged, GrantNames, Grants, Issuer, Leases, Minted, Proof, Published, Queue, SecretWriter, Unsent};
-use token_keeper::failure::{Refusal, StoreError};
-use token_keeper::run::{Refresher, Request, RunError, SETTLING, Settings};
+use token_keeper::ports::{
+    Authorizer, Exchanged, GrantNames, Grants, Issuer, Leases, Minted, Proof, Published, Queue, SecretWriter, Unsent,
+};
+use token_keeper::run::brake::Brakes;
 use token_keeper::run::report::Report;
-use token_keeper::secret::{AccessToken, AuthorizationCode, RefreshToken, SigningKey, Text};
+use token_keeper::run::{Refresher, Request, RunError, SETTLING, Settings};
+use token_keeper::secret::{AccessToken, AuthorizationCode, RefreshToken, SigningKey, SecretText};
 use tokio::time::{Instant, sleep};
 
 use crate::random::Random;
@@ -112,7 +114,7 @@ pub(crate) struct Written {
 struct Secret {
     at: Instant,
     id: String,
-    text: Text,
+    text: SecretText,
     refresh_token: usize,
 }
 
@@ -273,7 +275,7 @@ impl World {
             "scopes": ["ZohoCRM.modules.ALL"],
             "refresh_token": refresh_token.to_string(),
         });
-        let text = Text::new(text.to_string());
+        let text = SecretText::new(text.to_string());
         let id = format!("first-version-of-{index:05}");
         state.versions.insert(id.clone(), refresh_token);
         state.mints_of.push(0);
@@ -499,7 +501,7 @@ impl World {
         for tries in 1.. {
             let answer = call().await;
             match &answer {
-                Err(error) if tries < AWS_TRIES && ["no answer", "InternalServerError"].contains(&&*error.code) => {}
+                Err(error) if tries < AWS_TRIES && (error.code() == "InternalServerError" || error.cause == Cause::NoAnswer) => {}
                 // Parameter Store's own are left to the pace.
                 Err(error) if tries < AWS_TRIES && error.too_many_calls() && !error.action.starts_with("ssm") => {}
                 _ => return answer,
@@ -518,7 +520,7 @@ impl World {
         concerns: impl Fn(&Fault) -> Option<Way>,
         effect: impl Fn(&mut State, Timestamp) -> Result<T, &'static str>,
     ) -> Result<T, StoreError> {
-        let error = |code: &str| StoreError { action, code: code.to_owned(), detail: String::new() };
+        let error = |code: &str| StoreError::refused(action, code);
         sleep(self.aws_latency()).await;
         let way = match self.fault(concerns) {
             None if self.faulty.get() && self.chance(0.0005) => Some(Way::Fail),
@@ -531,7 +533,7 @@ impl World {
                     let _ = effect(&mut self.state.borrow_mut(), self.now());
                 }
                 sleep(if way == Some(Way::Hang) { AWS_TIMEOUT } else { millis(10) }).await;
-                return Err(error("no answer"));
+                return Err(StoreError { action, cause: Cause::NoAnswer });
             }
             Some(Way::Fail) => return Err(error("InternalServerError")),
             Some(Way::Refuse) => return Err(error("AccessDeniedException")),
@@ -711,7 +713,7 @@ impl Connection {
 }
 
 fn client_secret(prefix: &token_keeper::connection::Prefix, client: usize) -> StoredSecret {
-    let text = Text::new(json!({"client_id": format!("id-{client}"), "client_secret": "hush"}).to_string());
+    let text = SecretText::new(json!({"client_id": format!("id-{client}"), "client_secret": "hush"}).to_string());
     let content = Ok(SecretVersion { id: "v1".to_owned(), text });
     StoredSecret { name: prefix.client(&format!("client-{client}")), content }
 }
@@ -872,11 +874,11 @@ impl GrantNames for Port {
 }
 
 impl SecretWriter for Port {
-    async fn create(&self, _: &str, _: &Text, _: &str) -> Result<(), StoreError> {
+    async fn create(&self, _: &str, _: &SecretText, _: &str) -> Result<(), StoreError> {
         unreachable!("a consent creates no secret")
     }
 
-    async fn replace(&self, name: &str, text: &Text, version: &str) -> Result<(), StoreError> {
+    async fn replace(&self, name: &str, text: &SecretText, version: &str) -> Result<(), StoreError> {
         let world = &self.0.world;
         let index = index_of(name.strip_prefix(&world.prefix.grant("")).expect("a grant"));
         let stored: serde_json::Value = serde_json::from_str(text.expose()).expect("a grant's text");
@@ -1063,7 +1065,7 @@ impl Port {
             *unlucky = passing;
         }
         let way = way.or(passing.then_some(Way::Break));
-        let fault = |error: &str, at_once| Err(Refusal::OutOfOrder { error: error.to_owned(), at_once });
+        let fault = |silence| Err(Refusal::OutOfOrder(silence));
         match way {
             None => {}
             Some(Way::Hang) => {
@@ -1075,10 +1077,10 @@ impl Port {
                     state.asks.truncate(asks);
                 }
                 sleep(ZOHO_TIMEOUT).await;
-                return fault("no answer in time", false);
+                return fault(Silence::TimedOut);
             }
-            Some(Way::Break) => return fault("the connection broke before the answer was whole", true),
-            Some(Way::Fail | Way::Refuse) => return fault("HTTP 503", true),
+            Some(Way::Break) => return fault(Silence::Broken),
+            Some(Way::Fail | Way::Refuse) => return fault(Silence::ServerError(503)),
         }
         let answer = world.fault(|fault| match fault {
             Fault::ClientThrottled(place) if *place == client => Some(Refusal::Throttled),
@@ -1136,7 +1138,7 @@ impl Authorizer for Port {
             _ => None,
         });
         if out.is_some_and(|share| world.chance(share)) {
-            return Err(Refusal::OutOfOrder { error: "HTTP 503".to_owned(), at_once: true });
+            return Err(Refusal::OutOfOrder(Silence::ServerError(503)));
         }
         let token: usize = refresh_token.expose().parse().expect("a refresh token of this world");
         world.state.borrow_mut().refresh_tokens[token].die(Death::Replaced);

@@ -3,22 +3,22 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use token_keeper::flaw::{Broken, Flaw};
-use token_keeper::name::ConnectionName;
 use token_keeper::connection::{StoredSecret, clients_of, read_clients};
-use token_keeper::run::decision::Decision;
+use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::lease::Token;
+use token_keeper::name::ConnectionName;
 use token_keeper::ports::Published;
+use token_keeper::run::decision::State;
 use token_keeper::run::{Seen, Settings};
 
 use super::super::refresh::counted;
 use super::finding::{Finding, Severity, listed, or_ok};
-use super::findings::Facts;
+use super::facts::Facts;
 
 /// What keeps a connection from a new token, as far as the stores know.
 pub(super) fn connections(facts: &Facts<'_>, seen: &[Seen]) -> Vec<Finding> {
     if seen.is_empty() {
-        let what = format!("there are none: no secret is named {}…", facts.settings.prefix.grant(""));
+        let what = format!("there are none: no secret is named {}…", facts.settings.prefix.grants());
         let (why, remedy) = ("there is nothing to keep fresh", "connect an account: token-keeper connect --help");
         return vec![Finding::new("connections", Severity::Note, what, why, remedy)];
     }
@@ -45,13 +45,13 @@ pub(super) fn connections(facts: &Facts<'_>, seen: &[Seen]) -> Vec<Finding> {
 
 /// What is wrong with one connection, not naming it.
 fn trouble(seen: &Seen, now: Timestamp) -> Option<Finding> {
-    let remedy = seen.decision.outcome()?.remedy(&seen.name)?;
+    let state = seen.state()?;
+    let remedy = state.outcome().remedy(&seen.name)?;
     let last = last_token(seen, now);
-    let (severity, what, why) = match &seen.decision {
-        Decision::Due | Decision::Fresh { .. } => return None,
+    let (severity, what, why) = match state {
         // The lease's flaw is the lease's finding.
-        Decision::Broken(_) if seen.grant.is_ok() => return None,
-        Decision::Broken(broken) => {
+        State::Fresh { .. } | State::BrokenLease(_) => return None,
+        State::BrokenGrant(broken) => {
             let why = match broken.flaw {
                 Flaw::Denied(_) | Flaw::Key(_) => {
                     "it was asked for with your own rights; without it the refresher cannot mint either"
@@ -60,16 +60,16 @@ fn trouble(seen: &Seen, now: Timestamp) -> Option<Finding> {
             };
             (Severity::Wrong, broken.to_string(), why.to_owned())
         }
-        Decision::AwaitingConsent => {
+        State::AwaitingConsent => {
             (Severity::Note, "nobody has consented yet".to_owned(), "no token can be minted until then".to_owned())
         }
-        Decision::ConsentRequired(trouble) => {
+        State::ConsentRequired(trouble) => {
             (Severity::Wrong, format!("Zoho no longer takes its refresh token ({})", trouble.error), last)
         }
-        Decision::Misconfigured(trouble) => {
+        State::Misconfigured(trouble) => {
             (Severity::Wrong, format!("Zoho refuses its client ({})", trouble.error), last)
         }
-        Decision::CoolingDown { until } => {
+        State::CoolingDown { until } => {
             let lives = token(seen).is_some_and(|token| token.expires_at > now);
             let severity = if lives { Severity::Note } else { Severity::Wrong };
             (severity, format!("Zoho has had too many requests and is not asked before {until}"), last)
@@ -79,7 +79,7 @@ fn trouble(seen: &Seen, now: Timestamp) -> Option<Finding> {
 }
 
 fn token(seen: &Seen) -> Option<&Token> {
-    seen.lease.as_ref().ok()?.as_ref()?.token.as_ref()
+    seen.lease()?.token.as_ref()
 }
 
 /// What a connection's trouble means for programs.
@@ -95,9 +95,9 @@ fn last_token(seen: &Seen, now: Timestamp) -> String {
 pub(super) fn clients(facts: &Facts<'_>, secrets: &[StoredSecret], seen: &[Seen]) -> Vec<Finding> {
     let Settings { prefix, data_centers, .. } = facts.settings;
     let used: BTreeSet<_> = clients_of(secrets, prefix, data_centers);
-    let unread = |seen: &Seen| match &seen.grant {
-        Ok(_) => false,
-        Err(broken) => broken.subject == Broken::secret(&prefix.grant(&seen.name), Flaw::NotFound).subject,
+    let unread = |seen: &Seen| match seen.state() {
+        Some(State::BrokenGrant(broken)) => broken.subject == Broken::secret(&prefix.grant(&seen.name), Flaw::NotFound).subject,
+        _ => false,
     };
     let clients = read_clients(secrets, prefix);
     // A connection whose secret cannot be read may use any client.
@@ -118,7 +118,7 @@ pub(super) fn leases(facts: &Facts<'_>, published: &Published, seen: &[Seen]) ->
         let why = "the refresher leaves it alone, so no token is published there";
         Finding::new("leases", Severity::Wrong, broken, why, broken.flaw.remedy())
     });
-    let due: Vec<_> = seen.iter().filter(|seen| seen.decision == Decision::Due).collect();
+    let due: Vec<_> = seen.iter().filter(|seen| seen.state().is_none()).collect();
     let group = |severity: Severity, what: &str, why: &str, remedy: &str, belongs: &dyn Fn(&Seen) -> bool| {
         let names: Vec<_> = due.iter().filter(|seen| belongs(seen)).map(|seen| seen.name.as_str()).collect();
         (!names.is_empty())
@@ -126,8 +126,8 @@ pub(super) fn leases(facts: &Facts<'_>, published: &Published, seen: &[Seen]) ->
     };
     let mint = "mint now with token-keeper refresh; then look at the refresher's schedule, its log and its role";
     let expired = |seen: &Seen| token(seen).is_some_and(|token| token.expires_at <= facts.now);
-    let of_another_grant = |seen: &Seen| match (&seen.grant, &seen.lease) {
-        (Ok(grant), Ok(Some(lease))) => lease.token.is_some() && lease.grant_version != grant.version,
+    let of_another_grant = |seen: &Seen| match (seen.grant(), seen.lease()) {
+        (Some(grant), Some(lease)) => lease.token.is_some() && lease.grant_version != grant.version,
         _ => false,
     };
     let groups = [

@@ -1,21 +1,19 @@
 //! From facts to findings. Nothing is asked here, so that every finding can be had from values.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use jiff::{SignedDuration, Timestamp};
 use token_keeper::aws::{Publishing, Tier};
+use token_keeper::connection::{StoredSecret, read_grants};
+use token_keeper::failure::StoreError;
 use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::name::{ClientName, ConnectionName};
-use token_keeper::connection::{StoredSecret, read_grants};
-use token_keeper::run::decision::{Policy, decide};
-use token_keeper::ports::Published;
-use token_keeper::failure::StoreError;
-use token_keeper::run::{Seen, Settings};
+use token_keeper::run::decision::Policy;
+use token_keeper::run::{Seen, Settings, see};
 use token_keeper::secret::SigningKey;
 
 use super::super::refresh::counted;
 use super::connections::{clients, connections, leases};
+use super::facts::Facts;
 use super::finding::{Finding, Severity, or_ok};
 use super::schedule;
 
@@ -23,22 +21,6 @@ use super::schedule;
 const FUNCTION_TIMEOUT: usize = 300;
 /// Puts a second that AWS allows an account and Region by default.
 const PUTS: usize = 3;
-
-/// What could be found out, and what kept the rest from being found out.
-pub(super) struct Facts<'a> {
-    pub(super) settings: &'a Settings,
-    pub(super) publishing: &'a Publishing,
-    pub(super) callback_url: Option<&'a str>,
-    pub(super) schedule: SignedDuration,
-    pub(super) now: Timestamp,
-    /// Every connection's and client's secret.
-    pub(super) secrets: Result<Vec<StoredSecret>, StoreError>,
-    /// Connections that have a lease and no secret, and whether there is none or it is marked for deletion.
-    pub(super) gone: BTreeMap<String, Flaw>,
-    pub(super) leases: Result<Published, StoreError>,
-    /// The answer about the signing key's secret.
-    pub(super) key: Result<Vec<StoredSecret>, StoreError>,
-}
 
 /// Every check, in the order in which one would ask.
 pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
@@ -65,13 +47,8 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
 fn seen(facts: &Facts<'_>, secrets: &[StoredSecret]) -> Vec<Seen> {
     let Settings { prefix, data_centers, margin, .. } = facts.settings;
     let policy = Policy { margin: *margin, force: false };
-    let lease = |name: &str| facts.leases.as_ref().ok().and_then(|leases| leases.get(name)).cloned().transpose();
-    let see = |(name, grant): (String, _)| {
-        let lease = lease(&name);
-        let decision = decide(&grant, &lease, facts.now, policy);
-        Seen { name, grant, lease, decision }
-    };
-    read_grants(secrets, prefix, data_centers).into_iter().map(see).collect()
+    let leases = facts.leases.as_ref().map(Clone::clone).unwrap_or_default();
+    see(read_grants(secrets, prefix, data_centers), leases, facts.now, policy)
 }
 
 fn access(facts: &Facts<'_>) -> Vec<Finding> {
@@ -105,12 +82,12 @@ fn access(facts: &Facts<'_>) -> Vec<Finding> {
 
 fn names(facts: &Facts<'_>, secrets: &[StoredSecret]) -> Vec<Finding> {
     let prefix = &facts.settings.prefix;
-    let (grants, clients) = (prefix.grant(""), prefix.client(""));
+    let (grants, clients) = (prefix.grants(), prefix.clients());
     let wrong = secrets.iter().filter_map(|StoredSecret { name, .. }| {
-        let (severity, error, why) = if let Some(name) = name.strip_prefix(&grants) {
+        let (severity, error, why) = if let Some(name) = name.as_str().strip_prefix(&grants) {
             (Severity::Wrong, name.parse::<ConnectionName>().err()?, "no token is minted for it")
         } else {
-            let name = name.strip_prefix(&clients)?;
+            let name = name.as_str().strip_prefix(&clients)?;
             (Severity::Note, name.parse::<ClientName>().err()?, "no connection can refer to it")
         };
         let (what, remedy) = (Broken::secret(name, Flaw::Name(error)), "store it under another name, then remove it");
@@ -127,7 +104,7 @@ fn signing_key(facts: &Facts<'_>) -> Finding {
     let finding = |what: &dyn Display, remedy: String| Finding::new("signing-key", severity, what, why, remedy);
     let content = match &facts.key {
         Err(error) => return finding(error, error.remedy()),
-        Ok(read) => read.first().map_or(Err(&Flaw::NotFound), |secret| secret.content.as_ref()),
+        Ok(secret) => secret.content.as_ref(),
     };
     let flaw = match content {
         Ok(version) if SigningKey::new(version.text.expose()).is_strong() => {

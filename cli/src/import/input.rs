@@ -2,71 +2,17 @@
 //!
 //! No message quotes the input: where columns are mixed up, a secret can stand anywhere.
 
-use std::fmt;
 use std::path::Path;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
-use url::Url;
-use token_keeper::name::{ClientName, ConnectionName, NameError};
-use token_keeper::connection::DataCenters;
+use token_keeper::connection::{DataCenters, UniqueFields};
 use token_keeper::flaw::Flaw;
+use token_keeper::name::{ClientName, ConnectionName, NameError};
+use url::Url;
 
 use super::super::Failure;
 use super::Format;
-use super::plan::Refused;
-
-/// One connection as the input has it.
-pub(super) struct Row {
-    /// Its name; null if there is none.
-    pub(super) name: Value,
-    /// The fields of its secret.
-    pub(super) fields: Map<String, Value>,
-    /// The client id that the input gave, where a stored client stands in its place.
-    pub(super) registered: Option<Value>,
-}
-
-impl Row {
-    fn new(name: Value, fields: Map<String, Value>) -> Self {
-        Self { name, fields, registered: None }
-    }
-
-    pub(super) fn connection(&self) -> Result<ConnectionName, Refused> {
-        match &self.name {
-            Value::Null => Err(Flaw::Missing("connection".to_owned()).into()),
-            Value::String(name) if like_a_secret(name) => Err(mixed_up("connection")),
-            Value::String(name) => name.parse().map_err(|error| misnamed("connection", error)),
-            _ => Err(Flaw::WrongType { field: "connection".to_owned(), wanted: "a string" }.into()),
-        }
-    }
-
-    /// The client that it refers to, if it does.
-    pub(super) fn client(&self) -> Result<Option<ClientName>, Refused> {
-        match self.text("client") {
-            None => Ok(None),
-            Some(name) if like_a_secret(name) => Err(mixed_up("client")),
-            Some(name) => name.parse().map(Some).map_err(|error| misnamed("client", error)),
-        }
-    }
-
-    /// A field that is text.
-    pub(super) fn text(&self, field: &str) -> Option<&str> {
-        self.fields.get(field)?.as_str()
-    }
-}
-
-/// Whether it could be a client secret or a token in the place of a name, which everybody may see.
-fn like_a_secret(name: &str) -> bool {
-    name.len() >= 32 && name.chars().all(|c| c.is_ascii_hexdigit() || c == '.')
-}
-
-fn misnamed(field: &str, error: NameError) -> Refused {
-    Refused::new(format!("the field `{field}`: {error}"), Flaw::Name(error).remedy())
-}
-
-fn mixed_up(field: &str) -> Refused {
-    Refused::new(format!("the field `{field}` looks like a secret"), "check whether fields are mixed up")
-}
+use super::row::Row;
 
 /// The columns that become fields of the secret.
 const FIELDS: [&str; 7] =
@@ -131,36 +77,9 @@ fn by_content(text: &str) -> Option<Format> {
     }
 }
 
-/// A JSON object with each field once. `serde_json` alone would take the last of two silently.
-struct Object(Map<String, Value>);
-
-impl<'de> Deserialize<'de> for Object {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Object;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
-                let mut fields = Map::new();
-                while let Some((field, value)) = map.next_entry::<String, Value>()? {
-                    if fields.insert(field, value).is_some() {
-                        return Err(A::Error::custom("a field occurs twice"));
-                    }
-                }
-                Ok(Object(fields))
-            }
-        }
-        deserializer.deserialize_map(Fields)
-    }
-}
-
 #[derive(serde::Deserialize)]
 struct Wrapped {
-    connections: Vec<Object>,
+    connections: Vec<UniqueFields>,
 }
 
 fn json_rows(text: &str) -> Result<Vec<Row>, Failure> {
@@ -183,7 +102,7 @@ fn json_rows(text: &str) -> Result<Vec<Row>, Failure> {
         _ => return Err(wrong("the input is neither a JSON object nor an array".to_owned())),
     };
     let objects = objects.map_err(|error| wrong(format!("a field occurs twice, at line {}", error.line())))?;
-    let row = |Object(mut fields): Object| Row::new(fields.remove("connection").unwrap_or_default(), fields);
+    let row = |UniqueFields(mut fields): UniqueFields| Row::new(fields.remove("connection").unwrap_or_default(), fields);
     Ok(objects.into_iter().map(row).collect())
 }
 

@@ -2,18 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use token_keeper::connection::{Clients, Grant, GrantSecret, SecretDocument, SecretVersion, StoredSecret, read_clients};
 use token_keeper::flaw::{Broken, Flaw};
-use token_keeper::connection::{Clients, Grant, GrantSecret, SecretVersion, StoredSecret, read_clients};
 use token_keeper::run::Settings;
-use token_keeper::secret::Text;
+use token_keeper::name::{SecretName, VersionId};
 
-use super::input::Row;
+use super::row::{Refused, Row};
 
 /// A row that can be taken.
 pub(super) struct Taken {
     pub(super) grant: Grant,
-    pub(super) text: Text,
+    pub(super) document: SecretDocument,
     /// Whether there is a secret of this name.
     pub(super) exists: bool,
     pub(super) plan: Plan,
@@ -26,44 +25,18 @@ pub(super) enum Plan {
     Same,
 }
 
-/// Why a row cannot be taken, and what to do about that.
-pub(super) struct Refused {
-    pub(super) why: String,
-    pub(super) remedy: String,
-}
-
-impl Refused {
-    pub(super) fn new(why: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { why: why.into(), remedy: remedy.into() }
-    }
-}
-
-impl From<Flaw> for Refused {
-    fn from(flaw: Flaw) -> Self {
-        let remedy = match &flaw {
-            Flaw::Missing(field) if field == "connection" => "give the connection's name, there or with --connection",
-            Flaw::Missing(field) if field == "data_center" => {
-                "say where the account lives, there or with --data-center"
-            }
-            Flaw::Missing(field) if field == "client" => "give `client_id` and `client_secret`, or --client",
-            flaw => return Self::new(flaw.to_string(), flaw.remedy()),
-        };
-        Self::new(flaw.to_string(), remedy)
-    }
-}
-
 /// What the rows are judged by.
 pub(super) struct Store<'s> {
     settings: &'s Settings,
     /// The secrets that are there already, by full name, each with why it cannot be read.
-    secrets: BTreeMap<&'s str, Result<&'s SecretVersion, &'s Flaw>>,
+    secrets: BTreeMap<&'s SecretName, Result<&'s SecretVersion, &'s Flaw>>,
     clients: Clients,
 }
 
 impl<'s> Store<'s> {
     pub(super) fn new(settings: &'s Settings, secrets: &'s [StoredSecret]) -> Self {
         let clients = read_clients(secrets, &settings.prefix);
-        let secrets = secrets.iter().map(|secret| (secret.name.as_str(), secret.content.as_ref())).collect();
+        let secrets = secrets.iter().map(|secret| (&secret.name, secret.content.as_ref())).collect();
         Self { settings, secrets, clients }
     }
 
@@ -72,11 +45,11 @@ impl<'s> Store<'s> {
         let prefix = &self.settings.prefix;
         let (connection, client) = (row.connection()?, row.client()?);
         let name = prefix.grant(connection.as_str());
-        let before = self.fields(&name)?;
-        let fields = merged(before.clone().unwrap_or_default(), &row.fields);
-        let text = Text::new(json!(fields).to_string());
-        let secret = GrantSecret::parse(connection, "", text.expose(), &self.settings.data_centers)?;
-        let grant = secret.resolve(&self.clients, |client| prefix.client(client.as_str())).map_err(|broken| {
+        let before = self.stored(&name)?;
+        let mut document = before.clone().unwrap_or_default();
+        document.replace_grant(&row.fields);
+        let secret = GrantSecret::of(connection, VersionId::default(), &document, &self.settings.data_centers)?;
+        let grant = secret.resolve(&self.clients, prefix).map_err(|broken| {
             let remedy = match (&broken.flaw, &client) {
                 (Flaw::NotFound, Some(client)) => {
                     format!("store the client first: token-keeper client add {client} --client-id …")
@@ -92,9 +65,9 @@ impl<'s> Store<'s> {
             ));
         }
         let refresh_token = grant.refresh_token.as_ref().ok_or_else(|| Flaw::Missing("refresh_token".to_owned()))?;
-        let plan = match before.as_ref().and_then(|fields| fields.get("refresh_token")).unwrap_or(&Value::Null) {
-            Value::Null => Plan::New,
-            before if before == refresh_token.expose() => Plan::Same,
+        let plan = match before.as_ref().and_then(|before| before.field("refresh_token")) {
+            None => Plan::New,
+            Some(before) if before == refresh_token.expose() => Plan::Same,
             _ if replace => Plan::Replace,
             _ => {
                 return Err(Refused::new(
@@ -103,18 +76,16 @@ impl<'s> Store<'s> {
                 ));
             }
         };
-        Ok(Taken { grant, text, exists: before.is_some(), plan })
+        Ok(Taken { grant, document, exists: before.is_some(), plan })
     }
 
-    /// The fields of a secret that is there already.
-    fn fields(&self, name: &str) -> Result<Option<Map<String, Value>>, Refused> {
+    /// The document of a secret that is there already.
+    fn stored(&self, name: &SecretName) -> Result<Option<SecretDocument>, Refused> {
         let broken = |flaw: Flaw| Refused::new(Broken::secret(name, flaw.clone()).to_string(), flaw.remedy());
         match self.secrets.get(name) {
             None | Some(Err(Flaw::NotFound)) => Ok(None),
             Some(Err(flaw)) => Err(broken((*flaw).clone())),
-            Some(Ok(version)) => {
-                serde_json::from_str(version.text.expose()).map(Some).map_err(|_| broken(Flaw::NotAnObject))
-            }
+            Some(Ok(version)) => SecretDocument::parse(&version.text).map(Some).map_err(broken),
         }
     }
 }
@@ -134,19 +105,4 @@ pub(super) fn refuse_duplicates(judged: &mut [Result<Taken, Refused>]) {
             *row = Err(Refused::new(why, "take each refresh token over once"));
         }
     }
-}
-
-/// The fields to store. What belongs to the old refresh token goes with it; scopes and fields of the operator's own stay unless
-/// the row has them too.
-fn merged(before: Map<String, Value>, row: &Map<String, Value>) -> Map<String, Value> {
-    let moved = before.get("data_center") != row.get("data_center");
-    let mut fields = before;
-    for field in ["client", "client_id", "client_secret", "data_center", "refresh_token", "granted_at"] {
-        fields.remove(field);
-    }
-    if moved {
-        fields.remove("api_domain");
-    }
-    fields.extend(row.clone());
-    fields
 }

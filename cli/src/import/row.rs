@@ -1,0 +1,85 @@
+//! One connection as an input has it, and why it cannot be taken.
+//!
+//! No message quotes the input: where columns are mixed up, a secret can be in any of them.
+
+use serde_json::{Map, Value};
+use token_keeper::flaw::Flaw;
+use token_keeper::name::{ClientName, ConnectionName, NameError};
+
+/// Why a row cannot be taken, and what to do about that.
+pub(super) struct Refused {
+    pub(super) why: String,
+    pub(super) remedy: String,
+}
+
+impl Refused {
+    pub(super) fn new(why: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { why: why.into(), remedy: remedy.into() }
+    }
+}
+
+impl From<Flaw> for Refused {
+    fn from(flaw: Flaw) -> Self {
+        let remedy = match &flaw {
+            Flaw::Missing(field) if field == "connection" => "give the connection's name, there or with --connection",
+            Flaw::Missing(field) if field == "data_center" => {
+                "say where the account lives, there or with --data-center"
+            }
+            Flaw::Missing(field) if field == "client" => "give `client_id` and `client_secret`, or --client",
+            flaw => return Self::new(flaw.to_string(), flaw.remedy()),
+        };
+        Self::new(flaw.to_string(), remedy)
+    }
+}
+
+/// One connection as the input has it.
+pub(super) struct Row {
+    /// Its name; null if there is none.
+    pub(super) name: Value,
+    /// The fields of its secret.
+    pub(super) fields: Map<String, Value>,
+    /// The client id that the input gave, where a stored client stands in its place.
+    pub(super) registered: Option<Value>,
+}
+
+impl Row {
+    pub(super) fn new(name: Value, fields: Map<String, Value>) -> Self {
+        Self { name, fields, registered: None }
+    }
+
+    pub(super) fn connection(&self) -> Result<ConnectionName, Refused> {
+        match &self.name {
+            Value::Null => Err(Flaw::Missing("connection".to_owned()).into()),
+            Value::String(name) if like_a_secret(name) => Err(mixed_up("connection")),
+            Value::String(name) => name.parse().map_err(|error| misnamed("connection", error)),
+            _ => Err(Flaw::WrongType { field: "connection".to_owned(), wanted: "a string" }.into()),
+        }
+    }
+
+    /// The client that it refers to, if it does.
+    pub(super) fn client(&self) -> Result<Option<ClientName>, Refused> {
+        match self.text("client") {
+            None => Ok(None),
+            Some(name) if like_a_secret(name) => Err(mixed_up("client")),
+            Some(name) => name.parse().map(Some).map_err(|error| misnamed("client", error)),
+        }
+    }
+
+    /// A field that is text.
+    pub(super) fn text(&self, field: &str) -> Option<&str> {
+        self.fields.get(field)?.as_str()
+    }
+}
+
+/// Whether it could be a client secret or a token in the place of a name, which everybody may see.
+fn like_a_secret(name: &str) -> bool {
+    name.len() >= 32 && name.chars().all(|c| c.is_ascii_hexdigit() || c == '.')
+}
+
+fn misnamed(field: &str, error: NameError) -> Refused {
+    Refused::new(format!("the field `{field}`: {error}"), Flaw::Name(error).remedy())
+}
+
+fn mixed_up(field: &str) -> Refused {
+    Refused::new(format!("the field `{field}` looks like a secret"), "check whether fields are mixed up")
+}
