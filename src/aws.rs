@@ -16,8 +16,8 @@ use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
-use aws_sdk_ssm::config::retry::{RetryPartition, TokenBucket};
 use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_ssm::config::retry::{RetryPartition, TokenBucket};
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 
 pub use grants::SecretsManager;

@@ -182,7 +182,7 @@ mod tests {
     fn an_empty_environment_gives_the_defaults() {
         let Config { settings, publishing, callback_url, queue_url, queue_above } =
             read(&[("PATH", "/bin"), ("TOKEN_KEEPER_TIER", "")]).expect("defaults");
-        assert_eq!(settings.prefix.grant("a"), "token-keeper/connections/a");
+        assert_eq!(settings.prefix.grant("a").as_str(), "token-keeper/connections/a");
         assert_eq!((settings.margin.as_secs(), settings.concurrency), (2100, 16));
         assert_eq!((publishing.plain, publishing.rate, publishing.tier), (false, 40, Tier::Standard));
         assert_eq!((publishing.kms_key_id, callback_url), (None, None));

@@ -275,9 +275,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         let names: Vec<_> = secret.client().iter().map(|client| self.prefix.client(client.as_str())).collect();
         let clients = self.secrets.read(&names).await.map_err(|error| unread(&error))?;
         let clients = read_clients(&clients, &self.prefix);
-        secret
-            .resolve(&clients, &self.prefix)
-            .map_err(|broken| misconfigured(connection, &broken))
+        secret.resolve(&clients, &self.prefix).map_err(|broken| misconfigured(connection, &broken))
     }
 
     /// Stores a new grant, or finds out what became of it. A refresh token that is surely not

@@ -97,7 +97,7 @@ impl fmt::Display for SecretName {
 }
 
 /// The `VersionId` of a secret.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct VersionId(String);
 

@@ -41,6 +41,7 @@ mod tests {
 
     use super::*;
     use crate::lease::{Token, Trouble};
+    use crate::name::VersionId;
     use crate::secret::AccessToken;
 
     fn time(text: &str) -> Timestamp {
@@ -63,7 +64,7 @@ mod tests {
             data_center: "eu".to_owned(),
             accounts_server: "https://accounts.zoho.eu".to_owned(),
             scope: String::new(),
-            grant_version: grant_version.to_owned(),
+            grant_version: VersionId::new(grant_version),
             version: 0,
         }
     }

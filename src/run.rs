@@ -15,6 +15,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, timeout_at};
 
+use self::decision::{Decision, Policy, Settled, State, decide};
 use crate::connection::{self, DataCenters, Grant, clients_of, read_grants};
 use crate::failure::StoreError;
 use crate::flaw::{Broken, Flaw};
@@ -22,7 +23,6 @@ use crate::lease::Lease;
 use crate::name::{ConnectionName, Prefix};
 use crate::ports::{Grants, Issuer, Leases, Published};
 use crate::run::brake::Brakes;
-use self::decision::{Decision, Policy, Settled, State, decide};
 use crate::run::report::{Entry, Outcome, Report};
 use crate::source::Source;
 

@@ -3,28 +3,15 @@
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use clap::Parser as _;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use testkit::aws::Aws;
-use testkit::clock::Clock;
-use testkit::quota::Quotas;
-use testkit::wire::Faults;
-use testkit::zoho::Zoho;
-use token_keeper::aws::{ParameterStore, SecretsManager, Sqs};
+use testkit::browser::{Browser, title};
+use testkit::world::{Adapters, BASE, CLIENT_ID, EU_SECRET, SCOPE, World};
 use token_keeper::config::Config;
 use token_keeper::connection::read_grants;
-use token_keeper::consent::{Consent, KeyRing};
-use token_keeper::http::{self, Roots};
-use token_keeper::lambda::callback::{Request, respond};
-use token_keeper::lambda::refresher::handle;
 use token_keeper::ports::{Grants as _, Issuer as _};
-use token_keeper::run::brake::Brakes;
-use token_keeper::run::dispatch::Dispatcher;
-use token_keeper::run::{Refresher, Settings};
-use token_keeper::{aws, zoho};
 use token_keeper_cli::{Cli, Console, Look, Operator};
 
 #[tokio::main(flavor = "current_thread")]
@@ -32,28 +19,12 @@ async fn main() {
     print!("{}", tour().await);
 }
 
-const CLIENT_ID: &str = "1000.DEMO";
-const CALLBACK: &str = "https://consent.example";
-
-type Now = Box<dyn Fn() -> Timestamp>;
-type Random = Box<dyn Fn() -> [u8; 32]>;
-
-/// The installation that the tour walks through.
-struct Demo {
-    clock: Clock,
-    environment: Vec<(String, String)>,
-    faults: Faults,
-    zoho: Zoho,
-    aws: Aws,
-    refresher: Refresher<SecretsManager, zoho::Zoho<Now>, ParameterStore<Now>, Now>,
-}
-
 /// Connections, what is the matter with each, and its refresh token.
 type Cast = Vec<(&'static str, &'static str, Option<String>)>;
 
 /// The whole tour as text.
 pub(crate) async fn tour() -> String {
-    let demo = Demo::start().await;
+    let demo = Demo(World::new().await);
     let cast = demo.arrange().await;
     let mut text = String::new();
     heading(&mut text, "Token Keeper on this machine: no AWS account, no Zoho account, nothing leaves it");
@@ -64,7 +35,7 @@ pub(crate) async fn tour() -> String {
     demo.table(&mut text, &cast, None);
 
     heading(&mut text, "The schedule fires: events/schedule.json goes to the function's handler");
-    demo.faults.forget_calls();
+    demo.0.faults.forget_calls();
     let report = demo.send().await;
     demo.table(&mut text, &cast, Some(&report));
     writeln!(text, "\nCalls made: {}.", demo.calls()).expect("text");
@@ -75,7 +46,7 @@ pub(crate) async fn tour() -> String {
     text.push_str("\nThe header to send is `Authorization: {token_type} {access_token}`, until `expires_at`.\n");
 
     heading(&mut text, "The schedule fires again");
-    demo.faults.forget_calls();
+    demo.0.faults.forget_calls();
     let again = demo.send().await;
     writeln!(text, "Calls made: {}.", demo.calls()).expect("text");
     writeln!(
@@ -108,127 +79,79 @@ pub(crate) async fn tour() -> String {
     text
 }
 
-impl Demo {
-    async fn start() -> Self {
-        let clock = Clock::at("2026-11-21T09:00:00Z");
-        let faults = Faults::new();
-        let zoho = Zoho::start(&["eu"], clock.clone(), faults.clone());
-        let aws = Aws::start(clock.clone(), faults.clone());
-        aws.quotas(Quotas::lifted());
-        let environment = vec![
-            ("TOKEN_KEEPER_DATA_CENTERS".to_owned(), zoho.data_centers()),
-            ("TOKEN_KEEPER_SSM_RATE".to_owned(), "1000".to_owned()),
-        ];
-        let Config { settings, publishing, .. } = Config::read(environment.clone()).expect("a right environment");
-        let http = http::client(Roots::BuiltIn, None).expect("a client");
-        let (grants, leases) = aws::connect(loader(&aws), &http, &settings.prefix, publishing, now(&clock)).await;
-        // This tour is not about quotas, and nobody wants to wait for them.
-        let (leases, settings) = (leases.unpaced(), Settings { settling: Duration::ZERO, ..settings });
-        let issuer = zoho::Zoho::new(http, zoho::TIMEOUT, now(&clock));
-        let refresher = Refresher { settings, grants, issuer, leases, now: now(&clock), brakes: Brakes::default() };
-        Self { clock, environment, faults, zoho, aws, refresher }
-    }
+/// The installation that the tour walks through.
+struct Demo(World);
 
+impl Demo {
     /// The operator makes a link, the administrator agrees, and the connection lives again.
     async fn reconnect(&self, text: &mut String) {
-        self.aws.put_secret("token-keeper/signing-key", "the stack makes this of random characters");
-        let operator = Terminal::default();
-        let cli = ["token-keeper", "connect", "desk", "--callback-url", CALLBACK];
-        let cli = Cli::try_parse_from(cli).expect("a right command");
-        self.operator().await.run(cli, &operator).await.expect("a link");
-        text.push_str(&operator.shown.into_inner());
+        let Config { settings, publishing, callback_url, .. } = self.0.config();
+        let (Adapters { secrets, leases, zoho, .. }, source) = self.0.process().await;
+        let operator = Operator { settings, publishing, callback_url, secrets, zoho, leases, source };
+        let cli = Cli::try_parse_from(["token-keeper", "connect", "desk", "--callback-url", BASE]);
+        let terminal = Terminal::default();
+        operator.run(cli.expect("a right command"), &terminal).await.expect("a link");
+        text.push_str(&terminal.shown.into_inner());
 
-        let consent = self.consent().await;
-        let begun = respond(&request(&operator.link.into_inner(), Vec::new()), &consent, Some(CALLBACK)).await;
-        let location = begun.headers.iter().find(|(name, _)| *name == "location").map_or("", |(_, to)| to);
-        let decided = http::client(Roots::BuiltIn, None)
-            .expect("a client")
-            .post(location.replace("/auth?", "/decide?"))
-            .form(&[("decision", "accept")]);
-        let decided = decided.send().await.expect("Zoho's consent page");
-        let back = decided.headers()["location"].to_str().expect("an address").to_owned();
-        let cookie = begun.cookies[0].split(';').next().unwrap_or_default().to_owned();
-        let page = respond(&request(&back, vec![cookie]), &consent, Some(CALLBACK)).await;
-        let title = page.body.split_once("<h1>").and_then(|(_, rest)| Some(rest.split_once("</h1>")?.0));
-        writeln!(text, "\nThe administrator opens the link, agrees at Zoho, and sees: {}", title.unwrap_or("?"))
-            .expect("text");
-        let document = self.document("desk");
+        let page = Browser::default().consent(&self.0, &terminal.link.into_inner()).await;
+        writeln!(text, "\nThe administrator opens the link, agrees at Zoho, and sees: {}", title(&page)).expect("text");
+        let document = self.0.document("desk");
         let status = document.as_ref().and_then(|document| document["status"].as_str()).unwrap_or("-");
         writeln!(text, "\n  {:<10} {status:<17} {}", "desk", self.life(document.as_ref())).expect("text");
         text.push_str("\nThe link is spent, and the callback could not be used by anybody without it.\n");
     }
 
-    async fn operator(&self) -> Operator<SecretsManager, zoho::Zoho<Now>, ParameterStore<Now>, Random, Now> {
-        let Config { settings, publishing, callback_url, .. } =
-            Config::read(self.environment.clone()).expect("as before");
-        let (http, now) = (http::client(Roots::BuiltIn, None).expect("a client"), || now(&self.clock));
-        let (secrets, leases) =
-            aws::connect(loader(&self.aws), &http, &settings.prefix, publishing.clone(), now()).await;
-        let (leases, zoho) = (leases.unpaced(), zoho::Zoho::new(http, zoho::TIMEOUT, now()));
-        Operator { settings, publishing, callback_url, secrets, zoho, leases, random: Box::new(|| [7; 32]), now: now() }
-    }
-
-    async fn consent(&self) -> Consent<SecretsManager, zoho::Zoho<Now>, ParameterStore<Now>, Random, Now> {
-        let Operator { settings, secrets, zoho, leases, random, now, .. } = self.operator().await;
-        let (prefix, data_centers) = (settings.prefix, settings.data_centers);
-        Consent { prefix, data_centers, secrets, zoho, leases, random, now, key: KeyRing::default() }
-    }
-
     /// Makes the connections and lets 40 minutes of their lives pass.
     async fn arrange(&self) -> Cast {
-        self.zoho.register(CLIENT_ID, &[&format!("{CALLBACK}/callback")], &[("eu", "demo")]);
-        let client = json!({"client_id": CLIENT_ID, "client_secret": "demo"});
-        self.aws.put_secret("token-keeper/clients/acme", &client.to_string());
+        self.0.clock.advance(SignedDuration::from_hours(9));
         let mut cast = Cast::new();
         for (name, story) in [
             ("crm-prod", "healthy, and due: less than 35 minutes left"),
             ("desk", "its user has removed the app: a dead grant"),
             ("campaigns", "another program has used up its requests"),
         ] {
-            cast.push((name, story, Some(self.connect(name, "demo"))));
+            cast.push((name, story, Some(self.connect(name, EU_SECRET))));
         }
         self.send().await;
-        self.clock.advance(SignedDuration::from_mins(40));
-        cast.insert(1, ("books", "healthy, and fresh", Some(self.connect("books", "demo"))));
+        self.0.clock.advance(SignedDuration::from_mins(40));
+        cast.insert(1, ("books", "healthy, and fresh", Some(self.connect("books", EU_SECRET))));
         self.handle(&json!({"connections": ["books"]})).await;
         cast.push(("inventory", "its secret holds a wrong client secret", Some(self.connect("inventory", "wrong"))));
-        self.aws.put_secret("token-keeper/connections/people", r#"{"client":"acme","data_center":"eu"}"#);
+        self.0.aws.put_secret("token-keeper/connections/people", r#"{"client":"acme","data_center":"eu"}"#);
         cast.push(("people", "nobody has consented yet", None));
-        self.zoho.kill(cast[2].2.as_deref().expect("desk has a refresh token"));
+        self.0.zoho.kill(cast[2].2.as_deref().expect("desk has a refresh token"));
         self.use_up("campaigns").await;
         cast
     }
 
     /// A user consents, and the operator stores the grant. The client stands inline, with this secret.
     fn connect(&self, name: &str, client_secret: &str) -> String {
-        let refresh_token = self.zoho.consent("eu", CLIENT_ID, &["ZohoCRM.modules.ALL"]);
+        let refresh_token = self.0.zoho.consent("eu", CLIENT_ID, &[SCOPE]);
         let grant = json!({"client_id": CLIENT_ID, "client_secret": client_secret, "data_center": "eu",
-            "scopes": ["ZohoCRM.modules.ALL"], "refresh_token": refresh_token});
-        self.aws.put_secret(&format!("token-keeper/connections/{name}"), &grant.to_string());
+            "scopes": [SCOPE], "refresh_token": refresh_token});
+        self.0.aws.put_secret(&format!("token-keeper/connections/{name}"), &grant.to_string());
         refresh_token
     }
 
     /// Mints beside the refresher, as a program does that does not read the parameter.
     async fn use_up(&self, name: &str) {
-        let settings = &self.refresher.settings;
-        let secrets = self.refresher.grants.list().await.expect("the secrets");
+        let settings = &self.0.refresher.settings;
+        let secrets = self.0.refresher.grants.list().await.expect("the secrets");
         let grants = read_grants(&secrets, &settings.prefix, &settings.data_centers);
         let grant = grants[name].as_ref().expect("a grant");
-        while self.refresher.issuer.refresh(grant).await.is_ok() {}
+        while self.0.refresher.issuer.refresh(grant).await.is_ok() {}
     }
 
     async fn send(&self) -> Value {
-        self.handle(&serde_json::from_str(include_str!("../events/schedule.json")).expect("JSON")).await
+        self.handle(
+            &serde_json::from_str(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../events/schedule.json")))
+                .expect("JSON"),
+        )
+        .await
     }
 
     async fn handle(&self, event: &Value) -> Value {
-        let no_queue: Option<&Dispatcher<Sqs>> = None;
-        handle(event, &self.refresher, no_queue, None, |_| {}).await.expect("a run that could list")
-    }
-
-    fn document(&self, connection: &str) -> Option<Value> {
-        let parameter = self.aws.parameter(&format!("/token-keeper/tokens/{connection}"))?;
-        Some(serde_json::from_str(&parameter.value).expect("a document in JSON"))
+        self.0.send(event.clone()).await.expect("a run that could list")
     }
 
     /// Before a run: what is the matter. After it: what became of each.
@@ -236,14 +159,14 @@ impl Demo {
         let last = if report.is_some() { "what happened" } else { "" };
         writeln!(text, "  {:<10} {:<17} {:<22} {last}", "connection", "status", "token").expect("text");
         for (name, story, refresh_token) in cast {
-            let document = self.document(name);
+            let document = self.0.document(name);
             let status = document.as_ref().and_then(|document| document["status"].as_str()).unwrap_or("-");
             let last = report.map_or((*story).to_owned(), |report| {
                 let lines = report["outcomes"].as_array().expect("outcomes");
                 let line = lines.iter().find(|line| line["connection"] == *name);
                 let outcome = line.and_then(|line| line["outcome"].as_str()).unwrap_or("fresh");
                 let asked =
-                    self.faults.calls().iter().filter(|call| Some(&call.subject) == refresh_token.as_ref()).count();
+                    self.0.faults.calls().iter().filter(|call| Some(&call.subject) == refresh_token.as_ref()).count();
                 format!("{outcome:<17} {}", if asked == 0 { "Zoho not asked" } else { "one request to Zoho" })
             });
             let row = format!("  {name:<10} {status:<17} {:<22} {last}", self.life(document.as_ref()));
@@ -255,18 +178,18 @@ impl Demo {
     fn life(&self, document: Option<&Value>) -> String {
         let end =
             document.and_then(|document| document["expires_at"].as_str()).and_then(|end| end.parse::<Timestamp>().ok());
-        let minutes = end.map_or(0, |end| end.duration_since(self.clock.now()).as_mins().max(0));
+        let minutes = end.map_or(0, |end| end.duration_since(self.0.clock.now()).as_mins().max(0));
         let full = usize::try_from(minutes / 6).unwrap_or_default();
         if minutes == 0 { "none".to_owned() } else { format!("[{:<10}] {minutes} min", "=".repeat(full)) }
     }
 
     /// The document with its token made unreadable, and the stand-in's address as Zoho's would be.
     fn masked(&self, connection: &str) -> String {
-        let parameter = self.aws.parameter(&format!("/token-keeper/tokens/{connection}")).expect("a parameter");
-        let document = self.document(connection).expect("a document");
+        let parameter = self.0.aws.parameter(&format!("/token-keeper/tokens/{connection}")).expect("a parameter");
+        let document = self.0.document(connection).expect("a document");
         let token = document["access_token"].as_str().expect("a token");
         let masked = parameter.value.replace(token, &format!("{}...", &token[..5]));
-        let plain = masked.replace(&self.zoho.accounts("eu"), "https://accounts.zoho.eu");
+        let plain = masked.replace(&self.0.zoho.accounts("eu"), "https://accounts.zoho.eu");
         plain.replace('{', "{\n  ").replace(",\"", ",\n  \"").replace("\":", "\": ").replace('}', "\n}\n")
     }
 
@@ -279,7 +202,7 @@ impl Demo {
         ];
         let counted = operations.map(|(service, operation)| {
             let name = if service == "zoho" { "token requests to Zoho" } else { operation };
-            format!("{} {name}", self.faults.count(service, operation))
+            format!("{} {name}", self.0.faults.count(service, operation))
         });
         counted.join(", ")
     }
@@ -322,25 +245,6 @@ impl Console for Terminal {
     fn look(&self) -> Look {
         Look { width: None, color: false }
     }
-}
-
-fn loader(aws: &Aws) -> aws_config::ConfigLoader {
-    aws_config::defaults(aws_config::BehaviorVersion::latest())
-        .empty_test_environment()
-        .test_credentials()
-        .region("eu-central-1")
-        .endpoint_url(aws.url())
-}
-
-fn now(clock: &Clock) -> Now {
-    let clock = clock.clone();
-    Box::new(move || clock.now())
-}
-
-/// What a browser sends when it opens an address of the callback function.
-fn request(url: &str, cookies: Vec<String>) -> Request {
-    let (path, query) = url.trim_start_matches(CALLBACK).split_once('?').expect("a query");
-    Request { method: "GET".to_owned(), path: path.to_owned(), query: query.to_owned(), cookies, domain: None }
 }
 
 fn heading(text: &mut String, heading: &str) {

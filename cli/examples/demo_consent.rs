@@ -2,13 +2,13 @@
 //! of them. `make demo-consent` runs it.
 
 use clap::Parser as _;
-use jiff::Timestamp;
 use testkit::aws::Aws;
 use testkit::clock::Clock;
 use testkit::wire::Faults;
 use testkit::zoho::Zoho;
 use token_keeper::config::Config;
 use token_keeper::http::{self, Roots};
+use token_keeper::source::Source;
 use token_keeper::{aws, zoho};
 use token_keeper_cli::{Cli, Console, Failure, Look, Operator};
 
@@ -69,16 +69,7 @@ impl Console for Terminal {
     }
 }
 
-async fn operator(
-    stand_in: &Zoho,
-    store: &Aws,
-) -> Operator<
-    aws::SecretsManager,
-    zoho::Zoho<fn() -> Timestamp>,
-    aws::ParameterStore<fn() -> Timestamp>,
-    fn() -> [u8; 32],
-    fn() -> Timestamp,
-> {
+async fn operator(stand_in: &Zoho, store: &Aws) -> Operator {
     let environment = [("TOKEN_KEEPER_DATA_CENTERS".to_owned(), stand_in.data_centers())];
     let Config { settings, publishing, callback_url, .. } = Config::read(environment).expect("a right environment");
     let loader = aws_config::defaults(aws_config::BehaviorVersion::latest())
@@ -86,14 +77,8 @@ async fn operator(
         .test_credentials()
         .region("eu-central-1")
         .endpoint_url(store.url());
-    let now: fn() -> Timestamp = Timestamp::now;
-    let random: fn() -> [u8; 32] = || {
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).expect("random bytes of the operating system");
-        bytes
-    };
-    let http = http::client(Roots::BuiltIn, None).expect("a client");
-    let (secrets, leases) = aws::connect(loader, &http, &settings.prefix, publishing.clone(), now).await;
-    let zoho = zoho::Zoho::new(http, zoho::TIMEOUT, now);
-    Operator { settings, publishing, callback_url, secrets, zoho, leases, random, now }
+    let (source, http) = (Source::system(), http::client(Roots::BuiltIn, None).expect("a client"));
+    let (secrets, leases) = aws::connect(loader, &http, &settings.prefix, publishing.clone(), &source).await;
+    let zoho = zoho::Zoho::new(http, zoho::TIMEOUT, source.clone());
+    Operator { settings, publishing, callback_url, secrets, zoho, leases, source }
 }

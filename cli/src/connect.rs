@@ -10,8 +10,8 @@ use token_keeper::consent::{Consent, KeyRing, read_signing_key};
 use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::lease::whole_second;
 use token_keeper::name::{ClientName, ConnectionName};
-use token_keeper::run::Request;
 use token_keeper::ports::Grants as _;
+use token_keeper::run::Request;
 use token_keeper::run::decision::{Decision, Settled, State};
 use token_keeper::secret::SigningKey;
 
@@ -269,7 +269,10 @@ impl Operator {
         let (version, done) = if unchanged {
             (version, "unchanged")
         } else {
-            (self.write(&name, before.is_some(), &document).await?, if before.is_some() { "updated" } else { "created" })
+            (
+                self.write(&name, before.is_some(), &document).await?,
+                if before.is_some() { "updated" } else { "created" },
+            )
         };
         Ok(Ready { grant: Grant { version, ..grant }, data_center: start, done })
     }

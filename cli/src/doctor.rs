@@ -17,8 +17,8 @@ use token_keeper::failure::StoreError;
 use token_keeper::flaw::Flaw;
 use token_keeper::ports::{Grants as _, Leases as _, Published};
 
-use self::finding::{Finding, Severity};
 use self::facts::Facts;
+use self::finding::{Finding, Severity};
 use self::findings::findings;
 use super::refresh::{counted, every};
 use super::{Console, Failure, Operator};
@@ -57,8 +57,7 @@ impl Operator {
     async fn facts(&self, schedule: SignedDuration) -> Facts<'_> {
         let Self { settings, publishing, callback_url, .. } = self;
         let key = settings.prefix.signing_key();
-        let (secrets, leases, key) =
-            tokio::join!(self.secrets.list(), self.leases.list(), self.secrets.read_one(&key));
+        let (secrets, leases, key) = tokio::join!(self.secrets.list(), self.leases.list(), self.secrets.read_one(&key));
         let mut gone = BTreeMap::new();
         let secrets = match (secrets, &leases) {
             (Ok(secrets), Ok(leases)) => self.with_unlisted(secrets, leases, &mut gone).await,

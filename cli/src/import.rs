@@ -16,8 +16,8 @@ use token_keeper::failure::StoreError;
 use token_keeper::name::{ClientName, ConnectionName, SecretName};
 use token_keeper::ports::Grants as _;
 
-use self::row::{Refused, Row};
 use self::plan::{Plan, Store, Taken, refuse_duplicates};
+use self::row::{Refused, Row};
 use super::list::table;
 use super::refresh::counted;
 use super::{Console, Failure, Operator};

@@ -20,8 +20,8 @@ use std::path::Path;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use token_keeper::aws::{ParameterStore, Publishing, SecretsManager};
-use token_keeper::failure::StoreError;
 use token_keeper::connection::SecretDocument;
+use token_keeper::failure::StoreError;
 use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::name::{SecretName, VersionId};
 use token_keeper::ports::{Grants as _, SecretWriter as _};

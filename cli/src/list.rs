@@ -4,11 +4,11 @@ use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, 
 use jiff::Timestamp;
 use serde_json::json;
 use token_keeper::aws::{ParameterStore, SecretsManager};
-use token_keeper::run::brake::Brakes;
-use token_keeper::zoho::Zoho;
 use token_keeper::lease::Token;
+use token_keeper::run::brake::Brakes;
 use token_keeper::run::decision::State;
 use token_keeper::run::{Refresher, Request, RunError, Seen};
+use token_keeper::zoho::Zoho;
 
 use super::{Console, Failure, Look, Operator};
 

@@ -51,7 +51,10 @@ impl Grants for SecretsManager {
     async fn read(&self, names: &[SecretName]) -> Result<Vec<StoredSecret>, StoreError> {
         let mut secrets = Vec::new();
         for names in names.chunks(BATCH) {
-            let call = self.client.batch_get_secret_value().set_secret_id_list(Some(names.iter().map(SecretName::to_string).collect()));
+            let call = self
+                .client
+                .batch_get_secret_value()
+                .set_secret_id_list(Some(names.iter().map(SecretName::to_string).collect()));
             secrets.extend(stored(call.send().await.map_err(|error| failed(ACTION, &error))?));
         }
         Ok(secrets)
@@ -66,7 +69,13 @@ impl GrantNames for SecretsManager {
         loop {
             let call = self.client.list_secrets().filters(below.clone()).max_results(LIST).set_next_token(token);
             let page = call.send().await.map_err(|error| failed("secretsmanager:ListSecrets", &error))?;
-            names.extend(page.secret_list.unwrap_or_default().into_iter().filter_map(|secret| secret.name).map(SecretName::found));
+            names.extend(
+                page.secret_list
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter_map(|secret| secret.name)
+                    .map(SecretName::found),
+            );
             token = page.next_token;
             if token.is_none() {
                 return Ok(names);
@@ -103,7 +112,9 @@ fn stored(page: BatchGetSecretValueOutput) -> impl Iterator<Item = StoredSecret>
 
 fn value(entry: SecretValueEntry) -> StoredSecret {
     let content = match entry.secret_string {
-        Some(text) => Ok(SecretVersion { id: VersionId::new(entry.version_id.unwrap_or_default()), text: SecretText::new(text) }),
+        Some(text) => {
+            Ok(SecretVersion { id: VersionId::new(entry.version_id.unwrap_or_default()), text: SecretText::new(text) })
+        }
         None => Err(Flaw::Binary),
     };
     StoredSecret { name: SecretName::found(entry.name.unwrap_or_default()), content }

@@ -176,9 +176,7 @@ impl GrantSecret {
         };
         let scopes = match document.field("scopes") {
             None => Vec::new(),
-            Some(Value::Array(scopes)) => {
-                scopes.iter().map(|scope| text("scopes", scope)).collect::<Result<_, _>>()?
-            }
+            Some(Value::Array(scopes)) => scopes.iter().map(|scope| text("scopes", scope)).collect::<Result<_, _>>()?,
             Some(_) => return Err(Flaw::WrongType { field: "scopes".to_owned(), wanted: "an array of strings" }),
         };
         let api_domain = match document.optional("api_domain")? {
@@ -285,9 +283,7 @@ mod tests {
         let clients = clients.into();
         let connection: ConnectionName = "crm".parse().expect("a name");
         SecretDocument::parse(&SecretText::new(text))
-            .and_then(|document| {
-                GrantSecret::of(connection, VersionId::new("v1"), &document, &DataCenters::default())
-            })
+            .and_then(|document| GrantSecret::of(connection, VersionId::new("v1"), &document, &DataCenters::default()))
             .map_err(|flaw| Broken::secret(&prefix.grant("crm"), flaw))
             .and_then(|grant| grant.resolve(&clients, &prefix))
             .map_err(|broken| broken.to_string())

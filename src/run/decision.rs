@@ -121,7 +121,12 @@ fn state(grant: &Grant, lease: Option<&Lease>, now: Timestamp, policy: Policy) -
 /// document that somebody else wrote after this run had `seen` the connection's lease; `None` if
 /// ours is right. `current` is the grant's version as Secrets Manager says now, if it is known:
 /// what it says may be a little old.
-pub fn what_is_right(ours: &Lease, replaced: &Lease, seen: Option<&Lease>, current: Option<&VersionId>) -> Option<Lease> {
+pub fn what_is_right(
+    ours: &Lease,
+    replaced: &Lease,
+    seen: Option<&Lease>,
+    current: Option<&VersionId>,
+) -> Option<Lease> {
     if replaced.grant_version != ours.grant_version {
         // Of a version that was not there when the run began: a consent has been completed
         // meanwhile.
@@ -151,9 +156,9 @@ pub fn what_is_right(ours: &Lease, replaced: &Lease, seen: Option<&Lease>, curre
 mod tests {
     use super::*;
     use crate::connection::{DataCenters, GrantSecret, SecretDocument};
-use crate::name::SecretName;
     use crate::flaw::Flaw;
     use crate::lease::Token;
+    use crate::name::SecretName;
     use crate::secret::{AccessToken, SecretText};
 
     /// Seconds after an arbitrary beginning.

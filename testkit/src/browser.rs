@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use token_keeper::http::{self, Roots};
-use token_keeper::lambda::callback::{Request, Response, respond};
+use token_keeper::lambda::callback::{Request, Response};
 
-use crate::world::{BASE, TestConsent};
+use crate::world::{BASE, World};
 
 /// A browser.
 #[derive(Default)]
@@ -31,8 +31,8 @@ impl Browser {
     ///
     /// # Panics
     /// If the answer has a cookie that is none.
-    pub async fn open(&self, consent: &TestConsent, url: &str) -> Response {
-        let response = respond(&self.request(url), consent, Some(BASE)).await;
+    pub async fn open(&self, world: &World, url: &str) -> Response {
+        let response = world.respond(&self.request(url)).await;
         for cookie in &response.cookies {
             let (name, value) = cookie.split(';').next().and_then(|pair| pair.split_once('=')).expect("a pair");
             self.cookies.borrow_mut().insert(name.to_owned(), value.to_owned());
@@ -44,8 +44,8 @@ impl Browser {
     ///
     /// # Panics
     /// If the link is not taken.
-    pub async fn begin(&self, consent: &TestConsent, link: &str) -> String {
-        let response = self.open(consent, link).await;
+    pub async fn begin(&self, world: &World, link: &str) -> String {
+        let response = self.open(world, link).await;
         assert_eq!(response.status, 303, "{}", response.body);
         header(&response, "location").to_owned()
     }
@@ -64,10 +64,10 @@ impl Browser {
     }
 
     /// The whole way with a user who agrees.
-    pub async fn consent(&self, consent: &TestConsent, link: &str) -> Response {
-        let zoho = self.begin(consent, link).await;
+    pub async fn consent(&self, world: &World, link: &str) -> Response {
+        let zoho = self.begin(world, link).await;
         let callback = self.decide(&zoho, "accept").await;
-        self.open(consent, &callback).await
+        self.open(world, &callback).await
     }
 }
 

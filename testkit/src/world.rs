@@ -4,20 +4,24 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use token_keeper::aws::{ParameterStore, SecretsManager, Sqs};
 use token_keeper::config::Config;
+use token_keeper::connection::{Clients, DataCenters, Grant, GrantSecret, SecretDocument};
 use token_keeper::consent::link::{TICKET_LIFE, Ticket};
 use token_keeper::consent::{Consent, KeyRing};
 use token_keeper::http::{self, Roots};
+use token_keeper::lambda::callback::{Request, Response, respond};
+use token_keeper::lambda::refresher::{HandlerError, handle};
 use token_keeper::name::VersionId;
 use token_keeper::notice::MARKER;
 use token_keeper::run::brake::Brakes;
 use token_keeper::run::dispatch::Dispatcher;
 use token_keeper::run::{Refresher, Settings};
-use token_keeper::secret::SigningKey;
+use token_keeper::secret::{SecretText, SigningKey};
 use token_keeper::source::Source;
+use tokio::time::Instant;
 
 use crate::aws::Aws;
 use crate::clock::Clock;
@@ -53,9 +57,14 @@ pub struct World {
     pub zoho: Zoho,
     /// AWS.
     pub aws: Aws,
+    /// The refresher, as one process has it.
+    pub refresher: TestRefresher,
+    /// Its way to the queue, if the settings name one.
+    pub dispatcher: Option<Dispatcher<Sqs>>,
+    /// The callback's consent, as one process has it.
+    pub consent: TestConsent,
     environment: Vec<(String, String)>,
-    paced: bool,
-    /// What the next random numbers are made of.
+    /// What the next process's random numbers are made of.
     seed: Cell<u8>,
 }
 
@@ -85,12 +94,21 @@ impl Default for Asked<'_> {
 
 impl World {
     /// Without AWS's quotas and without a pace: most tests are about rules.
-    pub fn new() -> Self {
-        Self::with(&[])
+    pub async fn new() -> Self {
+        Self::with(&[]).await
     }
 
     /// With these settings beside the necessary ones.
-    pub fn with(settings: &[(&str, &str)]) -> Self {
+    pub async fn with(settings: &[(&str, &str)]) -> Self {
+        Self::made(settings, ParameterStore::unpaced).await
+    }
+
+    /// With the pace of a real process.
+    pub async fn paced() -> Self {
+        Self::made(&[], |leases| leases).await
+    }
+
+    async fn made(settings: &[(&str, &str)], pace: fn(ParameterStore) -> ParameterStore) -> Self {
         let clock = Clock::at(START);
         let faults = Faults::new();
         let zoho = Zoho::start(&["us", "eu", "in"], clock.clone(), faults.clone());
@@ -101,78 +119,81 @@ impl World {
         aws.put_secret("token-keeper/signing-key", SIGNING_KEY);
         let client = json!({"client_id": CLIENT_ID, "client_secrets": {"eu": EU_SECRET, "us": US_SECRET}});
         aws.put_secret("token-keeper/clients/acme", &client.to_string());
-        let environment = vec![("TOKEN_KEEPER_DATA_CENTERS".to_owned(), zoho.data_centers())];
-        let mut world = Self { clock, faults, zoho, aws, environment, paced: false, seed: Cell::new(0) };
-        settings.iter().for_each(|(variable, value)| world.set(variable, value));
-        world
+        let mut environment = vec![("TOKEN_KEEPER_DATA_CENTERS".to_owned(), zoho.data_centers())];
+        environment.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+
+        let Config { settings, queue_above, .. } = config(&environment);
+        let Adapters { secrets, leases, zoho: issuer, queue } =
+            Adapters::connect(&aws, &environment, &source(&clock, 1)).await;
+        let refresher = Refresher {
+            settings: settings.clone(),
+            grants: secrets,
+            issuer,
+            leases: pace(leases),
+            source: source(&clock, 1),
+            brakes: Brakes::default(),
+        };
+        let dispatcher = queue.map(|queue| Dispatcher { queue, above: queue_above });
+        let Adapters { secrets, leases, zoho: authorizer, .. } =
+            Adapters::connect(&aws, &environment, &source(&clock, 2)).await;
+        let consent = Consent {
+            prefix: settings.prefix,
+            data_centers: settings.data_centers,
+            secrets,
+            zoho: authorizer,
+            leases: pace(leases),
+            source: source(&clock, 2),
+            key: KeyRing::default(),
+        };
+        Self { clock, faults, zoho, aws, refresher, dispatcher, consent, environment, seed: Cell::new(100) }
     }
 
-    /// With the pace of a real process.
-    pub fn paced() -> Self {
-        Self { paced: true, ..Self::new() }
-    }
-
-    /// Sets a variable of the environment.
+    /// Sets a variable of the operator's environment.
     pub fn set(&mut self, variable: &str, value: &str) {
         self.environment.push((variable.to_owned(), value.to_owned()));
     }
 
     /// What the environment says. Writes are seen by all at once.
-    ///
-    /// # Panics
-    /// If a setting is wrong.
     pub fn config(&self) -> Config {
-        let config = Config::read(self.environment.clone()).expect("a right environment");
-        Config { settings: Settings { settling: Duration::ZERO, ..config.settings }, ..config }
+        config(&self.environment)
     }
 
-    /// This world's time, and random numbers that are all different and the same in every run.
-    pub fn source(&self) -> Source {
+    /// The adapters of one more process, without a pace, and its source.
+    pub async fn process(&self) -> (Adapters, Source) {
         self.seed.set(self.seed.get() + 1);
-        let (clock, seed, drawn) = (self.clock.clone(), self.seed.get(), Cell::new(0_u16));
-        let random = move || {
-            drawn.set(drawn.get() + 1);
-            let mut bytes = [seed; 32];
-            let [low, high] = drawn.get().to_le_bytes();
-            (bytes[0], bytes[1]) = (low, seed ^ high);
-            bytes
-        };
-        Source::new(move || clock.now(), random)
+        let source = source(&self.clock, self.seed.get());
+        let adapters = Adapters::connect(&self.aws, &self.environment, &source).await;
+        (Adapters { leases: adapters.leases.unpaced(), ..adapters }, source)
     }
 
-    /// The adapters of a new process: both stores, Zoho, and the queue if the settings name one.
+    /// Sends an event through the refresher's handler.
+    ///
+    /// # Errors
+    /// The handler's own.
+    pub async fn send(&self, event: Value) -> Result<Value, HandlerError> {
+        self.send_until(event, None).await
+    }
+
+    /// As `send`, with the function's time up at `end`.
+    ///
+    /// # Errors
+    /// The handler's own.
+    pub async fn send_until(&self, event: Value, end: Option<Instant>) -> Result<Value, HandlerError> {
+        Box::pin(handle(&event, &self.refresher, self.dispatcher.as_ref(), end, |_| {})).await
+    }
+
+    /// A scheduled run; its report.
     ///
     /// # Panics
-    /// If no HTTP client can be made.
-    pub async fn adapters(&self) -> (SecretsManager, ParameterStore, token_keeper::zoho::Zoho, Option<Sqs>) {
-        let Config { settings, publishing, queue_url, .. } = self.config();
-        let http = http::client(Roots::BuiltIn, None).expect("a client");
-        let loader = aws_config::defaults(aws_config::BehaviorVersion::latest())
-            .empty_test_environment()
-            .test_credentials()
-            .region("eu-central-1")
-            .endpoint_url(self.aws.url());
-        let shared = token_keeper::aws::shared(loader, &http).await;
-        let (secrets, leases) = token_keeper::aws::stores(&shared, &settings.prefix, publishing, &self.source());
-        let leases = if self.paced { leases } else { leases.unpaced() };
-        let zoho = token_keeper::zoho::Zoho::new(http, ZOHO_TIMEOUT, self.source());
-        (secrets, leases, zoho, queue_url.map(|url| Sqs::new(&shared, url)))
+    /// If it could do nothing.
+    pub async fn run(&self) -> Value {
+        self.send(json!({})).await.expect("a run that could list")
     }
 
-    /// The refresher of a new process, and its way to the queue if the settings name one.
-    pub async fn refresher(&self) -> (TestRefresher, Option<Dispatcher<Sqs>>) {
-        let Config { settings, queue_above, .. } = self.config();
-        let (grants, leases, issuer, queue) = self.adapters().await;
-        let dispatcher = queue.map(|queue| Dispatcher { queue, above: queue_above });
-        let source = self.source();
-        (Refresher { settings, grants, issuer, leases, source, brakes: Brakes::default() }, dispatcher)
-    }
-
-    /// The callback's consent of a new process.
-    pub async fn consent(&self) -> TestConsent {
-        let Settings { prefix, data_centers, .. } = self.config().settings;
-        let (secrets, leases, zoho, _) = self.adapters().await;
-        Consent { prefix, data_centers, secrets, zoho, leases, source: self.source(), key: KeyRing::default() }
+    /// Sends a request through the callback's handler.
+    pub async fn respond(&self, request: &Request) -> Response {
+        // Boxed, as above: futures this deep are more than the compiler follows by default.
+        Box::pin(respond(request, &self.consent, Some(BASE))).await
     }
 
     /// A user in `eu` consents, and the operator stores the grant. Returns the refresh token.
@@ -220,7 +241,8 @@ impl World {
         let expires_at = self.clock.now() + life;
         let connection = connection.parse().expect("a name");
         let ticket = Ticket { connection, version, data_center: data_center.to_owned(), allow_move, expires_at };
-        format!("{BASE}/connect?ticket={}", SigningKey::new(SIGNING_KEY).seal_ticket(&ticket))
+        let key = SigningKey::new(self.aws.secret("token-keeper/signing-key").expect("a signing key"));
+        format!("{BASE}/connect?ticket={}", key.seal_ticket(&ticket))
     }
 
     /// The fields of the connection's secret; null if there is none.
@@ -282,17 +304,52 @@ impl World {
     pub fn advance_minutes(&self, minutes: i64) {
         self.clock.advance(SignedDuration::from_mins(minutes));
     }
+}
 
-    /// The time now.
-    pub fn now(&self) -> Timestamp {
-        self.clock.now()
+/// The adapters of one process.
+pub struct Adapters {
+    /// Secrets Manager.
+    pub secrets: SecretsManager,
+    /// Parameter Store.
+    pub leases: ParameterStore,
+    /// Zoho.
+    pub zoho: token_keeper::zoho::Zoho,
+    /// The queue, if the settings name one.
+    pub queue: Option<Sqs>,
+}
+
+impl Adapters {
+    async fn connect(aws: &Aws, environment: &[(String, String)], source: &Source) -> Self {
+        let Config { settings, publishing, queue_url, .. } = config(environment);
+        let http = http::client(Roots::BuiltIn, None).expect("a client");
+        let loader = aws_config::defaults(aws_config::BehaviorVersion::latest())
+            .empty_test_environment()
+            .test_credentials()
+            .region("eu-central-1")
+            .endpoint_url(aws.url());
+        let shared = token_keeper::aws::shared(loader, &http).await;
+        let (secrets, leases) = token_keeper::aws::stores(&shared, &settings.prefix, publishing, source);
+        let zoho = token_keeper::zoho::Zoho::new(http, ZOHO_TIMEOUT, source.clone());
+        Self { secrets, leases, zoho, queue: queue_url.map(|url| Sqs::new(&shared, url)) }
     }
 }
 
-impl Default for World {
-    fn default() -> Self {
-        Self::new()
-    }
+fn config(environment: &[(String, String)]) -> Config {
+    let config = Config::read(environment.iter().cloned()).expect("a right environment");
+    Config { settings: Settings { settling: Duration::ZERO, ..config.settings }, ..config }
+}
+
+/// The clock's time, and random numbers that are all different and the same in every run.
+fn source(clock: &Clock, seed: u8) -> Source {
+    let (clock, drawn) = (clock.clone(), Cell::new(0_u16));
+    let random = move || {
+        drawn.set(drawn.get() + 1);
+        let mut bytes = [seed; 32];
+        let [low, high] = drawn.get().to_le_bytes();
+        (bytes[0], bytes[1]) = (low, seed ^ high);
+        bytes
+    };
+    Source::new(move || clock.now(), random)
 }
 
 /// The secret of a connection's grant.
@@ -303,4 +360,14 @@ pub fn grant_name(connection: &str) -> String {
 /// The parameter of a connection's lease.
 pub fn lease_name(connection: &str) -> String {
     format!("/token-keeper/tokens/{connection}")
+}
+
+/// The grant `crm` of version `v1` that a secret's text says, with its client inline.
+///
+/// # Panics
+/// If the text is not a whole grant.
+pub fn grant_of(text: &str, table: &DataCenters) -> Grant {
+    let document = SecretDocument::parse(&SecretText::new(text)).expect("a document");
+    let grant = GrantSecret::of("crm".parse().expect("a name"), VersionId::new("v1"), &document, table);
+    grant.expect("a grant").resolve(&Clients::new(), &"k".parse().expect("a prefix")).expect("a client")
 }

@@ -4,14 +4,15 @@ use serde_json::json;
 use testkit::wire::{Fault, Rule};
 use testkit::zoho::answers;
 
-use crate::world::{Browser, World, grant_name, title};
+use testkit::browser::{Browser, title};
+use testkit::world::{World, grant_name};
 
 /// A connected account whose administrator is about to come back from Zoho with a new consent.
 async fn returning() -> (World, Browser, String, String) {
     let world = World::new().await;
-    Browser::default().consent(&world, &world.link("crm-prod").await).await;
+    Browser::default().consent(&world, &world.link("crm-prod")).await;
     world.advance_minutes(30);
-    let (link, browser) = (world.link_with("crm-prod").await, Browser::default());
+    let (link, browser) = (world.link("crm-prod"), Browser::default());
     let zoho = browser.begin(&world, &link).await;
     let callback = browser.decide(&zoho, "accept").await;
     world.faults.forget_calls();
@@ -68,7 +69,7 @@ async fn a_consent_cut_off_at_any_call_leaves_a_whole_grant_and_a_way_to_go_on()
 #[tokio::test]
 async fn of_two_callbacks_of_one_link_one_wins_and_no_refresh_token_is_left_behind() {
     let world = World::new().await;
-    let link = world.link("crm-prod").await;
+    let link = world.link("crm-prod");
     let (one, other) = (Browser::default(), Browser::default());
     let mut callbacks = Vec::new();
     for browser in [&one, &other] {
@@ -85,7 +86,7 @@ async fn of_two_callbacks_of_one_link_one_wins_and_no_refresh_token_is_left_behi
 #[tokio::test]
 async fn of_one_callback_sent_twice_at_once_one_wins() {
     let world = World::new().await;
-    let (link, browser) = (world.link("crm-prod").await, Browser::default());
+    let (link, browser) = (world.link("crm-prod"), Browser::default());
     let zoho = browser.begin(&world, &link).await;
     let callback = browser.decide(&zoho, "accept").await;
     let request = browser.request(&callback);
@@ -144,7 +145,7 @@ async fn the_consent_stands_when_the_first_lease_cannot_be_published() {
     world
         .faults
         .add(Rule::on("ssm", "PutParameter"), Fault::Respond(testkit::aws::error("AccessDeniedException", "not you")));
-    let page = Browser::default().consent(&world, &world.link("crm-prod").await).await;
+    let page = Browser::default().consent(&world, &world.link("crm-prod")).await;
     assert_eq!(title(&page), "Connected");
     assert!(page.body.contains("appears with the next scheduled run"), "{}", page.body);
     whole(&world, "without a lease");
@@ -154,7 +155,7 @@ async fn the_consent_stands_when_the_first_lease_cannot_be_published() {
 async fn a_parameter_that_is_not_ours_is_left_alone() {
     let world = World::new().await;
     world.aws.put_parameter("/token-keeper/tokens/crm-prod", "somebody else's");
-    let page = Browser::default().consent(&world, &world.link("crm-prod").await).await;
+    let page = Browser::default().consent(&world, &world.link("crm-prod")).await;
     assert_eq!(title(&page), "Connected");
     assert_eq!(world.aws.parameter("/token-keeper/tokens/crm-prod").expect("a parameter").value, "somebody else's");
 }
@@ -196,11 +197,11 @@ async fn zoho_out_of_order_changes_nothing_and_is_told_from_a_wrong_client() {
 #[tokio::test]
 async fn a_store_that_cannot_be_read_is_out_of_order_and_a_broken_grant_is_named() {
     let world = World::new().await;
-    let link = world.link("crm-prod").await;
+    let link = world.link("crm-prod");
     world.aws.put_secret("token-keeper/signing-key", "weak");
     let page = Browser::default().open(&world, &link).await;
     assert_eq!((page.status, title(&page)), (502, "Out of order"));
-    world.aws.put_secret("token-keeper/signing-key", crate::world::SIGNING_KEY);
+    world.aws.put_secret("token-keeper/signing-key", testkit::world::SIGNING_KEY);
     world.faults.add(
         Rule::on("secretsmanager", "BatchGetSecretValue").after(1).times(1),
         Fault::Respond(testkit::aws::error("AccessDeniedException", "not you")),
@@ -220,10 +221,10 @@ async fn a_store_that_cannot_be_read_is_out_of_order_and_a_broken_grant_is_named
 #[tokio::test]
 async fn a_rotated_signing_key_is_taken_up_and_voids_older_links() {
     let world = World::new().await;
-    let old = world.link("crm-prod").await;
+    let old = world.link("crm-prod");
     assert_eq!(Browser::default().open(&world, &old).await.status, 303);
     world.aws.put_secret("token-keeper/signing-key", "another-51gn1ng-key-of-more-than-32-chars");
-    let new = world.link("crm-prod").await;
+    let new = world.link("crm-prod");
     world.advance_minutes(6);
     assert_eq!(title(&Browser::default().open(&world, &old).await), "This link is not valid");
     assert_eq!(Browser::default().open(&world, &new).await.status, 303);

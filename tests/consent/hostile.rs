@@ -4,7 +4,8 @@ use testkit::wire::{Fault, Rule};
 use testkit::zoho::answers;
 use token_keeper::lambda::callback::Request;
 
-use crate::world::{BASE, Browser, World, grant_name, title};
+use testkit::browser::{Browser, title};
+use testkit::world::{BASE, World, grant_name};
 
 /// A world in which a user has just agreed at Zoho and the browser is on its way back.
 struct Scene {
@@ -17,7 +18,7 @@ struct Scene {
 impl Scene {
     async fn new() -> Self {
         let world = World::new().await;
-        let (link, browser) = (world.link("crm-prod").await, Browser::default());
+        let (link, browser) = (world.link("crm-prod"), Browser::default());
         let zoho = browser.begin(&world, &link).await;
         let callback = browser.decide(&zoho, "accept").await;
         world.faults.forget_calls();
@@ -173,7 +174,7 @@ async fn a_state_that_is_forged_truncated_or_of_another_purpose_is_refused() {
         let other = World::new().await;
         other.aws.put_secret("token-keeper/signing-key", "an0ther-51gn1ng-key-of-more-than-32-chars");
         let browser = Browser::default();
-        let zoho = browser.begin(&other, &other.link("crm-prod").await).await;
+        let zoho = browser.begin(&other, &other.link("crm-prod")).await;
         let callback = browser.decide(&zoho, "accept").await;
         callback.split_once("state=").expect("a state").1.split('&').next().expect("a value").to_owned()
     };
@@ -232,7 +233,7 @@ async fn a_state_in_another_browser_or_with_another_flows_cookie_is_refused() {
     let [cookie] = &genuine.cookies[..] else { panic!("one cookie") };
     let (name, value) = cookie.split_once('=').expect("a pair");
     let other = Browser::default();
-    other.begin(&scene.world, &scene.world.link("other").await).await;
+    other.begin(&scene.world, &scene.world.link("other")).await;
     let others = other.request(&scene.callback).cookies;
     let (_, others_value) = others[0].split_once('=').expect("a pair");
     scene.world.faults.forget_calls();

@@ -4,7 +4,8 @@
 use serde_json::{Value, json};
 use testkit::wire::{Fault, Rule};
 
-use crate::world::{World, grant_name, lease_name, line};
+use crate::line;
+use testkit::world::{World, grant_name, lease_name};
 
 /// A connection named `bad` that `arrange` spoils, beside a healthy one: the outcome of the bad one, and what is said about it.
 async fn check(arrange: impl Fn(&World), outcome: &str, error: &str, remedy: &str) {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::world::{World, grant_name};
+use testkit::world::{World, grant_name};
 
 /// A world in which a run has every kind of work: two that are due, one dead, one refused, one fresh.
 async fn busy() -> (World, [String; 5]) {

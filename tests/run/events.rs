@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use testkit::wire::{Fault, Rule};
 use token_keeper::lambda::refresher::{EventError, HandlerError, parse};
 
-use crate::world::World;
+use testkit::world::World;
 
 fn file(name: &str) -> Value {
     let path = format!("{}/events/{name}.json", env!("CARGO_MANIFEST_DIR"));

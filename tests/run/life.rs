@@ -8,7 +8,8 @@ use testkit::wire::{Fault, Rule};
 use testkit::zoho::{CountedPer, answers};
 use token_keeper::run::brake::Brakes;
 
-use crate::world::{World, grant_name, lease_name, line};
+use crate::line;
+use testkit::world::{World, grant_name, lease_name};
 
 #[tokio::test]
 async fn a_new_grant_becomes_a_lease_that_says_all_that_a_consumer_needs() {
@@ -115,7 +116,7 @@ async fn a_grant_that_was_replaced_during_the_run_is_not_called_dead() {
     let world = World::new().await;
     let old = world.connect("crm-prod");
     world.zoho.kill(&old);
-    let new = world.zoho.consent("eu", crate::world::CLIENT_ID, &["ZohoCRM.modules.ALL"]);
+    let new = world.zoho.consent("eu", testkit::world::CLIENT_ID, &["ZohoCRM.modules.ALL"]);
     // The refresher has listed the old grant; by the time that Zoho has refused it, the operator has stored the new one.
     let mut stale: Value =
         serde_json::from_str(&world.aws.secret(&grant_name("crm-prod")).expect("a secret")).expect("JSON");
@@ -227,7 +228,7 @@ async fn a_wrong_client_secret_is_our_trouble_and_tried_once_an_hour() {
     let world = World::new().await;
     let refresh_token = world.connect("crm-prod");
     world.run().await;
-    world.zoho.change_secret(crate::world::CLIENT_ID, "eu", "another");
+    world.zoho.change_secret(testkit::world::CLIENT_ID, "eu", "another");
     world.advance_minutes(30);
     world.faults.forget_calls();
     for quarter in 0..9 {
@@ -241,7 +242,7 @@ async fn a_wrong_client_secret_is_our_trouble_and_tried_once_an_hour() {
     assert_eq!(world.field("crm-prod", "since"), "2026-11-21T00:30:00Z");
     assert!(world.zoho.refresh_token_lives(&refresh_token), "a wrong secret is not a dead grant");
 
-    let client = json!({"client_id": crate::world::CLIENT_ID, "client_secret": "another"});
+    let client = json!({"client_id": testkit::world::CLIENT_ID, "client_secret": "another"});
     world.aws.put_secret("token-keeper/clients/acme", &client.to_string());
     let report = world.send(json!({"connections": ["crm-prod"], "force": true})).await.expect("a report");
     assert_eq!((report["refreshed"].clone(), report["recovered"].clone()), (json!(1), json!(["crm-prod"])));
@@ -289,7 +290,7 @@ async fn the_last_known_api_domain_stands_where_an_answer_has_none() {
     assert_eq!(world.field("crm-prod", "api_domain"), "https://sandbox.zohoapis.eu");
     assert_eq!(world.field("crm-prod", "issued_at"), "2026-11-21T00:30:00Z");
     // Of a grant that has no lease yet, what the consent recorded counts, then the table.
-    let refresh_token = world.zoho.consent("eu", crate::world::CLIENT_ID, &["A.b"]);
+    let refresh_token = world.zoho.consent("eu", testkit::world::CLIENT_ID, &["A.b"]);
     world.store("recorded", &json!({"refresh_token": refresh_token, "api_domain": "https://recorded.example"}));
     world.connect("table");
     world.run().await;

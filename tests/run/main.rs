@@ -11,5 +11,12 @@ mod queue;
 mod store;
 mod time;
 mod tls;
-mod world;
 mod zoho_answers;
+
+use serde_json::Value;
+
+/// The line about one connection in a report.
+fn line<'r>(report: &'r Value, connection: &str) -> &'r Value {
+    let lines = report["outcomes"].as_array().expect("outcomes");
+    lines.iter().find(|line| line["connection"] == connection).unwrap_or(&Value::Null)
+}

@@ -5,7 +5,7 @@ use testkit::wire::{Fault, Rule};
 use testkit::zoho::answers;
 use token_keeper::notice::QUIET;
 
-use crate::world::{CLIENT_ID, World, lease_name};
+use testkit::world::{CLIENT_ID, World, lease_name};
 
 const DEAD: &str = "Token Keeper: desk needs a new consent, Zoho no longer takes its refresh token (invalid_code). \
                     Type: token-keeper connect desk";

@@ -13,7 +13,8 @@ use token_keeper::run::dispatch::CHUNK;
 use token_keeper::telemetry;
 use tokio::time::Instant;
 
-use crate::world::{World, grant_name, lease_name, line};
+use crate::line;
+use testkit::world::{World, grant_name, lease_name};
 
 const QUEUE: &str = "https://sqs.eu-central-1.amazonaws.com/123456789012/token-keeper";
 
@@ -319,7 +320,7 @@ async fn a_message_that_is_not_taken_is_told_and_all_others_are_queued() {
 async fn the_metrics_of_a_run_that_queues_have_what_it_queued_and_no_life_left() {
     let (world, _) = world(3, 2).await;
     let lines = Mutex::new(Vec::new());
-    let tell = |report: &token_keeper::report::Report| {
+    let tell = |report: &token_keeper::run::report::Report| {
         let mut line = Vec::new();
         telemetry::write_metrics(report, &world.refresher.settings.prefix, world.clock.now(), &mut line)
             .expect("a line");

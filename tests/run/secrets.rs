@@ -1,31 +1,16 @@
 //! No secret appears where it must not, at any log level.
 
 use std::fmt::Write as _;
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use serde_json::json;
+use testkit::log::Kept;
 use testkit::wire::{Fault, Rule};
 use testkit::zoho::answers;
 use token_keeper::telemetry;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::world::{CLIENT_SECRET, World, grant_name, lease_name};
-
-/// A log's writer that keeps what is written.
-#[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Kept {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("the log").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
+use testkit::world::{EU_SECRET, World, grant_name, lease_name};
 
 #[tokio::test]
 async fn no_secret_reaches_a_log_a_report_an_error_a_metric_or_a_description_at_any_level() {
@@ -37,7 +22,7 @@ async fn no_secret_reaches_a_log_a_report_an_error_a_metric_or_a_description_at_
         let names = ["ok", "dead", "throttled", "refused", "down", "spoilt", "unwritten", "hung"];
         let tokens = names.map(|name| world.connect(name));
         let said = Mutex::new(String::new());
-        let tell = |report: &token_keeper::report::Report| {
+        let tell = |report: &token_keeper::run::report::Report| {
             telemetry::log(report);
             telemetry::write_metrics(report, &world.refresher.settings.prefix, world.clock.now(), &mut log.clone())
                 .expect("a line");
@@ -47,18 +32,15 @@ async fn no_secret_reaches_a_log_a_report_an_error_a_metric_or_a_description_at_
         world.zoho.kill(dead);
         let fault = |token: &str, fault: Fault| world.faults.add(Rule::on("zoho", "refresh_token").about(token), fault);
         fault(throttled, Fault::Respond(answers::throttled()));
-        fault(
-            refused,
-            Fault::Respond(answers::status(200, &json!({"error": "invalid_client", "secret": CLIENT_SECRET}))),
-        );
-        fault(down, Fault::Respond(answers::status(200, &json!({"error": CLIENT_SECRET, "access_token": down}))));
+        fault(refused, Fault::Respond(answers::status(200, &json!({"error": "invalid_client", "secret": EU_SECRET}))));
+        fault(down, Fault::Respond(answers::status(200, &json!({"error": EU_SECRET, "access_token": down}))));
         fault(hung, Fault::Drop { handled: true });
         let spoilt =
             world.aws.secret(&grant_name("spoilt")).expect("a secret").replace("\"data_center\"", "data_center");
         world.aws.put_secret(&grant_name("spoilt"), &spoilt);
         world.faults.add(
             Rule::on("ssm", "PutParameter").about(&lease_name("unwritten")),
-            Fault::Respond(testkit::aws::error("ValidationException", CLIENT_SECRET)),
+            Fault::Respond(testkit::aws::error("ValidationException", EU_SECRET)),
         );
         for event in [json!({}), json!({"connections": names, "force": true}), json!({"connections": tokens})] {
             let dispatcher = world.dispatcher.as_ref();
@@ -72,7 +54,7 @@ async fn no_secret_reaches_a_log_a_report_an_error_a_metric_or_a_description_at_
         }
         drop(guard);
         let mut said = said.into_inner().expect("the text");
-        said.push_str(&String::from_utf8(log.0.lock().expect("the log").clone()).expect("text"));
+        said.push_str(&log.text());
         let versions = world.aws.parameter_names().into_iter().flat_map(|name| world.aws.parameter_versions(&name));
         said.extend(versions.filter_map(|version| version.description));
         for word in ["run finished", "connection needs attention", "dead needs a new consent"] {
@@ -80,7 +62,7 @@ async fn no_secret_reaches_a_log_a_report_an_error_a_metric_or_a_description_at_
         }
         let access_tokens =
             names.map(|name| world.field(name, "access_token").as_str().unwrap_or("none yet").to_owned());
-        for secret in tokens.iter().chain(&access_tokens).map(String::as_str).chain([CLIENT_SECRET]) {
+        for secret in tokens.iter().chain(&access_tokens).map(String::as_str).chain([EU_SECRET]) {
             assert!(!said.contains(secret), "a secret in: {said}");
         }
     }
@@ -100,7 +82,7 @@ async fn debug_of_what_holds_secrets_shows_none() {
     let text = format!("{secrets:?} {grants:?} {minted:?} {leases:?}");
     let published = world.field("crm-prod", "access_token");
     for secret in
-        [refresh_token.as_str(), CLIENT_SECRET, minted.access_token.expose(), published.as_str().expect("a token")]
+        [refresh_token.as_str(), EU_SECRET, minted.access_token.expose(), published.as_str().expect("a token")]
     {
         assert!(!text.contains(secret), "{text}");
     }

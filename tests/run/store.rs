@@ -7,7 +7,8 @@ use testkit::quota::Quotas;
 use testkit::wire::{Fault, Rule};
 use tokio::time::{Instant, sleep};
 
-use crate::world::{World, grant_name, lease_name, line};
+use crate::line;
+use testkit::world::{World, grant_name, lease_name};
 
 #[tokio::test]
 async fn a_put_that_is_one_too_many_is_tried_again_until_it_is_taken_and_its_token_is_not_lost() {

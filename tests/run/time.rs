@@ -9,13 +9,14 @@ use jiff::{SignedDuration, Timestamp};
 use token_keeper::connection::{Grant, SecretVersion, StoredSecret};
 use token_keeper::failure::{Refusal, Silence, StoreError};
 use token_keeper::lease::{Lease, Status, Token};
-use token_keeper::name::ConnectionName;
+use token_keeper::name::{ConnectionName, SecretName, VersionId};
 use token_keeper::pace::{Pace, Turn};
 use token_keeper::ports::{Grants, Issuer, Leases, Minted, Published};
 use token_keeper::run::brake::Brakes;
 use token_keeper::run::report::Report;
 use token_keeper::run::{Refresher, Request, RunError, Settings};
 use token_keeper::secret::{AccessToken, SecretText};
+use token_keeper::source::Source;
 use tokio::time::{Instant, sleep};
 
 /// Grants by connection: how long Zoho takes for each, in seconds (`None`: for ever), and its answer.
@@ -59,7 +60,7 @@ impl Memory {
             grants: self,
             issuer: self,
             leases: self,
-            now: || now(Instant::now()),
+            source: Source::new(|| now(Instant::now()), || [0; 32]),
             brakes: Brakes::default(),
         };
         refresher.run(&Request::All, end_s.map(|end| Instant::now() + Duration::from_secs(end)), |_, _| {}).await
@@ -83,13 +84,13 @@ impl Grants for &Memory {
             let data_center = if name.starts_with("us-") { "us" } else { "eu" };
             let text =
                 format!(r#"{{"client_id":"c","client_secret":"s","refresh_token":"r","data_center":"{data_center}"}}"#);
-            let content = Ok(SecretVersion { id: "v1".to_owned(), text: SecretText::new(text) });
-            StoredSecret { name: format!("k/connections/{name}"), content }
+            let content = Ok(SecretVersion { id: VersionId::new("v1"), text: SecretText::new(text) });
+            StoredSecret { name: SecretName::found(format!("k/connections/{name}")), content }
         };
         Ok(self.connections.keys().map(secret).collect())
     }
 
-    async fn read(&self, _: &[String]) -> Result<Vec<StoredSecret>, StoreError> {
+    async fn read(&self, _: &[SecretName]) -> Result<Vec<StoredSecret>, StoreError> {
         Ok(Vec::new())
     }
 }
@@ -189,7 +190,7 @@ async fn the_shortest_life_comes_first() {
             data_center: "eu".to_owned(),
             accounts_server: String::new(),
             scope: String::new(),
-            grant_version: "v1".to_owned(),
+            grant_version: VersionId::new("v1"),
             version: 0,
         };
         memory.leases.borrow_mut().insert(name.to_owned(), lease);

@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use testkit::tls::{Authority, Kind};
 use testkit::wire::{Bytes, Call, Faults, Request, Response, Server, StandIn};
-use token_keeper::connection::{DataCenters, Grant, GrantSecret};
+use token_keeper::connection::{DataCenters, Grant};
 use token_keeper::failure::{Refusal, StoreError};
 use token_keeper::http::{self, Roots};
 use token_keeper::name::Prefix;
 use token_keeper::ports::{Grants as _, Issuer as _, Minted};
+use token_keeper::source::Source;
 use token_keeper::zoho::Zoho;
 
-use crate::world::{START, ZOHO_TIMEOUT};
+use testkit::world::{START, ZOHO_TIMEOUT, grant_of};
 
 /// Answers as Zoho to one path and as an empty Secrets Manager to the other.
 struct Both;
@@ -47,15 +48,14 @@ impl Wire {
 
     async fn ask_zoho(&self) -> Result<Minted, Refusal> {
         let start = START.parse().expect("a time");
-        Zoho::new(self.http.clone(), ZOHO_TIMEOUT, move || start).refresh(&self.grant()).await
+        Zoho::new(self.http.clone(), ZOHO_TIMEOUT, Source::new(move || start, || [0; 32])).refresh(&self.grant()).await
     }
 
     fn grant(&self) -> Grant {
         let mut table = DataCenters::default();
         table.extend(&format!("eu={}", self.server.url())).expect("an entry");
         let text = r#"{"client_id":"1000.id","client_secret":"s","refresh_token":"1000.r","data_center":"eu"}"#;
-        let secret = GrantSecret::parse("crm".parse().expect("a name"), "v1", text, &table).expect("a grant");
-        secret.resolve(&[].into(), |_| String::new()).expect("a grant")
+        grant_of(text, &table)
     }
 
     /// Lists the secrets, which is one request.
@@ -67,8 +67,7 @@ impl Wire {
             .endpoint_url(self.server.url());
         let prefix: Prefix = "token-keeper".parse().expect("a prefix");
         let publishing = token_keeper::config::Config::read([]).expect("defaults").publishing;
-        let now = jiff::Timestamp::now;
-        let (secrets, _) = token_keeper::aws::connect(loader, &self.http, &prefix, publishing, now).await;
+        let (secrets, _) = token_keeper::aws::connect(loader, &self.http, &prefix, publishing, &Source::system()).await;
         Ok(secrets.list().await?.len())
     }
 }

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use testkit::wire::{Bytes, Call, Fault, Faults, Request, Response, Rule, Server, StandIn};
 use testkit::zoho::answers;
-use token_keeper::connection::{DataCenters, Grant, GrantSecret};
+use token_keeper::connection::{DataCenters, Grant};
 use token_keeper::failure::{Refusal, Silence};
 use token_keeper::ports::{Issuer as _, Minted};
+use token_keeper::source::Source;
 use token_keeper::zoho::Zoho;
 
-use crate::world::{START, ZOHO_TIMEOUT};
+use testkit::world::{START, ZOHO_TIMEOUT, grant_of};
 
 /// Answers everything alike and keeps what it was asked.
 #[derive(Default)]
@@ -48,8 +49,7 @@ impl Wire {
         let mut table = DataCenters::default();
         table.extend(&format!("eu={}", self.server.url())).expect("a loopback entry");
         let text = r#"{"client_id":"1000.id","client_secret":"s&s","refresh_token":"1000.r+r","data_center":"eu"}"#;
-        let secret = GrantSecret::parse("crm".parse().expect("a name"), "v1", text, &table).expect("a grant");
-        secret.resolve(&[].into(), |_| String::new()).expect("a grant")
+        grant_of(text, &table)
     }
 
     async fn ask(&self) -> Result<Minted, Refusal> {
@@ -57,7 +57,7 @@ impl Wire {
         Zoho::new(
             token_keeper::http::client(token_keeper::http::Roots::BuiltIn, None).expect("a client"),
             ZOHO_TIMEOUT,
-            move || start,
+            Source::new(move || start, || [0; 32]),
         )
         .refresh(&self.grant())
         .await
@@ -163,7 +163,8 @@ async fn every_refusal_is_classed_by_its_body_first() {
     check(answers::status(429, &json!({})), Refusal::Throttled).await;
     // Passing: whatever the body says, a 5xx is one.
     check(answers::server_error("invalid_code"), Refusal::OutOfOrder(Silence::ServerError(500))).await;
-    check(answers::status(503, &json!({"error": "invalid_client"})), Refusal::OutOfOrder(Silence::ServerError(503))).await;
+    check(answers::status(503, &json!({"error": "invalid_client"})), Refusal::OutOfOrder(Silence::ServerError(503)))
+        .await;
     check(answers::html(), unclear("HTTP 200 with a body that is no JSON object", true)).await;
     check(answers::empty(), unclear("HTTP 200 with an empty body", true)).await;
     check(ok(&json!(["access_token"])), unclear("HTTP 200 with a body that is no JSON object", true)).await;
@@ -203,7 +204,7 @@ async fn a_broken_connection_is_a_passing_fault_and_a_hung_one_is_not_tried_agai
     let answer = Zoho::new(
         token_keeper::http::client(token_keeper::http::Roots::BuiltIn, None).expect("a client"),
         ZOHO_TIMEOUT,
-        move || start,
+        Source::new(move || start, || [0; 32]),
     )
     .refresh(&gone)
     .await;

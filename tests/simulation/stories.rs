@@ -82,7 +82,7 @@ async fn at_the_functions_end_the_rest_is_deferred_and_nothing_was_minted_for_it
 async fn two_processes_share_the_accounts_quota_fairly() {
     let world = World::new(1, puts(3.0, 5.0));
     let (one, other) = (world.instance(), world.instance());
-    let names = |range: std::ops::Range<usize>| token_keeper::refresh::Request::Named {
+    let names = |range: std::ops::Range<usize>| token_keeper::run::Request::Named {
         connections: range.map(|index| format!("c{index:05}").parse().expect("a name")).collect(),
         force: false,
         skip_missing: false,

@@ -19,7 +19,7 @@ use token_keeper::consent::{Callback, Connected, Consent, KeyRing, Stop};
 use token_keeper::failure::{Cause, Refusal, Silence, StoreError};
 use token_keeper::flaw::Flaw;
 use token_keeper::lease::{Lease, Status, Token, whole_second};
-use token_keeper::name::ConnectionName;
+use token_keeper::name::{ConnectionName, Prefix, SecretName, VersionId};
 use token_keeper::notice::{self, MARKER};
 use token_keeper::pace::{Pace, Turn};
 use token_keeper::ports::{
@@ -28,7 +28,8 @@ use token_keeper::ports::{
 use token_keeper::run::brake::Brakes;
 use token_keeper::run::report::Report;
 use token_keeper::run::{Refresher, Request, RunError, SETTLING, Settings};
-use token_keeper::secret::{AccessToken, AuthorizationCode, RefreshToken, SigningKey, SecretText};
+use token_keeper::secret::{AccessToken, AuthorizationCode, RefreshToken, SecretText, SigningKey};
+use token_keeper::source::Source;
 use tokio::time::{Instant, sleep};
 
 use crate::random::Random;
@@ -113,7 +114,7 @@ pub(crate) struct Written {
 
 struct Secret {
     at: Instant,
-    id: String,
+    id: VersionId,
     text: SecretText,
     refresh_token: usize,
 }
@@ -164,7 +165,7 @@ pub(crate) struct Notice {
     pub(crate) connection: usize,
     /// The grant's version, if it says that the grant is dead; otherwise it says that the
     /// connection has recovered.
-    pub(crate) dead: Option<String>,
+    pub(crate) dead: Option<VersionId>,
 }
 
 #[derive(Default)]
@@ -192,7 +193,7 @@ pub(crate) struct State {
     pub(crate) mints_of: Vec<u32>,
     pub(crate) least_life: Vec<Duration>,
     /// Every version of a grant, and its refresh token.
-    versions: HashMap<String, usize>,
+    versions: HashMap<VersionId, usize>,
     clients: usize,
     gate: Gate,
     beginning: Instant,
@@ -209,7 +210,7 @@ pub(crate) struct World {
     /// What the longest part of Zoho's answers take.
     pub(crate) zoho: Cell<(Duration, Duration)>,
     pub(crate) state: RefCell<State>,
-    prefix: token_keeper::connection::Prefix,
+    prefix: Prefix,
     table: DataCenters,
     key: SigningKey,
 }
@@ -276,7 +277,7 @@ impl World {
             "refresh_token": refresh_token.to_string(),
         });
         let text = SecretText::new(text.to_string());
-        let id = format!("first-version-of-{index:05}");
+        let id = VersionId::new(format!("first-version-of-{index:05}"));
         state.versions.insert(id.clone(), refresh_token);
         state.mints_of.push(0);
         state.least_life.push(Duration::MAX);
@@ -349,7 +350,7 @@ impl World {
     }
 
     /// When the grant in force was stored, its version and refresh token.
-    pub(crate) fn in_force(&self, index: usize) -> (Instant, String, usize) {
+    pub(crate) fn in_force(&self, index: usize) -> (Instant, VersionId, usize) {
         let state = self.state.borrow();
         let secret = state.connections[index].secrets.back().expect("a secret");
         (secret.at, secret.id.clone(), secret.refresh_token)
@@ -393,13 +394,12 @@ impl World {
             concurrency,
             settling: SETTLING,
         };
-        let now: Now = Box::new(move || world.now());
         let refresher = Refresher {
             settings,
             grants: port.clone(),
             issuer: port.clone(),
             leases: port.clone(),
-            now,
+            source: Source::new(move || world.now(), || [0; 32]),
             brakes: Brakes::default(),
         };
         Instance { refresher, port }
@@ -435,8 +435,7 @@ impl World {
             secrets: port.clone(),
             zoho: port.clone(),
             leases: port,
-            random,
-            now: move || world.now(),
+            source: Source::new(move || world.now(), random),
             key: KeyRing::of(self.key.clone()),
         };
         let (_, version, _) = self.in_force(index);
@@ -501,7 +500,9 @@ impl World {
         for tries in 1.. {
             let answer = call().await;
             match &answer {
-                Err(error) if tries < AWS_TRIES && (error.code() == "InternalServerError" || error.cause == Cause::NoAnswer) => {}
+                Err(error)
+                    if tries < AWS_TRIES
+                        && (error.code() == "InternalServerError" || error.cause == Cause::NoAnswer) => {}
                 // Parameter Store's own are left to the pace.
                 Err(error) if tries < AWS_TRIES && error.too_many_calls() && !error.action.starts_with("ssm") => {}
                 _ => return answer,
@@ -592,9 +593,9 @@ impl State {
     }
 
     /// Why the grant of this version has died.
-    pub(crate) fn death_of(&self, index: usize, version: &str) -> Option<Death> {
+    pub(crate) fn death_of(&self, index: usize, version: &VersionId) -> Option<Death> {
         let secrets = &self.connections[index].secrets;
-        assert!(secrets.iter().any(|secret| secret.id == version), "an old version of c{index:05}: {version}");
+        assert!(secrets.iter().any(|secret| secret.id == *version), "an old version of c{index:05}: {version:?}");
         self.refresh_tokens[self.versions[version]].dead.map(|(_, why)| why)
     }
 
@@ -704,7 +705,7 @@ impl Connection {
         self.parameter.iter().rev().find(|written| written.at + lag <= now).map(|written| &written.lease)
     }
 
-    fn secret(&self, prefix: &token_keeper::connection::Prefix, lag: Duration) -> StoredSecret {
+    fn secret(&self, prefix: &Prefix, lag: Duration) -> StoredSecret {
         let now = Instant::now();
         let secret = self.secrets.iter().rev().find(|secret| secret.at + lag <= now).unwrap_or(&self.secrets[0]);
         let content = Ok(SecretVersion { id: secret.id.clone(), text: secret.text.clone() });
@@ -712,9 +713,9 @@ impl Connection {
     }
 }
 
-fn client_secret(prefix: &token_keeper::connection::Prefix, client: usize) -> StoredSecret {
+fn client_secret(prefix: &Prefix, client: usize) -> StoredSecret {
     let text = SecretText::new(json!({"client_id": format!("id-{client}"), "client_secret": "hush"}).to_string());
-    let content = Ok(SecretVersion { id: "v1".to_owned(), text });
+    let content = Ok(SecretVersion { id: VersionId::new("v1"), text });
     StoredSecret { name: prefix.client(&format!("client-{client}")), content }
 }
 
@@ -738,11 +739,9 @@ pub(crate) struct Process {
 #[derive(Clone)]
 pub(crate) struct Port(Rc<Process>);
 
-pub(crate) type Now = Box<dyn Fn() -> Timestamp>;
-
 /// A process of the refresher function.
 pub(crate) struct Instance {
-    pub(crate) refresher: Refresher<Port, Port, Port, Now>,
+    pub(crate) refresher: Refresher<Port, Port, Port>,
     pub(crate) port: Port,
 }
 
@@ -831,21 +830,22 @@ impl Grants for Port {
         Ok(secrets)
     }
 
-    async fn read(&self, names: &[String]) -> Result<Vec<StoredSecret>, StoreError> {
+    async fn read(&self, names: &[SecretName]) -> Result<Vec<StoredSecret>, StoreError> {
         let world = &self.0.world;
-        let (grants, clients) = (world.prefix.grant(""), world.prefix.client("client-"));
+        let (grants, clients) = (world.prefix.grants(), world.prefix.clients() + "client-");
         let mut secrets = Vec::with_capacity(names.len());
         for names in names.chunks(SECRETS_A_PAGE) {
             let lag = world.lag();
             let answer = |state: &mut State, now| {
                 state.gate.batch(now).map_err(refused)?;
-                let secret = |name: &String| {
+                let secret = |full: &SecretName| {
+                    let name = full.as_str();
                     if let Some(connection) = name.strip_prefix(&grants) {
                         return state.connections[index_of(connection)].secret(&world.prefix, lag);
                     }
                     match name.strip_prefix(&clients).and_then(|client| client.parse().ok()) {
                         Some(client) => client_secret(&world.prefix, client),
-                        None => StoredSecret { name: name.clone(), content: Err(Flaw::NotFound) },
+                        None => StoredSecret { name: full.clone(), content: Err(Flaw::NotFound) },
                     }
                 };
                 Ok(names.iter().map(secret).collect::<Vec<_>>())
@@ -857,7 +857,7 @@ impl Grants for Port {
 }
 
 impl GrantNames for Port {
-    async fn names(&self) -> Result<Vec<String>, StoreError> {
+    async fn names(&self) -> Result<Vec<SecretName>, StoreError> {
         let world = &self.0.world;
         let count = world.state.borrow().connections.len();
         let mut names = Vec::with_capacity(count);
@@ -874,26 +874,26 @@ impl GrantNames for Port {
 }
 
 impl SecretWriter for Port {
-    async fn create(&self, _: &str, _: &SecretText, _: &str) -> Result<(), StoreError> {
+    async fn create(&self, _: &SecretName, _: &SecretText, _: &VersionId) -> Result<(), StoreError> {
         unreachable!("a consent creates no secret")
     }
 
-    async fn replace(&self, name: &str, text: &SecretText, version: &str) -> Result<(), StoreError> {
+    async fn replace(&self, name: &SecretName, text: &SecretText, version: &VersionId) -> Result<(), StoreError> {
         let world = &self.0.world;
-        let index = index_of(name.strip_prefix(&world.prefix.grant("")).expect("a grant"));
+        let index = index_of(name.as_str().strip_prefix(&world.prefix.grants()).expect("a grant"));
         let stored: serde_json::Value = serde_json::from_str(text.expose()).expect("a grant's text");
         let refresh_token = stored["refresh_token"].as_str().and_then(|token| token.parse().ok());
         let refresh_token = refresh_token.expect("a refresh token of this world");
         let answer = |state: &mut State, now| {
             state.gate.write(now).map_err(refused)?;
             let secrets = &mut state.connections[index].secrets;
-            if secrets.iter().any(|secret| secret.id == version) {
-                let same = secrets.iter().any(|secret| secret.id == version && secret.refresh_token == refresh_token);
+            if secrets.iter().any(|secret| secret.id == *version) {
+                let same = secrets.iter().any(|secret| secret.id == *version && secret.refresh_token == refresh_token);
                 return if same { Ok(()) } else { Err("ResourceExistsException") };
             }
-            state.versions.insert(version.to_owned(), refresh_token);
+            state.versions.insert(version.clone(), refresh_token);
             let secrets = &mut state.connections[index].secrets;
-            let secret = Secret { at: Instant::now(), id: version.to_owned(), text: text.clone(), refresh_token };
+            let secret = Secret { at: Instant::now(), id: version.clone(), text: text.clone(), refresh_token };
             secrets.push_back(secret);
             if secrets.len() > 4 {
                 secrets.pop_front();

@@ -45,6 +45,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use testkit::quota::Quotas;
 use token_keeper::lease::Status;
+use token_keeper::name::VersionId;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::platform::{FUNCTION, Invocation, Platform};
@@ -113,7 +114,7 @@ struct Quarter {
     /// Who is going to agree, and from which step on.
     agreeing: Vec<(u32, usize)>,
     asked_dead: HashMap<usize, u32>,
-    told: HashMap<String, u32>,
+    told: HashMap<VersionId, u32>,
     /// What was started in this step.
     story: Vec<String>,
     sum: Sum,
@@ -405,7 +406,7 @@ impl Quarter {
             let memory = &mut self.memory[index];
             if let Some(version) = notice.dead {
                 let death = self.world.state.borrow().death_of(index, &version);
-                assert_eq!(death, Some(Death::Owner), "c{index:05} is called dead in {version}");
+                assert_eq!(death, Some(Death::Owner), "c{index:05} is called dead in {version:?}");
                 let told = self.told.entry(version).or_default();
                 *told += 1;
                 assert!(*told == 1 || twice, "c{index:05} has been called dead {told} times");

@@ -12,8 +12,8 @@ use token_keeper::run::decision::State;
 use token_keeper::run::{Seen, Settings};
 
 use super::super::refresh::counted;
-use super::finding::{Finding, Severity, listed, or_ok};
 use super::facts::Facts;
+use super::finding::{Finding, Severity, listed, or_ok};
 
 /// What keeps a connection from a new token, as far as the stores know.
 pub(super) fn connections(facts: &Facts<'_>, seen: &[Seen]) -> Vec<Finding> {
@@ -96,7 +96,9 @@ pub(super) fn clients(facts: &Facts<'_>, secrets: &[StoredSecret], seen: &[Seen]
     let Settings { prefix, data_centers, .. } = facts.settings;
     let used: BTreeSet<_> = clients_of(secrets, prefix, data_centers);
     let unread = |seen: &Seen| match seen.state() {
-        Some(State::BrokenGrant(broken)) => broken.subject == Broken::secret(&prefix.grant(&seen.name), Flaw::NotFound).subject,
+        Some(State::BrokenGrant(broken)) => {
+            broken.subject == Broken::secret(&prefix.grant(&seen.name), Flaw::NotFound).subject
+        }
         _ => false,
     };
     let clients = read_clients(secrets, prefix);

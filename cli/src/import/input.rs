@@ -6,8 +6,6 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 use token_keeper::connection::{DataCenters, UniqueFields};
-use token_keeper::flaw::Flaw;
-use token_keeper::name::{ClientName, ConnectionName, NameError};
 use url::Url;
 
 use super::super::Failure;
@@ -102,7 +100,8 @@ fn json_rows(text: &str) -> Result<Vec<Row>, Failure> {
         _ => return Err(wrong("the input is neither a JSON object nor an array".to_owned())),
     };
     let objects = objects.map_err(|error| wrong(format!("a field occurs twice, at line {}", error.line())))?;
-    let row = |UniqueFields(mut fields): UniqueFields| Row::new(fields.remove("connection").unwrap_or_default(), fields);
+    let row =
+        |UniqueFields(mut fields): UniqueFields| Row::new(fields.remove("connection").unwrap_or_default(), fields);
     Ok(objects.into_iter().map(row).collect())
 }
 

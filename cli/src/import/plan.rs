@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use token_keeper::connection::{Clients, Grant, GrantSecret, SecretDocument, SecretVersion, StoredSecret, read_clients};
+use token_keeper::connection::{
+    Clients, Grant, GrantSecret, SecretDocument, SecretVersion, StoredSecret, read_clients,
+};
 use token_keeper::flaw::{Broken, Flaw};
-use token_keeper::run::Settings;
 use token_keeper::name::{SecretName, VersionId};
+use token_keeper::run::Settings;
 
 use super::row::{Refused, Row};
 

@@ -1,18 +1,20 @@
 //! What an operator types from day to day, and what is shown.
 
 use serde_json::{Value, json};
+use testkit::browser::{Browser, title};
 use testkit::wire::{Fault, Rule};
+use testkit::world::{BASE, CLIENT_ID, EU_SECRET, World, grant_name};
 use testkit::zoho::answers;
 
-use crate::world::{Browser, CLIENT_ID, EU_SECRET, Typed, World, grant_name, title};
+use crate::typed::{Typed, run, type_in};
 
 /// One connection of each kind, half an hour after their consents.
 async fn office() -> World {
     let world = World::new().await;
     for connection in ["books", "crm-prod", "desk", "campaigns"] {
-        Browser::default().consent(&world, &world.link(connection).await).await;
+        Browser::default().consent(&world, &world.link(connection)).await;
     }
-    world.link("people").await;
+    world.link("people");
     world.aws.put_secret(&grant_name("inventory"), "{");
     world.zoho.kill(&world.refresh_token("desk").expect("a refresh token"));
     world.advance_minutes(30);
@@ -20,7 +22,7 @@ async fn office() -> World {
         Rule::on("zoho", "refresh_token").about(&world.refresh_token("campaigns").expect("a refresh token")),
         Fault::Respond(answers::throttled()),
     );
-    let _attention = world.type_in("refresh", "").await;
+    let _attention = type_in(&world, "refresh", "").await;
     world.advance_minutes(5);
     world.faults.forget_calls();
     world
@@ -29,7 +31,7 @@ async fn office() -> World {
 #[tokio::test]
 async fn list_shows_every_connection_and_what_to_do_and_asks_nobody_but_the_stores() {
     let world = office().await;
-    let shown = world.type_in("list", "").await.expect("a list");
+    let shown = type_in(&world, "list", "").await.expect("a list");
     assert_eq!(
         shown,
         "\
@@ -65,7 +67,7 @@ people: nobody has consented yet
 #[tokio::test]
 async fn list_is_json_for_programs() {
     let world = office().await;
-    let shown: Value = serde_json::from_str(&world.type_in("list --json", "").await.expect("a list")).expect("JSON");
+    let shown: Value = serde_json::from_str(&type_in(&world, "list --json", "").await.expect("a list")).expect("JSON");
     let statuses: Vec<_> =
         shown.as_array().expect("an array").iter().map(|line| (&line["connection"], &line["status"])).collect();
     assert_eq!(
@@ -90,12 +92,12 @@ async fn list_is_json_for_programs() {
 #[tokio::test]
 async fn an_empty_installation_says_how_to_begin() {
     let world = World::new().await;
-    let shown = world.type_in("status", "").await.expect("a list");
+    let shown = type_in(&world, "status", "").await.expect("a list");
     assert_eq!(
         shown,
         "There are no connections: no secret is named token-keeper/connections/…\nNext: token-keeper connect --help\n"
     );
-    assert_eq!(world.type_in("list --json", "").await.expect("a list"), "[]\n");
+    assert_eq!(type_in(&world, "list --json", "").await.expect("a list"), "[]\n");
 }
 
 #[tokio::test]
@@ -103,9 +105,9 @@ async fn token_prints_the_live_token_and_nothing_else() {
     let world = office().await;
     let document = world.document("books").expect("a document");
     let token = document["access_token"].as_str().expect("a token");
-    assert_eq!(world.type_in("token books", "").await, Ok(format!("{token}\n")));
+    assert_eq!(type_in(&world, "token books", "").await, Ok(format!("{token}\n")));
     assert_eq!(
-        world.type_in("token books --header", "").await,
+        type_in(&world, "token books --header", "").await,
         Ok(format!("Authorization: Zoho-oauthtoken {token}\n"))
     );
     assert_eq!(world.faults.calls().len(), 2, "one read each");
@@ -116,13 +118,13 @@ async fn token_prints_the_live_token_and_nothing_else() {
         ),
         ("nobody", "there is no parameter /token-keeper/tokens/nobody"),
     ] {
-        let seen = world.type_in(&format!("token {connection}"), "").await.expect_err(connection);
+        let seen = type_in(&world, &format!("token {connection}"), "").await.expect_err(connection);
         assert!(seen.starts_with(complaint), "{seen}");
     }
     world.advance_minutes(60);
-    let seen = world.type_in("token books", "").await.expect_err("expired");
+    let seen = type_in(&world, "token books", "").await.expect_err("expired");
     assert!(seen.starts_with("the token in /token-keeper/tokens/books has expired (status active)\n  -> mint with token-keeper refresh books"), "{seen}");
-    let seen = world.type_in("token desk", "").await.expect_err("dead");
+    let seen = type_in(&world, "token desk", "").await.expect_err("dead");
     assert!(seen.contains("(status consent_required)\n  -> see what to do with token-keeper list"), "{seen}");
 }
 
@@ -130,7 +132,7 @@ async fn token_prints_the_live_token_and_nothing_else() {
 async fn refresh_does_a_run_and_fails_if_somebody_is_needed() {
     let world = office().await;
     let console = Typed::default();
-    let failed = world.run("refresh", &console).await.expect_err("somebody is needed");
+    let failed = run(&world, "refresh", &console).await.expect_err("somebody is needed");
     assert_eq!(failed, "3 connections in need of attention\n  -> see above, or token-keeper list");
     let shown = console.shown.into_inner();
     assert!(
@@ -140,16 +142,16 @@ async fn refresh_does_a_run_and_fails_if_somebody_is_needed() {
         "{shown}"
     );
     assert!(shown.ends_with("6 connections: 0 refreshed, 2 fresh, 3 in need of attention (0 s).\n"), "{shown}");
-    let shown = world.type_in("refresh books crm-prod --force", "").await.expect("refreshed");
+    let shown = type_in(&world, "refresh books crm-prod --force", "").await.expect("refreshed");
     assert_eq!(
         shown,
         "books: refreshed, token until 2026-11-21T01:35:00Z\n\
          crm-prod: refreshed, token until 2026-11-21T01:35:00Z\n\
          2 connections: 2 refreshed, 0 fresh, 0 in need of attention (0 s).\n"
     );
-    let report = world.type_in("refresh books --json", "").await.expect("fresh");
+    let report = type_in(&world, "refresh books --json", "").await.expect("fresh");
     assert_eq!(serde_json::from_str::<Value>(&report).expect("a report")["fresh"], 1);
-    let refused = world.type_in("refresh --force", "").await.expect_err("nobody named");
+    let refused = type_in(&world, "refresh --force", "").await.expect_err("nobody named");
     assert!(refused.contains("required arguments were not provided"), "{refused}");
 }
 
@@ -157,7 +159,7 @@ async fn refresh_does_a_run_and_fails_if_somebody_is_needed() {
 async fn a_dry_run_says_what_and_why_and_does_nothing() {
     let world = office().await;
     world.advance_minutes(25);
-    let shown = world.type_in("refresh --dry-run", "").await.expect("a plan");
+    let shown = type_in(&world, "refresh --dry-run", "").await.expect("a plan");
     for (connection, plan) in
         [("books", "mint"), ("campaigns", "mint"), ("desk", "leave"), ("inventory", "leave"), ("people", "leave")]
     {
@@ -165,7 +167,7 @@ async fn a_dry_run_says_what_and_why_and_does_nothing() {
         assert_eq!(line.split_whitespace().nth(1), Some(plan), "{shown}");
     }
     assert!(shown.contains("its grant is dead (invalid_code)") && shown.ends_with("\nNothing was done.\n"), "{shown}");
-    let plans = world.type_in("refresh books --force --dry-run --json", "").await.expect("a plan");
+    let plans = type_in(&world, "refresh books --force --dry-run --json", "").await.expect("a plan");
     assert_eq!(serde_json::from_str::<Value>(&plans).expect("JSON")[0]["would"], "mint");
     assert_eq!((world.zoho_calls(), world.writes()), (0, 0));
 }
@@ -173,10 +175,10 @@ async fn a_dry_run_says_what_and_why_and_does_nothing() {
 #[tokio::test]
 async fn reconnect_makes_a_link_for_each_that_needs_one_and_each_works() {
     let world = office().await;
-    let shown = world.type_in("reconnect --callback-url BASE", "").await.expect("links");
+    let shown = type_in(&world, "reconnect --callback-url BASE", "").await.expect("links");
     assert!(shown.starts_with("Send each link to an administrator of its account. Each works once, until 2026-11-21T01:35:00Z:\n\ndesk (its grant is dead)\n"), "{shown}");
     let links: Value =
-        serde_json::from_str(&world.type_in("reconnect --callback-url BASE --json", "").await.expect("links"))
+        serde_json::from_str(&type_in(&world, "reconnect --callback-url BASE --json", "").await.expect("links"))
             .expect("JSON");
     let links: Vec<_> =
         links.as_array().expect("an array").iter().map(|link| link["url"].as_str().expect("a URL")).collect();
@@ -184,7 +186,7 @@ async fn reconnect_makes_a_link_for_each_that_needs_one_and_each_works() {
     for link in links {
         assert_eq!(title(&Browser::default().consent(&world, link).await), "Connected");
     }
-    let shown = world.type_in("reconnect --callback-url BASE", "").await.expect("nothing");
+    let shown = type_in(&world, "reconnect --callback-url BASE", "").await.expect("nothing");
     assert_eq!(shown, "Every connection has a grant that works, as far as is known. Nothing to do.\n");
 }
 
@@ -193,7 +195,7 @@ async fn a_self_clients_code_becomes_a_connection() {
     let world = World::new().await;
     let grant = "grant crm --client acme --data-center eu --scope ZohoCRM.modules.ALL";
     let code = world.zoho.code("eu", CLIENT_ID, &["ZohoCRM.modules.ALL"], None);
-    let shown = world.type_in(grant, &format!("{code}\n")).await.expect("connected");
+    let shown = type_in(&world, grant, &format!("{code}\n")).await.expect("connected");
     assert_eq!(
         shown,
         "In Zoho's API console, open the self client, choose Generate Code, enter these scopes and take 10 minutes:\n  \
@@ -209,7 +211,7 @@ async fn a_self_clients_code_becomes_a_connection() {
         ("", "that is no code"),
         ("1000.a b", "that is no code"),
     ] {
-        let seen = world.type_in(grant, code).await.expect_err(complaint);
+        let seen = type_in(&world, grant, code).await.expect_err(complaint);
         assert!(seen.starts_with(complaint), "{seen}");
         assert!(code.is_empty() || !seen.contains(code), "{seen}");
     }
@@ -221,12 +223,12 @@ async fn revoke_asks_and_ends_a_connection_everywhere() {
     let world = office().await;
     let refresh_token = world.refresh_token("books").expect("a refresh token");
     let console = Typed::default();
-    let seen = world.run("revoke books", &console).await.expect_err("no");
+    let seen = run(&world, "revoke books", &console).await.expect_err("no");
     assert_eq!(seen, "nothing was done\n  -> say --yes where nobody can be asked");
     assert!(world.zoho.refresh_token_lives(&refresh_token) && world.document("books").is_some());
 
     let console = Typed { yes: true, ..Typed::default() };
-    world.run("revoke books", &console).await.expect("revoked");
+    run(&world, "revoke books", &console).await.expect("revoked");
     assert_eq!(
         console.shown.into_inner(),
         "End the connection books? Its refresh token dies at Zoho, and programs lose the parameter /token-keeper/tokens/books. [y/N] \n\
@@ -243,7 +245,7 @@ async fn revoke_asks_and_ends_a_connection_everywhere() {
 async fn a_revocation_that_zoho_does_not_confirm_removes_nothing_and_one_broken_off_is_finished() {
     let world = office().await;
     world.faults.add(Rule::on("zoho", "revoke").times(1), Fault::Respond(answers::server_error("general_error")));
-    let seen = world.type_in("revoke books --yes", "").await.expect_err("not revoked");
+    let seen = type_in(&world, "revoke books --yes", "").await.expect_err("not revoked");
     assert_eq!(
         seen,
         "Zoho did not revoke the refresh token (HTTP 500); nothing was removed\n  -> try again in some minutes"
@@ -253,38 +255,38 @@ async fn a_revocation_that_zoho_does_not_confirm_removes_nothing_and_one_broken_
         Rule::on("ssm", "DeleteParameters").times(1),
         Fault::Respond(testkit::aws::error("AccessDeniedException", "not you")),
     );
-    let seen = world.type_in("revoke books --yes", "").await.expect_err("lease not removed");
+    let seen = type_in(&world, "revoke books --yes", "").await.expect_err("lease not removed");
     assert!(seen.starts_with("ssm:DeleteParameters failed: AccessDeniedException"), "{seen}");
-    let shown = world.type_in("revoke books --yes", "").await.expect("finished");
+    let shown = type_in(&world, "revoke books --yes", "").await.expect("finished");
     assert_eq!(shown, "Parameter /token-keeper/tokens/books is removed.\n");
-    let seen = world.type_in("revoke nobody --yes", "").await.expect_err("nobody");
+    let seen = type_in(&world, "revoke nobody --yes", "").await.expect_err("nobody");
     assert!(seen.starts_with("secret token-keeper/connections/nobody: there is no secret of this name"), "{seen}");
 }
 
 #[tokio::test]
 async fn clients_are_listed_with_their_users_and_removed_only_without() {
     let world = office().await;
-    world.type_in("client add old-app --client-id 1000.OLD", "hush").await.expect("stored");
-    let shown = world.type_in("client list", "").await.expect("a list");
+    type_in(&world, "client add old-app --client-id 1000.OLD", "hush").await.expect("stored");
+    let shown = type_in(&world, "client list", "").await.expect("a list");
     let line = |name: &str| shown.lines().find(|line| line.trim_start().starts_with(name)).expect("a line").to_owned();
     assert!(line("acme").contains(CLIENT_ID) && line("acme").contains("eu, us"), "{shown}");
     assert!(line("old-app").contains("common"), "{shown}");
     assert!(!shown.contains(EU_SECRET) && !shown.contains("hush"));
     let clients: Value =
-        serde_json::from_str(&world.type_in("client list --json", "").await.expect("a list")).expect("JSON");
+        serde_json::from_str(&type_in(&world, "client list --json", "").await.expect("a list")).expect("JSON");
     assert_eq!(clients[0]["connections"], json!(["books", "campaigns", "crm-prod", "desk", "people"]));
 
-    let seen = world.type_in("client remove acme", "").await.expect_err("in use");
+    let seen = type_in(&world, "client remove acme", "").await.expect_err("in use");
     assert!(
         seen.starts_with("client acme is used by books, campaigns, crm-prod, desk, people\n  -> revoke these first"),
         "{seen}"
     );
-    let shown = world.type_in("client remove old-app", "").await.expect("removed");
+    let shown = type_in(&world, "client remove old-app", "").await.expect("removed");
     assert!(
         shown.starts_with("Secret token-keeper/clients/old-app is marked for deletion. Until 2026-12-21"),
         "{shown}"
     );
-    let seen = world.type_in("client remove old-app", "").await.expect_err("gone");
+    let seen = type_in(&world, "client remove old-app", "").await.expect_err("gone");
     assert!(seen.starts_with("there is no client old-app"), "{seen}");
 }
 
@@ -292,7 +294,7 @@ async fn clients_are_listed_with_their_users_and_removed_only_without() {
 async fn completions_are_printed_for_each_shell() {
     let world = World::new().await;
     for shell in ["bash", "zsh", "fish"] {
-        let script = world.type_in(&format!("completions {shell}"), "").await.expect("a script");
+        let script = type_in(&world, &format!("completions {shell}"), "").await.expect("a script");
         assert!(script.contains("token-keeper") && script.contains("reconnect"), "{shell}");
     }
 }
@@ -312,5 +314,36 @@ fn every_command_has_help_with_an_example() {
             }
         }
     }
-    check(&token_keeper::cli::Cli::command());
+    check(&token_keeper_cli::Cli::command());
+}
+
+#[tokio::test]
+async fn a_consent_that_heals_a_dead_connection_is_told_as_its_recovery_and_no_other_is_told() {
+    let mut world = World::new().await;
+    world.set("TOKEN_KEEPER_CALLBACK_URL", BASE);
+    Browser::default().consent(&world, &world.link("desk")).await;
+    Browser::default().consent(&world, &world.link("desk")).await;
+    assert_eq!(world.notices("desk"), [""; 0], "nobody was needed");
+
+    let die = async || {
+        world.zoho.kill(&world.refresh_token("desk").expect("a refresh token"));
+        type_in(&world, "refresh desk --force", "").await.expect_err("somebody is needed");
+        world.notices("desk").pop().expect("a notice")
+    };
+    let notice = die().await;
+    let (told, command) = notice.split_once(" Type: token-keeper ").expect("a command");
+    assert_eq!(told, "Token Keeper: desk needs a new consent, Zoho no longer takes its refresh token (invalid_code).");
+    let shown = type_in(&world, command, "").await.expect("a link");
+    let link = shown.lines().map(str::trim).find(|line| line.contains("ticket=")).expect("a link");
+    assert_eq!(title(&Browser::default().consent(&world, link).await), "Connected");
+    let recovered = "Token Keeper: desk has recovered, its token lives until 2026-11-21T01:00:00Z.";
+    assert_eq!(world.notices("desk"), [notice.as_str(), recovered]);
+    type_in(&world, "refresh desk --force", "").await.expect("refreshed");
+    assert_eq!(world.notices("desk").len(), 2, "told once");
+
+    // A self client's code heals it as well.
+    die().await;
+    let code = world.zoho.code("eu", CLIENT_ID, &["ZohoCRM.modules.ALL"], None);
+    type_in(&world, "grant desk", &code).await.expect("connected");
+    assert_eq!(world.notices("desk"), [&notice, recovered, &notice, recovered]);
 }

@@ -4,7 +4,7 @@
 #[expect(dead_code, reason = "its main is the example's")]
 mod tour;
 
-const README: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
+const README: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md"));
 
 #[tokio::test]
 async fn the_demo_tells_the_whole_story_and_the_readme_shows_its_document() {

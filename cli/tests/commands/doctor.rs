@@ -1,17 +1,19 @@
 //! `doctor`: what it says of an installation in which all is well, and of each way in which it can be sick.
 
 use serde_json::{Value, json};
+use testkit::browser::Browser;
 use testkit::wire::{Fault, Rule};
+use testkit::world::{BASE, CLIENT_ID, EU_SECRET, SIGNING_KEY, US_SECRET, World, grant_name};
 use testkit::zoho::answers;
 
-use crate::world::{BASE, Browser, CLIENT_ID, EU_SECRET, SIGNING_KEY, Typed, US_SECRET, World, grant_name};
+use crate::typed::{Typed, run, type_in};
 
 /// Two connections, fresh from their consents, and a callback URL that is set.
 async fn practice() -> World {
     let mut world = World::new().await;
     world.set("TOKEN_KEEPER_CALLBACK_URL", BASE);
     for connection in ["books", "crm-prod"] {
-        Browser::default().consent(&world, &world.link(connection).await).await;
+        Browser::default().consent(&world, &world.link(connection)).await;
     }
     world.faults.forget_calls();
     world
@@ -20,7 +22,7 @@ async fn practice() -> World {
 /// What is shown, and whether the command succeeds.
 async fn examine(world: &World, options: &str) -> (String, Result<(), String>) {
     let console = Typed::default();
-    let done = world.run(&format!("doctor {options}"), &console).await;
+    let done = run(&world, &format!("doctor {options}"), &console).await;
     (console.shown.into_inner(), done)
 }
 
@@ -193,7 +195,7 @@ async fn what_zoho_has_answered_to_a_run_is_found() {
         Fault::Respond(answers::throttled()),
     );
     world.advance_minutes(55);
-    let _somebody_is_needed = world.type_in("refresh", "").await;
+    let _somebody_is_needed = type_in(&world, "refresh", "").await;
     world.faults.forget_calls();
     let (shown, done) = examine(&world, "").await;
     check(
@@ -218,7 +220,7 @@ async fn what_zoho_has_answered_to_a_run_is_found() {
     world.zoho.change_secret(CLIENT_ID, "eu", "another");
     world.faults.clear();
     world.advance_minutes(30);
-    let _somebody_is_needed = world.type_in("refresh", "").await;
+    let _somebody_is_needed = type_in(&world, "refresh", "").await;
     let (shown, _) = examine(&world, "").await;
     check(&shown, "wrong", "connections: crm-prod: Zoho refuses its client (invalid_client", "compare client_id");
 }
@@ -226,8 +228,8 @@ async fn what_zoho_has_answered_to_a_run_is_found() {
 #[tokio::test]
 async fn notes_alone_are_no_failure() {
     let mut world = practice().await;
-    world.link("people").await;
-    world.type_in("client add old-app --client-id 1000.OLD", "hush").await.expect("stored");
+    world.link("people");
+    type_in(&world, "client add old-app --client-id 1000.OLD", "hush").await.expect("stored");
     let newer = world.aws.secret(&grant_name("books")).expect("a secret").replace('{', "{\"note\":1,");
     world.aws.put_secret(&grant_name("books"), &newer);
     for (what, remedy) in [
@@ -334,7 +336,7 @@ async fn programs_get_the_same_findings_as_json() {
 async fn a_schedule_that_is_no_time_is_refused() {
     let world = World::new().await;
     for schedule in ["often", "30s", "-15m"] {
-        let refused = world.type_in(&format!("doctor --schedule={schedule}"), "").await.expect_err(schedule);
+        let refused = type_in(&world, &format!("doctor --schedule={schedule}"), "").await.expect_err(schedule);
         assert!(refused.contains("use a time such as 15m, at least 1m"), "{refused}");
     }
 }

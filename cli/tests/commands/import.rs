@@ -4,15 +4,16 @@
 use serde_json::{Value, json};
 use testkit::aws;
 use testkit::wire::{Fault, Rule};
+use testkit::world::{CLIENT_ID, EU_SECRET, World, grant_name};
 
-use crate::world::{CLIENT_ID, EU_SECRET, Typed, World, grant_name};
+use crate::typed::{Typed, run, type_in};
 
 const HUSH: &str = "1000.hush00000000000000000000000000000000000000000000000000.hush";
 
 /// Imports this input; what is shown, and what is complained of.
 async fn import(world: &World, arguments: &str, input: impl AsRef<[u8]>) -> (String, Result<(), String>) {
     let console = Typed { file: input.as_ref().to_vec(), width: Some(80), ..Typed::default() };
-    let done = world.run(&format!("import {arguments}"), &console).await;
+    let done = run(&world, &format!("import {arguments}"), &console).await;
     let shown = console.shown.into_inner();
     let said = format!("{shown}{done:?}");
     assert!(!said.contains("hush"), "{said}");
@@ -97,7 +98,7 @@ async fn each_format_becomes_a_connection_that_mints() {
         assert_eq!(done, Ok(()), "{arguments} {input}");
         assert!(shown.ends_with(&format!("\n1 of 1 connection stored.\nNothing was minted. Next: token-keeper refresh {connection}\n")), "{shown}");
         assert_eq!(world.grant(connection), with(&expected, json!({"refresh_token": refresh_token})), "{input}");
-        world.type_in(&format!("refresh {connection}"), "").await.expect(arguments);
+        type_in(&world, &format!("refresh {connection}"), "").await.expect(arguments);
         assert!(world.document(connection).is_some(), "{arguments}");
     }
 }
@@ -243,7 +244,7 @@ async fn a_row_that_cannot_be_taken_is_refused_by_its_number_and_field_and_nothi
         ),
         (
             with("connection", json!("broken")),
-            "row 2 (broken): secret token-keeper/connections/broken: not a JSON object",
+            "row 2 (broken): secret token-keeper/connections/broken: not JSON: it breaks off",
         ),
     ] {
         let input = json!([grant("books", &token(1)), row]).to_string();
@@ -363,7 +364,7 @@ async fn a_stored_refresh_token_gives_way_only_on_request_and_other_fields_stay(
 #[tokio::test]
 async fn a_connection_that_awaits_consent_is_filled_in() {
     let world = World::new().await;
-    world.link("crm").await;
+    world.link("crm");
     import(&world, "", json!(grant("crm", &token(1))).to_string()).await.1.expect("filled in");
     assert_eq!(
         (world.refresh_token("crm"), &world.grant("crm")["scopes"]),

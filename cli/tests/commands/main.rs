@@ -5,4 +5,4 @@ mod demo;
 mod doctor;
 mod import;
 mod operator;
-mod world;
+mod typed;

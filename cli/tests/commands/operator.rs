@@ -2,14 +2,16 @@
 
 use clap::Parser as _;
 use serde_json::json;
+use testkit::browser::Browser;
+use testkit::world::{Asked, BASE, CLIENT_ID, EU_SECRET, World, grant_name};
 use token_keeper_cli::{Console, Look};
 
-use crate::world::{BASE, Browser, CLIENT_ID, EU_SECRET, World, grant_name};
+use crate::typed::{run, type_in, type_in_at};
 
 #[tokio::test]
 async fn a_client_is_stored_and_gets_more_secrets_without_losing_any() {
     let world = World::new().await;
-    let shown = world.type_in("client add shop --client-id 1000.SHOP", "common-secret\n").await.expect("stored");
+    let shown = type_in(&world, "client add shop --client-id 1000.SHOP", "common-secret\n").await.expect("stored");
     assert_eq!(
         shown,
         "Client shop is stored in secret token-keeper/clients/shop. Its secrets: common.\n\
@@ -17,7 +19,7 @@ async fn a_client_is_stored_and_gets_more_secrets_without_losing_any() {
          token-keeper connect crm-prod --client shop --data-center eu --scope ZohoCRM.modules.READ\n"
     );
     let shown =
-        world.type_in("client add shop --client-id 1000.SHOP --data-center us", "us-secret").await.expect("stored");
+        type_in(&world, "client add shop --client-id 1000.SHOP --data-center us", "us-secret").await.expect("stored");
     assert!(
         shown.starts_with("Client shop is updated in secret token-keeper/clients/shop. Its secrets: common, us.\n"),
         "{shown}"
@@ -45,7 +47,7 @@ async fn a_wrong_client_is_refused_and_changes_nothing() {
         ("client add Shop --client-id 1000.SHOP", "hush", "a name is made of a-z"),
         ("client add shop", "hush", "--client-id <ID>"),
     ] {
-        let complaint_seen = world.type_in(command, secret).await.expect_err(command);
+        let complaint_seen = type_in(&world, command, secret).await.expect_err(command);
         assert!(complaint_seen.contains(complaint), "{command}: {complaint_seen}");
         assert!(!complaint_seen.contains("hush"), "{complaint_seen}");
     }
@@ -56,7 +58,7 @@ async fn a_wrong_client_is_refused_and_changes_nothing() {
 async fn connect_says_what_to_register_whom_to_send_the_link_and_what_comes_of_it() {
     let world = World::new().await;
     let command = "connect crm-prod --client acme --data-center eu --scope ZohoCRM.modules.ALL --callback-url BASE";
-    let shown = world.type_in(command, "").await.expect("a link");
+    let shown = type_in(&world, command, "").await.expect("a link");
     let ticket = shown.split("ticket=").nth(1).and_then(|rest| rest.lines().next()).expect("a ticket");
     assert_eq!(
         shown.replace(ticket, "TICKET"),
@@ -68,7 +70,8 @@ async fn connect_says_what_to_register_whom_to_send_the_link_and_what_comes_of_i
          3. After the consent the refresh token is in the secret and the first access token in the parameter\n     \
               /token-keeper/tokens/crm-prod\n"
     );
-    let again = world.type_in("connect crm-prod --callback-url BASE --valid-for 2d --json", "").await.expect("a link");
+    let again =
+        type_in(&world, "connect crm-prod --callback-url BASE --valid-for 2d --json", "").await.expect("a link");
     let again: serde_json::Value = serde_json::from_str(&again).expect("JSON");
     assert_eq!(again["expires_at"], "2026-11-23T00:00:00Z");
     assert!(again["url"].as_str().is_some_and(|url| url.starts_with(&format!("{BASE}/connect?ticket="))));
@@ -110,7 +113,7 @@ async fn a_connection_that_could_not_be_consented_to_is_refused_before_anything_
         (format!("new {full} --valid-for soon"), "invalid value 'soon'"),
         (format!("New {full}"), "a name is made of a-z"),
     ] {
-        let seen = world.type_in(&format!("connect {arguments}"), "").await.expect_err(&arguments);
+        let seen = type_in(&world, &format!("connect {arguments}"), "").await.expect_err(&arguments);
         assert!(seen.contains(complaint), "{arguments}: {seen}");
     }
     assert_eq!((world.writes(), world.zoho_calls()), (0, 0));
@@ -119,17 +122,17 @@ async fn a_connection_that_could_not_be_consented_to_is_refused_before_anything_
 #[tokio::test]
 async fn a_connected_account_keeps_its_client_and_moves_only_on_request() {
     let world = World::new().await;
-    Browser::default().consent(&world, &world.link("crm-prod").await).await;
-    world.type_in("client add shop --client-id 1000.SHOP", "hush").await.expect("stored");
+    Browser::default().consent(&world, &world.link("crm-prod")).await;
+    type_in(&world, "client add shop --client-id 1000.SHOP", "hush").await.expect("stored");
     let before = world.aws.secret_version(&grant_name("crm-prod"));
     for (arguments, complaint) in [
         ("crm-prod --client shop --callback-url BASE", "crm-prod has another client"),
         ("crm-prod --data-center us --callback-url BASE", "crm-prod belongs to the data centre eu, not us"),
     ] {
-        let seen = world.type_in(&format!("connect {arguments}"), "").await.expect_err(arguments);
+        let seen = type_in(&world, &format!("connect {arguments}"), "").await.expect_err(arguments);
         assert!(seen.contains(complaint), "{arguments}: {seen}");
     }
-    world.link_with("crm-prod --data-center us --allow-move").await;
+    type_in(&world, "connect crm-prod --data-center us --allow-move --callback-url BASE", "").await.expect("a link");
     assert_eq!(world.aws.secret_version(&grant_name("crm-prod")), before, "nothing is moved before the consent");
 }
 
@@ -138,11 +141,11 @@ async fn links_need_a_key_that_is_there_and_strong() {
     let world = World::new().await;
     let connect = "connect crm-prod --client acme --data-center eu --scope A.b --callback-url BASE";
     world.aws.put_secret("token-keeper/signing-key", "short");
-    let seen = world.type_in(connect, "").await.expect_err("a weak key");
+    let seen = type_in(&world, connect, "").await.expect_err("a weak key");
     assert!(seen.contains("secret token-keeper/signing-key: it is shorter than 32 characters"), "{seen}");
     assert!(!seen.contains("short\n"), "{seen}");
     world.aws.delete_secret("token-keeper/signing-key");
-    let seen = world.type_in(connect, "").await.expect_err("no key");
+    let seen = type_in(&world, connect, "").await.expect_err("no key");
     assert!(seen.contains("aws secretsmanager create-secret --name token-keeper/signing-key"), "{seen}");
 }
 
@@ -187,7 +190,7 @@ async fn a_local_connect_does_the_whole_round_trip_over_http() {
     let link = tokio::sync::watch::Sender::new(String::new());
     let console = Waiting { link: link.clone() };
     let arguments = format!("connect crm --client acme --data-center eu --scope A.b --callback-url {base} --local");
-    let command = world.run(&arguments, &console);
+    let command = run(&world, &arguments, &console);
     let browser = async {
         let mut shown = link.subscribe();
         let link = shown.wait_for(|link| !link.is_empty()).await.expect("a link").clone();
@@ -222,22 +225,22 @@ async fn a_local_connect_needs_a_free_port_of_this_machine() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").port();
     let connect = "connect crm --client acme --data-center eu --scope A.b --local --callback-url";
-    let seen = world.type_in(&format!("{connect} http://localhost:{port}"), "").await.expect_err("taken");
+    let seen = type_in(&world, &format!("{connect} http://localhost:{port}"), "").await.expect_err("taken");
     assert!(seen.contains(&format!("port {port} of this machine cannot be used")), "{seen}");
-    let seen = world.type_in(&format!("{connect} BASE"), "").await.expect_err("not here");
+    let seen = type_in(&world, &format!("{connect} BASE"), "").await.expect_err("not here");
     assert!(seen.contains("--local cannot answer at https://consent.example"), "{seen}");
     assert_eq!(world.writes(), 0, "nothing is stored for a consent that cannot be taken");
 }
 
 #[test]
 fn every_command_that_the_readme_shows_is_one() {
-    let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).replace(" \\\n", " ");
+    let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).replace(" \\\n", " ");
     let commands: Vec<_> = readme.lines().filter(|line| line.starts_with("token-keeper ")).collect();
     assert!(commands.len() >= 4, "{commands:?}");
     for command in commands {
         // What the shell puts in is an address.
         let command = command.split_once("\"$(").map_or(command.to_owned(), |(start, _)| format!("{start} {BASE}"));
-        if let Err(error) = token_keeper::cli::Cli::try_parse_from(command.split_whitespace()) {
+        if let Err(error) = token_keeper_cli::Cli::try_parse_from(command.split_whitespace()) {
             panic!("{command}: {error}");
         }
     }
@@ -246,24 +249,24 @@ fn every_command_that_the_readme_shows_is_one() {
 /// Every line of the README's section, with what differs from day to day replaced.
 #[tokio::test]
 async fn the_readmes_operate_section_is_what_one_sees() {
-    let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
+    let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md"));
     let section = readme.split("\n## ").find(|section| section.starts_with("Operate\n")).expect("the section");
     let world = World::new().await;
     for (connection, scope) in
         [("books", "ZohoBooks.invoices.READ"), ("crm-prod", "ZohoCRM.modules.ALL"), ("desk", "Desk.tickets.READ")]
     {
-        let link = world.link_with(&format!("{connection} --client acme --data-center eu --scope {scope}")).await;
+        let link = world.link_with(connection, Asked { scopes: &[scope], ..Asked::default() });
         Browser::default().consent(&world, &link).await;
     }
     world.advance_minutes(30);
     world.zoho.kill(&world.refresh_token("desk").expect("a refresh token"));
-    let _somebody_is_needed = world.type_in("refresh crm-prod desk --force", "").await;
+    let _somebody_is_needed = type_in(&world, "refresh crm-prod desk --force", "").await;
     let mut checked = 0;
     for block in section.split("```console\n").skip(1) {
         let block = block.split("```").next().unwrap_or_default();
         for typed in block.split("$ token-keeper ").skip(1) {
             let (command, expected) = typed.split_once('\n').expect("an answer");
-            let shown = world.type_in_at(None, command).await.expect(command);
+            let shown = type_in_at(&world, None, command).await.expect(command);
             assert_eq!(masked(&shown), masked(expected), "$ token-keeper {command}");
             checked += 1;
         }

@@ -1,0 +1,29 @@
+//! A log that is kept, to look for what must not be in it.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+/// A log's writer that keeps what is written.
+#[derive(Clone, Default)]
+pub struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl Kept {
+    /// All that was written.
+    ///
+    /// # Panics
+    /// If it is not UTF-8.
+    pub fn text(&self) -> String {
+        String::from_utf8(self.0.lock().expect("the log").clone()).expect("text")
+    }
+}
+
+impl Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("the log").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
