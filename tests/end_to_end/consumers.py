@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -172,7 +173,7 @@ class Story:
         self.printed = ""
 
     def steps(self) -> list[Callable[[], None]]:
-        return [self.tools, self.published, *map(self.consumer, CONSUMERS), self.ecs, self.no_token_was_shown]
+        return [self.tools, self.published, self.readme, *map(self.consumer, CONSUMERS), self.ecs, self.no_token_was_shown]
 
     def tools(self) -> None:
         """What the examples need"""
@@ -306,6 +307,15 @@ class Story:
                 print(ran.stderr, file=sys.stderr)
             check("as a library answers four calls at once, twice", (ran.returncode, len(self.called())), (0, 8))
             check(f"with {later} s between from {readings} reading{'s' * (readings > 1)}", self.reads() - reads, readings)
+
+    def readme(self) -> None:
+        """The README's two commands"""
+        shown = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+        [commands] = [block for block in shown if "ssm get-parameter" in block]
+        token = self.publish()
+        ran = self.process(["bash", "-euo", "pipefail", "-c", commands])
+        check("they print what the API answers", (ran.returncode, ran.stdout), (0, BODY))
+        check("having sent the header of the document", self.called(), [(PATH, f"Zoho-oauthtoken {token}")])
 
     def ecs(self) -> None:
         """ECS"""

@@ -294,7 +294,7 @@ class Story:
         }
         refused = self.aws.type_in("! infra/deploy.sh NoticeMail=ops@example.com 2>&1")
         check("a parameter that there is not is refused before anything is done", "no parameter NoticeMail" in refused)
-        command = shown_line("README.md", "infra/deploy.sh")
+        command = shown_line("infra/README.md", "infra/deploy.sh")
         said = self.aws.type_in(f"{command} 'ScheduleExpression=rate(1 minute)'", **settings)
         check("it says what to type next", f"--callback-url {CALLBACK_URL}" in said)
         lease = self.aws.wait_until("a token", lambda: self.lease("books"))

@@ -1,4 +1,4 @@
-//! Rules about the tree: what the README says, what the code reads and what the files hold are the same.
+//! Rules about the tree: the documentation, the code and the files say the same.
 
 use std::collections::BTreeSet;
 
@@ -8,14 +8,14 @@ use token_keeper::config::VARIABLES;
 use token_keeper::run::report::{Entry, Outcome, Report};
 use token_keeper::telemetry::write_metrics;
 
-const README: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
+const REFERENCE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference.md"));
 const TEMPLATE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/template.yaml"));
 const OPERATION: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/infra/operation.yaml"));
 const DEPLOY: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/infra/deploy.sh"));
 
 #[test]
-fn the_readme_lists_every_setting_with_its_default_and_no_other() {
-    let rows = README.lines().filter_map(|line| line.strip_prefix("| `TOKEN_KEEPER_")?.split_once("` | "));
+fn the_reference_lists_every_setting_with_its_default_and_no_other() {
+    let rows = REFERENCE.lines().filter_map(|line| line.strip_prefix("| `TOKEN_KEEPER_")?.split_once("` | "));
     let listed: Vec<_> = rows
         .map(|(name, rest)| {
             let default = rest.split(" | ").next().unwrap_or_default().trim_matches('`');
@@ -30,9 +30,9 @@ fn the_readme_lists_every_setting_with_its_default_and_no_other() {
 }
 
 #[test]
-fn the_readme_shows_every_event_file() {
+fn the_reference_shows_every_event_file() {
     for name in files("events") {
-        assert!(README.contains(&format!("events/{name}")), "events/{name} is not in the README");
+        assert!(REFERENCE.contains(&format!("events/{name}")), "events/{name} is not in docs/reference.md");
     }
 }
 
