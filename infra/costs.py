@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What Token Keeper costs a month: units, then dollars.
 
-Prices are those of us-east-1 on 21 November 2026. COSTS.md explains them and says which are confirmed.
-A month has 30 days. After a change here, put the output into COSTS.md.
+Prices are those of us-east-1 on 21 November 2026. COSTS.md explains them and says which are
+confirmed. A month has 30 days. After a change here, put the output into COSTS.md.
 """
 
 from math import ceil
@@ -20,7 +20,7 @@ ONE_RUN = 500  # with more connections, a run only sends chunks to the queue
 CHUNK = 100  # connections in a chunk
 WORKERS = 2  # chunks in work at the same time (MaximumConcurrency)
 READ_RATE = 10  # Parameter Store reads a second when an instance starts; later it reads faster
-PUT_RATE, PUT_RATE_HIGHER = 3, 10  # puts a second of the account: default, and with higher throughput
+PUT_RATE, PUT_RATE_HIGHER = 3, 10  # the account's puts a second: default, higher throughput
 PACE = 0.95  # the part of that rate that one or two instances reach (make bench)
 BASE_SECONDS = 0.5  # of an invocation, without Parameter Store: Zoho, Secrets Manager, a cold start
 POLLS = 5 * 30 * 24 * 3600 // 20  # each of Lambda's five pollers waits 20 s at an idle queue

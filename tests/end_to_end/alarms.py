@@ -1,8 +1,9 @@
 """The alarms of infra/operation.yaml: each rings in time for its fault, and only then.
 
 Real: the template, for every allowed interval.
-Played: CloudWatch, by the rules of its guide (helpers/cloudwatch.py); the refresher, by the metrics of
-its runs, one by one or in chunks. The random numbers are seeded, so each execution has the same faults.
+Played: CloudWatch, by the rules of its guide (helpers/cloudwatch.py); the refresher, by the metrics
+of its runs, one by one or in chunks. The random numbers are seeded, so each execution has the same
+faults.
 """
 
 from __future__ import annotations
@@ -106,8 +107,8 @@ class Runs:
             if "error" in wrong:
                 self.reports.append([started])
                 continue
-            # A run that sends chunks reports that, but no life of tokens. The sick connection is in a
-            # random chunk.
+            # A run that sends chunks reports no life of tokens. The sick connection is in a random
+            # chunk.
             times = [started + random.uniform(*takes_s)]
             times += sorted(times[0] + random.uniform(*TAKES_S) + random.uniform(0, SPREAD_S) for _ in range(chunks))
             sick = random.randrange(1, chunks + 1) if chunks else 0
@@ -325,7 +326,7 @@ class Story:
         since: Callable[[Runs, int], float],
         fills_nothing: bool = False,
     ) -> float:
-        """The longest time from `since` to the ring. Infinite unless the alarm rings exactly once."""
+        """The longest time from `since` to the ring. Infinite unless the alarm rings once."""
         latest = 0.0
         for runs, at, rings in self.injected(alarm, interval, fault, [0, 3], fills_nothing):
             if len(rings) != 1:

@@ -1,7 +1,8 @@
 """How infra/deploy.sh calls the AWS CLI and cargo-lambda.
 
 Real: the script. Played: both commands, by a program that records its arguments. stack.py runs the
-script with the real commands against an emulator of AWS. This story has what the emulator cannot show.
+script with the real commands against an emulator of AWS. This story has what the emulator cannot
+show.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """The deployed stack: build, deploy, use, update, delete. With SAM, then with infra/deploy.sh.
 
-Real: the templates, SAM, the AWS CLI, cargo-lambda, the compiled functions and the command line. The
-commands come from README.md and infra/README.md, word for word.
+Real: the templates, SAM, the AWS CLI, cargo-lambda, the compiled functions and the command line.
+The commands come from README.md and infra/README.md, word for word.
 Played: AWS by ministack (mended_ministack.py says how it differs), Zoho by the stand-ins program, a
 browser by a few requests.
-Not tested here: policies and e-mail, which ministack does not have. The functions are debug builds for
-this machine.
+Not tested here: policies and e-mail, which ministack does not have. The functions are debug builds
+for this machine.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 The quotas are those of the higher-throughput setting.
 
 Real: two instances of the refresher, cargo-lambda's Runtime API, SQS's wire protocol.
-Played: Zoho and AWS by the stand-ins program, Lambda's work between queue and function by this file.
-It receives messages, invokes the function with them, and deletes those that the answer does not name.
+Played: Zoho and AWS by the stand-ins program, Lambda's work between queue and function by this
+file. It receives messages, invokes the function with them, and deletes those that the answer does
+not name.
 
     through_the_queue.py [CONNECTIONS]
 

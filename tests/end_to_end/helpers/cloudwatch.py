@@ -5,24 +5,25 @@ The caller passes the time, in seconds.
 The guide documents ("Alarm evaluation", "Configuring how CloudWatch alarms treat missing data",
 "Metric math syntax and functions"):
 
-- CloudWatch evaluates an alarm each minute if its period is a minute or longer. It looks at windows of
-  one period; the newest window ends with that minute.
-- CloudWatch retrieves more data points than Evaluation Periods. These are the evaluation range. If it
-  has at least Evaluation Periods real points, CloudWatch evaluates the newest of them, wherever in the
-  range they are, and ignores the setting for missing data. If it has fewer, CloudWatch evaluates all
-  real points and fills the rest by that setting.
-- With `missing` and `ignore`, breaching points also ring if only missing points follow them, once the
-  oldest is as old as Datapoints to Alarm ("premature transitions"). In the guide's tables, `ignore`
-  keeps the state in this case.
+- CloudWatch evaluates an alarm each minute if its period is a minute or longer. It looks at windows
+  of one period; the newest window ends with that minute.
+- CloudWatch retrieves more data points than Evaluation Periods. These are the evaluation range. If
+  it has at least Evaluation Periods real points, CloudWatch evaluates the newest of them, wherever
+  in the range they are, and ignores the setting for missing data. If it has fewer, CloudWatch
+  evaluates all real points and fills the rest by that setting.
+- With `missing` and `ignore`, breaching points also ring if only missing points follow them, once
+  the oldest is as old as Datapoints to Alarm ("premature transitions"). In the guide's tables,
+  `ignore` keeps the state in this case.
 - `FILL` replaces missing points. It also replaces the newest, whose data may still be on its way.
   Arithmetic takes a missing point for 0.
 
 The guide does not say the following. This file assumes it, or takes it as an argument:
 
-- The length of the evaluation range. The guide says "higher"; in its examples it is 5 for 3. `extra`
-  is how many more points CloudWatch retrieves.
+- The length of the evaluation range. The guide says "higher"; in its examples it is 5 for 3.
+  `extra` is how many more points CloudWatch retrieves.
 - Whether `FILL` fills a range without a single point. Here it does, unless `fills_nothing` is set.
-- When in its minute CloudWatch evaluates an alarm: `offset` seconds after the last window has ended.
+- When in its minute CloudWatch evaluates an alarm: `offset` seconds after the last window has
+  ended.
 - Which points an expression has: those that at least one of its metrics has.
 """
 

@@ -1,7 +1,7 @@
 """A proxy between programs and their AWS. It records who called what, in the words of IAM.
 
-The access key shows who called, so each program gets a different one. Each story has a file with its
-calls. policies.py checks these calls against the policies.
+The access key shows who called, so each program gets a different one. Each story has a file with
+its calls. policies.py checks these calls against the policies.
 """
 
 from __future__ import annotations
