@@ -117,6 +117,11 @@ test-stack: tools programs
 	$(call heading,'the deployed stack')
 	@$(VENV)/bin/python $(STORIES)/stack.py
 
+# Makes docs/pictures/ anew. Look at the pictures before you commit them.
+.PHONY: pictures
+pictures: tools programs
+	@$(VENV)/bin/python $(STORIES)/pictures.py
+
 # Builds both functions for AWS and prints their sizes. It installs Rust's arm64 target.
 .PHONY: deploy-check
 deploy-check: tools

@@ -14,7 +14,7 @@ from typing import Callable, Optional
 from helpers.administrator import Administrator
 from helpers.checks import check, leaked, tell
 from helpers.installation import PREFIX, Installation, compiled
-from helpers.processes import ROOT, Program, environment, free_port
+from helpers.processes import ROOT, environment, free_port
 
 SCOPE = "ZohoCRM.modules.ALL"
 REQUESTS_IN_TEN_MINUTES = 10
@@ -25,8 +25,7 @@ class Story:
 
     def __init__(self, programs: ExitStack) -> None:
         self.programs = programs
-        self.callback = f"http://localhost:{free_port()}"
-        self.here = Installation(programs, callback=self.callback)
+        self.here = Installation(programs, callback=f"http://localhost:{free_port()}")
         self.zoho = self.here.zoho
         self.printed = ""
         self.secrets = {self.zoho.client_secret}
@@ -145,16 +144,11 @@ class Story:
 
     def connect(self, connection: str, *arguments: str) -> None:
         """`connect --local`, and an administrator who agrees."""
-        command = [compiled("token-keeper"), "connect", connection, *arguments, "--local", "--callback-url", self.callback]
-        with Program(command, environment(**self.here.variables)) as program:
-            link = program.wait_for(
-                "link", lambda: next((line.strip() for line in program.stdout().splitlines() if "ticket=" in line), None)
-            )
+        with self.here.connect_local(connection, *arguments) as (program, link):
             administrator = Administrator()
             _, page = administrator.open(administrator.accept(administrator.redirect(link)))
             check(f"{connection}: the page says Connected", "<h1>Connected</h1>" in page)
-            check(f"{connection}: and the command succeeds", program.ended(), 0)
-            self.printed += program.stdout() + program.stderr()
+        self.printed += program.stdout() + program.stderr()
         self.secrets.add(self.here.secret(f"connections/{connection}")["refresh_token"])
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Optional
 from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import Browser, ConsoleMessage, Cookie, Response, Route, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Cookie, Response, Route, ViewportSize, sync_playwright
 
 from helpers import chromium
 from helpers.processes import environment
@@ -58,9 +58,9 @@ class Answer:
 class Profile:
     """Keeps answers, pages and console messages of addresses that start with `ours`."""
 
-    def __init__(self, browser: Browser, ours: str) -> None:
+    def __init__(self, browser: Browser, ours: str, size: Optional[ViewportSize] = None) -> None:
         self._ours = ours
-        self._context = browser.new_context(ignore_https_errors=True)
+        self._context = browser.new_context(ignore_https_errors=True, viewport=size)
         self._context.set_default_timeout(ANSWERED_WITHIN_MS)
         self.page = self._context.new_page()
         self.answers: list[Answer] = []

@@ -9,9 +9,9 @@ import json
 import subprocess
 import urllib.parse
 import urllib.request
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Iterator, Optional
 
 import boto3
 
@@ -171,7 +171,8 @@ class Installation:
         tls = certificate.cargo_lambda_options(programs) if function == "callback" else []
         # Zoho is at 127.0.0.1. To a browser these are two different sites, as in reality.
         self.url = f"https://localhost:{port}/lambda-url/{function}"
-        self.zoho = Zoho(programs, f"{callback or self.url}/callback")
+        self._callback = callback or self.url
+        self.zoho = Zoho(programs, f"{self._callback}/callback")
         self._reader = {**account, "AWS_ACCESS_KEY_ID": recorder.CONSUMER}
         self.variables = {**account, "AWS_ACCESS_KEY_ID": recorder.OPERATOR, "TOKEN_KEEPER_DATA_CENTERS": self.zoho.data_centers}
         key = {"refresher": recorder.REFRESHER, "callback": recorder.CALLBACK}[function]
@@ -226,6 +227,15 @@ class Installation:
             for page in pages.paginate(Name=name, WithDecryption=True):
                 values += [version["Value"] for version in page["Parameters"]]
         return values
+
+    @contextmanager
+    def connect_local(self, *arguments: str) -> Iterator[tuple[Program, str]]:
+        """Runs `connect --local`, which must succeed. Yields the program and its link."""
+        command = [compiled("token-keeper"), "connect", *arguments, "--local", "--callback-url", self._callback]
+        with Program(command, environment(**self.variables)) as program:
+            link = lambda: next((line.strip() for line in program.stdout().splitlines() if "ticket=" in line), None)
+            yield program, program.wait_for("link", link)
+            assert program.ended() == 0, f"token-keeper connect {arguments[0]} failed"
 
     def read_with_the_cli(self, name: str) -> str:
         """The value of a parameter, as the AWS command line prints it."""
