@@ -22,6 +22,7 @@ from contextlib import ExitStack
 from datetime import timedelta
 from typing import Callable
 
+from playwright.sync_api import ViewportSize
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
@@ -34,7 +35,7 @@ from helpers.processes import ROOT, environment, free_port
 
 PICTURES = ROOT / "docs" / "pictures"
 MOST_BYTES = 60_000
-PAGE = {"width": 720, "height": 420}
+PAGE: ViewportSize = {"width": 720, "height": 420}
 COLUMNS = 100
 DEAD = "desk"
 OTHERS = {
