@@ -55,8 +55,8 @@ rust-tests:
 	$(call heading,'Rust tests')
 	@cargo test --workspace --locked
 
-# Here and below, cargo always gets the whole workspace. With a smaller selection it would build most
-# dependencies once more.
+# Here and below, cargo always gets the whole workspace. With a smaller selection it would build
+# most dependencies once more.
 
 # A year of runs in virtual time.
 simulation:
@@ -111,13 +111,13 @@ policies: end-to-end browser
 	$(call heading,'policies')
 	@$(VENV)/bin/python $(STORIES)/policies.py
 
-# Deploys the templates to an emulator of AWS, uses, updates and deletes them. It needs no Docker and
-# no account.
+# Deploys the templates to an emulator of AWS, uses, updates and deletes them. It needs no Docker
+# and no account.
 test-stack: tools programs
 	$(call heading,'the deployed stack')
 	@$(VENV)/bin/python $(STORIES)/stack.py
 
-# Makes docs/pictures/ anew. Look at the pictures before you commit them.
+# Makes docs/pictures/ again. Look at the pictures before you commit them.
 .PHONY: pictures
 pictures: tools programs
 	@$(VENV)/bin/python $(STORIES)/pictures.py
@@ -129,9 +129,9 @@ deploy-check: tools
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cargo lambda build --locked --release --arm64 --output-format zip --bin refresher --bin callback
 	@ls -l target/lambda/*/bootstrap.zip
 
-# Compares the refresher with a function that does nothing: size, start, CPU, memory, calls. It needs
-# Linux, Rust and Python. The functions are release builds. The program that measures them is a debug
-# build, which saves minutes.
+# Compares the refresher with a function that does nothing: size, start, CPU, memory, calls. It
+# needs Linux, Rust and Python. The functions are release builds. The program that measures them is
+# a debug build, which saves minutes.
 .PHONY: bench
 bench:
 	@cargo build --release --locked --workspace --bin refresher --bin empty-function
