@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+const ARCHITECTURE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/ARCHITECTURE.md"));
+const LIB: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/lib.rs"));
+
 fn sources() -> Vec<(String, String)> {
     fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).expect("a folder") {
@@ -33,49 +36,65 @@ fn check_absent(words: &[&str], selected: impl Fn(&str) -> bool) {
 
 #[test]
 fn the_domain_reads_no_clock_environment_or_network() {
-    let domain = ["secret.rs", "connection", "lease.rs", "notice.rs", "decision.rs", "ports.rs", "report.rs"];
+    let domain = ["secret.rs", "name.rs", "flaw.rs", "connection", "lease.rs", "notice.rs", "failure.rs", "ports.rs"];
+    let pure = |name: &str| domain.iter().any(|part| name.starts_with(part));
+    let pure = |name: &str| pure(name) || ["run/decision.rs", "run/report.rs"].contains(&name);
     let outside = ["::now(", "::now)", "std::env", "std::fs", "std::process", "tokio", "reqwest", "aws_", "TcpStream"];
-    check_absent(&outside, |name| domain.iter().any(|part| name.starts_with(part)));
-    check_absent(&["Timestamp::now", "SystemTime", "std::env", "reqwest", "aws_"], |name| {
-        ["refresh.rs", "renew.rs", "brake.rs", "pace.rs", "dispatch.rs"].contains(&name)
-    });
-    check_absent(&["::now(", "SystemTime", "std::env", "getrandom", "reqwest", "aws_"], |name| {
-        name.starts_with("consent")
-    });
+    check_absent(&outside, pure);
+    let use_case = |name: &str| ["run", "consent", "pace.rs"].iter().any(|part| name.starts_with(part));
+    check_absent(&["Timestamp::now", "SystemTime", "std::env", "getrandom", "reqwest", "aws_"], use_case);
 }
 
 #[test]
-fn the_sdk_and_zohos_http_are_named_in_one_place_each() {
-    check_absent(&["aws_sdk", "aws_config", "aws_smithy"], |name| !name.starts_with("aws"));
+fn the_sdk_zohos_http_the_environment_and_the_clock_are_named_in_one_place_each() {
+    check_absent(&["aws_sdk", "aws_config", "aws_smithy", "aws_credential"], |name| !name.starts_with("aws"));
     check_absent(&["reqwest"], |name| !name.starts_with("aws") && name != "zoho.rs" && name != "http.rs");
     check_absent(&["std::env::"], |name| !name.starts_with("bin"));
-    check_absent(&["Timestamp::now"], |name| !name.starts_with("bin"));
+    check_absent(&["Timestamp::now", "getrandom"], |name| name != "source.rs");
 }
 
 #[test]
 fn the_refresher_can_name_nothing_that_writes_a_secret_and_nobody_deletes_one() {
-    let refresher = [
-        "refresh.rs",
-        "renew.rs",
-        "pace.rs",
-        "dispatch.rs",
-        "decision.rs",
-        "brake.rs",
-        "report.rs",
-        "lambda/refresher.rs",
-        "bin/refresher.rs",
-    ];
-    check_absent(&["SecretWriter", "Authorizer", "put_secret_value", "create_secret"], |name| {
-        refresher.contains(&name)
-    });
+    let refresher = |name: &str| name.starts_with("run") || ["lambda/refresher.rs", "bin/refresher.rs"].contains(&name);
+    check_absent(&["SecretWriter", "Authorizer", "put_secret_value", "create_secret"], refresher);
     check_absent(&["put_secret_value", "create_secret"], |name| name != "aws/grants.rs");
     check_absent(&["delete_secret", "delete_parameter"], |name| !name.starts_with("aws/"));
-    check_absent(&["Remover"], |name| !name.starts_with("aws/") && !name.starts_with("cli") && name != "ports.rs");
+    check_absent(&["Remover"], |name| !name.starts_with("aws/") && name != "ports.rs");
     check_absent(&["update_secret"], |_| true);
 }
 
 #[test]
 fn a_run_that_queues_can_name_nothing_that_reads_a_grant_or_a_lease_or_asks_zoho() {
-    check_absent(&["Issuer", "Leases", "StoredSecret", "Lease", "RefreshToken"], |name| name == "dispatch.rs");
+    let dispatch = |name: &str| name == "run/dispatch.rs";
+    check_absent(&["Issuer", "Leases", "StoredSecret", "Lease", "RefreshToken"], dispatch);
     check_absent(&["send_message"], |name| name != "aws/queue.rs");
+}
+
+/// The module that a file is, or is a part of.
+fn module(file: &str) -> &str {
+    file.split(['/', '.']).next().unwrap_or_default()
+}
+
+#[test]
+fn a_module_uses_only_modules_of_the_layers_above_its_own() {
+    let block = ARCHITECTURE.split("## Layers\n\n```\n").nth(1).and_then(|rest| rest.split("```").next());
+    let layers = block.expect("the layers").lines().map(|line| line.split(':').next().unwrap_or_default());
+    let layers: Vec<Vec<_>> = layers.map(|modules| modules.split(", ").collect()).collect();
+    let layer = |module: &str| layers.iter().position(|layer| layer.contains(&module));
+    let mut uses = 0;
+    for (name, text) in sources().into_iter().filter(|(name, _)| name != "lib.rs") {
+        let own = module(&name);
+        let at = layer(own).unwrap_or_else(|| panic!("{own} is in no layer of ARCHITECTURE.md"));
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for used in code.split("crate::").skip(1).map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_')) {
+            let used = used.into_iter().next().unwrap_or_default();
+            let Some(other) = layer(used) else { continue };
+            assert!(used == own || other < at, "src/{name} uses {used}, which is in no layer above its own");
+            uses += 1;
+        }
+    }
+    assert!(uses > 100, "the imports were found");
+    let declared: Vec<_> = LIB.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let places: Vec<_> = declared.iter().map(|module| layer(module)).collect();
+    assert!(places.is_sorted(), "src/lib.rs declares in the order of the layers: {declared:?}");
 }

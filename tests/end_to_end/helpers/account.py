@@ -1,4 +1,7 @@
-"""An AWS account on loopback, by ministack (see mended_ministack.py). Functions run as processes of this machine's kind."""
+"""An AWS account on loopback. ministack plays AWS, as mended_ministack.py changes it.
+
+Functions run as processes of this machine.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,23 @@ from contextlib import ExitStack
 from typing import Any, Callable, Optional, TypeVar
 
 import boto3
-from processes import MINISTACK_TOOLS, ROOT, SAM_TOOLS, TOOLS, Program, build_directory, environment, free_port
+
+from helpers.processes import (
+    MINISTACK_TOOLS,
+    ROOT,
+    SAM_TOOLS,
+    TOOLS,
+    Program,
+    build_directory,
+    environment,
+    free_port,
+)
 
 T = TypeVar("T")
 
 REGION = "eu-central-1"
 HAPPENS_WITHIN_S = 120.0
-"""How long the account may take until something is so: the schedule's minute, and as much again."""
+"""How long the account may take to do something. The schedule fires each minute."""
 POLL_S = 0.5
 
 
@@ -23,13 +36,13 @@ class Account:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         settings = {
-            "AWS_ENDPOINT_URL": self.url,  # which the functions get as well
+            "AWS_ENDPOINT_URL": self.url,  # The functions get it too.
             "BIND_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(self.port),
             "IOT_MTLS_ENABLED": "0",
             "MINISTACK_REGION": REGION,
         }
-        command = [str(MINISTACK_TOOLS / "python"), "tests/end_to_end/mended_ministack.py"]
+        command = [str(MINISTACK_TOOLS / "python"), "tests/end_to_end/helpers/mended_ministack.py"]
         self._program = programs.enter_context(Program(command, environment(**settings)))
         self._program.wait_for_port(self.port)
         self.variables = {
@@ -52,7 +65,7 @@ class Account:
         return self._session.client(service, region, endpoint_url=self.url)
 
     def type_in(self, commands: str, **variables: str) -> str:
-        """What commands print that find this account in their environment, and every tool on their path."""
+        """Runs commands in bash, with this account in the environment and all tools on the path."""
         env = environment(**self.variables, **variables)
         env["PATH"] = f"{TOOLS}:{SAM_TOOLS}:{build_directory()}:{env['PATH']}"
         shell = ["bash", "-euo", "pipefail", "-c", commands]
@@ -61,7 +74,7 @@ class Account:
         return ran.stdout
 
     def wait_until(self, what: str, so: Callable[[], Optional[T]]) -> T:
-        """Asks again and again until the answer is something."""
+        """Calls `so` until it returns something."""
         deadline = time.monotonic() + HAPPENS_WITHIN_S
         while True:
             answer = so()
@@ -76,6 +89,6 @@ class Account:
 
 
 def everything(client: Any, operation: str, field: str, **arguments: Any) -> list[Any]:
-    """All pages' items."""
+    """The items of all pages."""
     pages = client.get_paginator(operation).paginate(**arguments)
     return [item for page in pages for item in page[field]]

@@ -1,4 +1,4 @@
-"""Programs in the background: each starts with a `with` block and is stopped at its end, whatever happens in between."""
+"""Programs in the background. A `with` block starts one and always stops it at its end."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from typing import Callable, Optional, TypeVar
 
 T = TypeVar("T")
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TOOLS = ROOT / ".tools" / "venv" / "bin"
 SAM_TOOLS = ROOT / ".tools" / "sam" / "bin"
 MINISTACK_TOOLS = ROOT / ".tools" / "ministack" / "bin"
 CHECK_TOOLS = ROOT / ".tools" / "checks" / "bin"
-"""Tools whose requirements exclude each other's stand in environments of their own."""
+"""Four environments, because the requirements of some tools exclude each other."""
 
 READY_WITHIN_S = 60.0
-"""How long a program may take until it is ready: a slow machine's first start of Python, with room."""
+"""How long a program may take to get ready. A slow machine needs a while to start Python."""
 STOPPED_WITHIN_S = 5.0
-"""How long a program may take to end when it is asked to; then it is killed."""
+"""How long a program may take to end after SIGTERM. Then it is killed."""
 POLL_S = 0.02
 LAST_WORDS = 1200
-"""How many characters of what a program printed are shown if the test fails."""
+"""If the test fails, it shows this many characters from the end of what a program printed."""
 
 KEPT = ("CARGO_HOME", "CARGO_TARGET_DIR", "HOME", "LANG", "LC_ALL", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "TMPDIR")
-"""Of the caller's environment, what a program gets. No AWS account, setting or proxy of the caller's gets into a test."""
+"""What a program gets of the caller's environment: no AWS account, no setting and no proxy."""
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -41,12 +41,12 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def build_directory() -> Path:
-    """Where cargo puts what it builds for development."""
+    """Where cargo puts its debug builds."""
     return ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug"
 
 
 def end_on_sigterm() -> None:
-    """Makes a termination unwind the `with` blocks, as Ctrl-C does."""
+    """Lets SIGTERM leave the `with` blocks in order, as Ctrl-C does."""
 
     def end(number: int, _frame: object) -> None:
         sys.exit(128 + number)
@@ -55,7 +55,7 @@ def end_on_sigterm() -> None:
 
 
 def free_port() -> int:
-    """A port that nobody listens on, nor on the one after it."""
+    """A free port. The port after it is free too."""
     while True:
         with socket.socket() as probe, socket.socket() as successor:
             probe.bind(("127.0.0.1", 0))
@@ -68,7 +68,7 @@ def free_port() -> int:
 
 
 class Program:
-    """A running program, with all that it has printed so far."""
+    """A running program and everything that it has printed so far."""
 
     def __init__(self, command: list[str], env: dict[str, str]) -> None:
         self.name = Path(command[0]).name
@@ -100,7 +100,7 @@ class Program:
             self._process.wait()
 
     def ended(self) -> int:
-        """Waits for its own end; the exit code."""
+        """Waits until the program ends by itself. Returns the exit code."""
         return self._process.wait(READY_WITHIN_S)
 
     def stdout(self) -> str:
@@ -111,7 +111,7 @@ class Program:
 
     @staticmethod
     def _whole(file: int) -> str:
-        # `pread`, because the program writes at the position that a plain read would move.
+        # The program writes at the position that a plain read would move.
         return os.pread(file, os.fstat(file).st_size, 0).decode()
 
     def write_line(self, line: str = "") -> None:
@@ -120,7 +120,7 @@ class Program:
         self._process.stdin.flush()
 
     def wait_for(self, what: str, ready: Callable[[], Optional[T]]) -> T:
-        """Asks again and again until the answer is something; fails if the program ends or the time is up."""
+        """Calls `ready` until it returns something. Fails if the program ends or the time is up."""
         deadline = time.monotonic() + READY_WITHIN_S
         while True:
             ended = self._process.poll() is not None
@@ -134,7 +134,7 @@ class Program:
             time.sleep(POLL_S)
 
     def wait_for_line(self, number: int) -> str:
-        """The complete line of this number, counted from 0, on standard output."""
+        """Waits for a complete line on standard output. Counts from 0."""
 
         def line() -> Optional[str]:
             lines = self.stdout().splitlines(keepends=True)
@@ -151,7 +151,7 @@ class Program:
 
 
 def start_moto() -> tuple[Program, str]:
-    """A moto server on a port of its own choice, and its URL."""
+    """Starts a moto server on a free port. Returns it and its URL."""
     moto = Program(["moto_server", "-H", "127.0.0.1", "-p", "0"], environment())
 
     def url() -> Optional[str]:

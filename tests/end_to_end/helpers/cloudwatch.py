@@ -1,21 +1,30 @@
-"""CloudWatch's alarms, evaluated by the rules that its user guide documents. Time is a number of seconds that the caller hands in.
+"""Evaluates CloudWatch's alarms by the rules of its user guide.
 
-Documented ("Alarm evaluation", "Configuring how CloudWatch alarms treat missing data", "Metric math syntax and functions"):
+The caller passes the time, in seconds.
 
-- An alarm whose period is a minute or longer is evaluated each minute, over windows of a period that end with that minute.
-- CloudWatch retrieves more data points than Evaluation Periods: the evaluation range. If at least Evaluation Periods of them are real,
-  the newest real ones are evaluated, wherever in the range they are, and the setting for missing data is ignored. If fewer are real, all
-  of these are evaluated, and the rest is filled by that setting.
-- With `missing` and `ignore`, breaching points that only missing ones follow ring once the oldest is as old as Datapoints to Alarm
-  ("premature transitions"; the tables have `ignore` keep the state).
-- `FILL` replaces missing points, the newest too, whose data may not have come yet. Arithmetic takes a missing point for 0.
+The guide documents ("Alarm evaluation", "Configuring how CloudWatch alarms treat missing data",
+"Metric math syntax and functions"):
 
-Read into it, where the guide is silent:
+- CloudWatch evaluates an alarm each minute if its period is a minute or longer. It looks at windows
+  of one period; the newest window ends with that minute.
+- CloudWatch retrieves more data points than Evaluation Periods. These are the evaluation range. If
+  it has at least Evaluation Periods real points, CloudWatch evaluates the newest of them, wherever
+  in the range they are, and ignores the setting for missing data. If it has fewer, CloudWatch
+  evaluates all real points and fills the rest by that setting.
+- With `missing` and `ignore`, breaching points also ring if only missing points follow them, once
+  the oldest is as old as Datapoints to Alarm ("premature transitions"). In the guide's tables,
+  `ignore` keeps the state in this case.
+- `FILL` replaces missing points. It also replaces the newest, whose data may still be on its way.
+  Arithmetic takes a missing point for 0.
 
-- How long the evaluation range is. The guide says "higher" and has 5 for 3 in its examples. `extra` says how many more are retrieved.
-- Whether `FILL` fills a range without any point. It does here unless `fills_nothing` says otherwise.
-- When within its minute an alarm is evaluated: `offset` seconds after the last window has ended.
-- The points of arithmetic: those that at least one of its metrics has.
+The guide does not say the following. This file assumes it, or takes it as an argument:
+
+- The length of the evaluation range. The guide says "higher"; in its examples it is 5 for 3.
+  `extra` is how many more points CloudWatch retrieves.
+- Whether `FILL` fills a range without a single point. Here it does, unless `fills_nothing` is set.
+- When in its minute CloudWatch evaluates an alarm: `offset` seconds after the last window has
+  ended.
+- Which points an expression has: those that at least one of its metrics has.
 """
 
 from __future__ import annotations
@@ -45,7 +54,7 @@ STATISTICS: dict[str, Callable[[Optional[float], float], float]] = {
 class Alarm:
     name: str
     metrics: dict[str, tuple[str, str]]
-    """The metrics' identifiers in the expression, with each one's name and statistic."""
+    """By its identifier in the expression, the name and the statistic of each metric."""
     expression: str
     period_s: int
     evaluation_periods: int
@@ -57,7 +66,10 @@ class Alarm:
 
 @dataclass
 class Samples:
-    """What was sent to one metric: minute of its time stamp, when CloudWatch knows of it, value. In order of the minutes."""
+    """What was sent to one metric, in order of time.
+
+    Each sample has the minute of its time stamp, the time when CloudWatch knows it, and a value.
+    """
 
     minutes: list[int] = field(default_factory=list)
     known_at: list[float] = field(default_factory=list)
@@ -75,9 +87,9 @@ class Samples:
 
 
 def judge(points: Sequence[Optional[bool]], needed: int, to_alarm: int, missing: str) -> Optional[str]:
-    """The state that follows from the evaluation range, newest point first: breaching, not breaching or missing (`None`).
+    """The state that follows from the evaluation range. `None`: the state stays as it is.
 
-    `None` is the state as it was.
+    The newest point comes first. A point is breaching or not; a missing point is `None`.
     """
     real = [point for point in points if point is not None]
     if len(real) >= needed:
@@ -97,7 +109,7 @@ def judge(points: Sequence[Optional[bool]], needed: int, to_alarm: int, missing:
 
 
 def evaluate(alarm: Alarm, windows: dict[str, list[Optional[float]]], fills_nothing: bool = False) -> Optional[str]:
-    """The state that follows from each metric's statistic in each window of the evaluation range, newest first."""
+    """The state that follows from the statistic of each metric in each window, newest first."""
     breaches = COMPARISONS[alarm.comparison]
     values = calculate(alarm.expression, windows, fills_nothing)
     points = [None if value is None else breaches(value, alarm.threshold) for value in values]
@@ -105,7 +117,7 @@ def evaluate(alarm: Alarm, windows: dict[str, list[Optional[float]]], fills_noth
 
 
 def calculate(expression: str, windows: dict[str, list[Optional[float]]], fills_nothing: bool) -> list[Optional[float]]:
-    """An expression of those that the alarms have: a metric, `FILL(metric, number)`, `metric + metric`."""
+    """Calculates what the alarms use: a metric, `FILL(metric, number)` or `metric + metric`."""
     fill = re.fullmatch(r"FILL\((\w+), (\d+)\)", expression)
     if fill:
         values = windows[fill[1]]
@@ -126,7 +138,10 @@ def changes(
     offset: float = 0,
     fills_nothing: bool = False,
 ) -> Iterator[tuple[float, str]]:
-    """When the alarm changes to which state, evaluated at the end of each of these minutes. It begins with `OK`."""
+    """Evaluates the alarm at the end of each minute. Yields when it changes, and to which state.
+
+    It starts as `OK`.
+    """
     state = OK
     period = alarm.period_s // MINUTE_S
     length = alarm.evaluation_periods + extra
@@ -156,10 +171,12 @@ def changes(
 
 
 def turning_points(columns: list[Samples], minutes: range, period: int, length: int, offset: float) -> bytearray:
-    """For each minute, whether anything can be other than a minute before: a sample has become known, or has gone on to an older window."""
+    """For each minute, whether the state can change.
+
+    It can if CloudWatch gets to know a sample, or if a sample moves to an older window.
+    """
     due = bytearray(len(minutes))
     due[0] = 1
-    # An expression's metrics may be sent by themselves, but the alarms' come together: each list is cheap, so each is looked at.
     for samples in columns:
         for minute, known_at in zip(samples.minutes, samples.known_at):
             known = -int(-(known_at - offset) // MINUTE_S)

@@ -1,4 +1,4 @@
-"""What the stories share: promises that are checked one by one, in the order in which they are told."""
+"""What every story uses: it checks its promises one by one, in their order."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import ExitStack
 from datetime import datetime, timezone
 from typing import Any, Callable
 
-from processes import end_on_sigterm
+from helpers.processes import end_on_sigterm
 
 RECENT_S = 300
-"""How far a time may lie from now and still be of this test."""
+"""A time that is closer to now than this is from this test."""
 
 
 class Mismatch(Exception):
@@ -25,7 +25,7 @@ def check(promise: str, found: Any, wanted: Any = True) -> None:
 
 
 def instant(text: str) -> datetime:
-    """The contract's times: RFC 3339, UTC, whole seconds."""
+    """Reads a time of the contract: RFC 3339, UTC, whole seconds."""
     try:
         return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
     except ValueError:
@@ -37,12 +37,12 @@ def recent(text: str) -> bool:
 
 
 def leaked(secrets: set[str], text: str) -> list[str]:
-    """Which of the secrets are in the text, whole or by their last part."""
+    """The secrets that the text contains, whole or by their last part."""
     return [secret for secret in secrets if secret in text or secret.split(".")[-1] in text]
 
 
 def tell(steps: Callable[[ExitStack], list[Callable[[], None]]]) -> int:
-    """Takes the steps in their order and says which failed; what they started ends with them."""
+    """Takes the steps in their order, prints the first failure, and ends what they started."""
     end_on_sigterm()
     started = time.monotonic()
     try:

@@ -1,4 +1,4 @@
-"""The templates as values: read, and with parameters, mappings and conditions put in."""
+"""Reads the templates and fills in parameters, mappings and conditions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import subprocess
 from typing import Any
 
-from processes import ROOT, SAM_TOOLS, environment
+from helpers.processes import ROOT, SAM_TOOLS, environment
 
 AWS_VALUES = {
     "AWS::AccountId": "123456789012",
@@ -17,7 +17,7 @@ AWS_VALUES = {
     "AWS::URLSuffix": "amazonaws.com",
 }
 LOAD = "import json,sys; from cfnlint.decode import decode; json.dump(decode(sys.argv[1])[0], sys.stdout)"
-"""Prints a template as JSON, with its short intrinsic functions in their long form."""
+"""Prints a template as JSON, with `!Ref` and the like in their long form."""
 
 
 def load(template: str) -> dict[str, Any]:
@@ -28,7 +28,10 @@ def load(template: str) -> dict[str, Any]:
 
 
 def resolved(template: dict[str, Any], **parameters: str) -> dict[str, Any]:
-    """The resources with these parameters. What only AWS knows, such as another resource's ARN, stays as it is written."""
+    """The resources with these parameters.
+
+    Values that only AWS knows, such as the ARN of another resource, stay as written.
+    """
     given = {name: parameter.get("Default") for name, parameter in template["Parameters"].items()}
     values = {**AWS_VALUES, **given, **parameters}
 

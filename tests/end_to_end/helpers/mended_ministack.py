@@ -1,11 +1,15 @@
-"""ministack 1.5.33 as a program, mended where it is not yet as AWS is. It runs in ministack's own environment.
+"""ministack 1.5.33 as a program, changed where it differs from AWS.
 
-- Parameter Store tells EventBridge of every writing.
-- CloudWatch reads metrics in the embedded metric format from functions' logs.
-- CreateSecret takes the ClientRequestToken as the version's id.
-- A nested stack's resource keeps the attributes that an update does not name.
-- Numbers that a template hands on to a nested stack are numbers there: a queue's concurrency, an alarm's period and threshold.
-- An alarm on an expression is an alarm on the expression's first metric. (What the expressions do is in alarms.py.)
+It runs in the Python environment .tools/ministack.
+
+- Parameter Store sends an event to EventBridge for every put.
+- CloudWatch reads metrics in the embedded metric format from the logs of functions.
+- CreateSecret uses the ClientRequestToken as the version's id.
+- A resource of a nested stack keeps the attributes that an update does not name.
+- A number that a template passes to a nested stack is a number there: a queue's concurrency, an
+  alarm's period and threshold.
+- An alarm on an expression looks at the first metric of the expression. alarms.py tests the
+  expressions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Finds the Chromium that the browser tests use; as a program also sees to it that there is one, or says how to get one."""
+"""Finds the Chromium that the browser tests use.
+
+As a program it also installs one where it can, or says how to get one.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ from typing import Optional
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 HOW = (
-    "The browser tests need Chromium or Chrome: install it (Debian: apt-get install chromium; elsewhere Chrome will do), "
+    "The browser tests need Chromium or Chrome. Install one of them (on Debian: apt-get install chromium), "
     "or name its program: make CHROMIUM=/path/to/chrome test"
 )
 
 
 def find() -> Optional[str]:
-    """What `CHROMIUM` names, else the first that the system has."""
+    """The program that `CHROMIUM` names. Without that, the first of `NAMES` that the system has."""
     named = os.environ.get("CHROMIUM")
     return next(filter(None, map(shutil.which, [named] if named else NAMES)), None)
 

@@ -1,7 +1,7 @@
-"""Stands between programs and their AWS, hands everything on, and writes down who called what, in IAM's words.
+"""A proxy between programs and their AWS. It records who called what, in the words of IAM.
 
-Who called is told by the access key, so each program is given one of its own. A story's calls are in a file with the story's name; what
-IAM makes of them is in policies.py.
+The access key shows who called, so each program gets a different one. Each story has a file with
+its calls. policies.py checks these calls against the policies.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from threading import Lock, Thread
 from typing import Any, Iterator
 from urllib.parse import urlsplit
 
-from processes import build_directory
+from helpers.processes import build_directory
 
 CALLS = build_directory().parent / "calls"
 ACCOUNT = "123456789012"
 REGION = "eu-central-1"
 SECRET_SUFFIX = "-AbCdEf"
-"""Six random characters that Secrets Manager appends to a name in the ARN."""
+"""Secrets Manager appends six random characters to the name in an ARN."""
 
 REFRESHER, CALLBACK, OPERATOR, CONSUMER = "AKIDREFRESHER", "AKIDCALLBACK", "AKIDOPERATOR", "AKIDCONSUMER"
-"""Access keys: who calls."""
+"""The access key of each caller."""
 
 
 def needed(service: str, operation: str, request: dict[str, Any], answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The actions and resources that IAM asks for at this call, by the services' authorization references."""
+    """The actions and resources that IAM checks, by the services' authorization references."""
     if service == "secretsmanager":
         if operation == "BatchGetSecretValue":
-            # One for the call, one more to search, and one for each secret that is handed out.
+            # One for the call, one more with filters, and one for each secret in the answer.
             yield "secretsmanager:BatchGetSecretValue", "*"
             if "Filters" in request:
                 yield "secretsmanager:ListSecrets", "*"
@@ -45,14 +45,14 @@ def needed(service: str, operation: str, request: dict[str, Any], answer: dict[s
             yield f"secretsmanager:{operation}", secret_arn(request.get("SecretId") or request["Name"])
     elif service == "AmazonSSM":
         for name in request.get("Names") or [request.get("Name") or request["Path"]]:
-            # A version's selector is no part of the parameter's ARN.
+            # The ARN does not contain the version that follows the colon.
             plain = re.sub(r":\d+$", "", name).strip("/")
             yield f"ssm:{operation}", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/{plain}"
     elif service == "AmazonSQS":
         queue = request["QueueUrl"].rsplit("/", 1)[1]
         yield f"sqs:{operation.removesuffix('Batch')}", f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}"
     else:
-        raise ValueError(f"nothing is known of {service}.{operation}")
+        raise ValueError(f"no IAM actions known for {service}.{operation}")
 
 
 def secret_arn(secret: str) -> str:
@@ -61,7 +61,7 @@ def secret_arn(secret: str) -> str:
 
 
 def recorded(programs: ExitStack, url: str) -> str:
-    """Another URL for this AWS, by which calls are written down."""
+    """Another URL for this AWS. Calls to it are recorded."""
     CALLS.mkdir(parents=True, exist_ok=True)
     file = programs.enter_context(open(CALLS / f"{Path(sys.argv[0]).stem}.jsonl", "w"))
     lock = Lock()
@@ -76,7 +76,7 @@ def recorded(programs: ExitStack, url: str) -> str:
             connection.request("POST", self.path, body, dict(self.headers))
             answer = connection.getresponse()
             content = answer.read()
-            self.write_down(body, content)
+            self.record(body, content)
             self.send_response(answer.status)
             for name, value in answer.getheaders():
                 if name.lower() not in ("connection", "content-length", "date", "server", "transfer-encoding"):
@@ -86,7 +86,7 @@ def recorded(programs: ExitStack, url: str) -> str:
             self.wfile.write(content)
             connection.close()
 
-        def write_down(self, body: bytes, content: bytes) -> None:
+        def record(self, body: bytes, content: bytes) -> None:
             service, operation = self.headers["x-amz-target"].split(".")
             [who] = re.findall(r"Credential=(\w+)/", self.headers["authorization"])
             with lock:

@@ -1,4 +1,4 @@
-"""Chromium in a person's hands. Each profile is a browser of its own, with its own cookies and history."""
+"""Chromium, as a person uses it. Each profile has its own cookies and history."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ from dataclasses import dataclass
 from typing import Optional
 from urllib.parse import parse_qs, urlsplit
 
-import chromium
-from playwright.sync_api import Browser, ConsoleMessage, Cookie, Response, Route, sync_playwright
-from processes import environment
+from playwright.sync_api import Browser, ConsoleMessage, Cookie, Response, Route, ViewportSize, sync_playwright
+
+from helpers import chromium
+from helpers.processes import environment
 
 ANSWERED_WITHIN_MS = 20_000
 NOWHERE_ELSE = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE localhost , EXCLUDE 127.0.0.1"
 ONE_COOKIE_HEADER = "--disable-http2"
-"""With HTTP/2 each cookie has a header of its own, and cargo-lambda hands on the first alone; AWS hands on all."""
+"""HTTP/2 sends each cookie in a separate header. AWS passes on all, cargo-lambda only the first."""
 STATUS_IS_NO_SUCCESS = "Failed to load resource: the server responded with a status of"
-"""What Chromium writes into the console for every page with a status of 4xx."""
+"""Chromium writes this to the console for every page with a 4xx status."""
 
 
 def start_chromium(programs: ExitStack) -> Browser:
-    """The system's Chromium, without its sandbox, which root cannot have: it sees pages of this test only."""
+    """The system's Chromium. It runs without its sandbox, which root cannot have.
+
+    It sees only pages of this test.
+    """
     program = chromium.find()
     if program is None:
         raise RuntimeError(chromium.HOW)
@@ -52,16 +56,16 @@ class Answer:
 
 
 class Profile:
-    """`ours` is the beginning of the addresses whose answers, pages and console are of interest."""
+    """Keeps answers, pages and console messages of addresses that start with `ours`."""
 
-    def __init__(self, browser: Browser, ours: str) -> None:
+    def __init__(self, browser: Browser, ours: str, size: Optional[ViewportSize] = None) -> None:
         self._ours = ours
-        self._context = browser.new_context(ignore_https_errors=True)
+        self._context = browser.new_context(ignore_https_errors=True, viewport=size)
         self._context.set_default_timeout(ANSWERED_WITHIN_MS)
         self.page = self._context.new_page()
         self.answers: list[Answer] = []
         self.complaints: list[str] = []
-        """What Chromium has to say against our pages."""
+        """Errors and warnings of Chromium about our pages."""
         self.html = ""
         """All of our pages so far."""
         self.page.on("response", self._keep_answer)
@@ -77,7 +81,7 @@ class Profile:
         return self._see(navigation.value)
 
     def press_and_stay(self, button: str) -> str:
-        """Presses a button and returns the address to which the answer would have led; an empty page stands in its place."""
+        """Presses a button. Returns where the answer redirects to; shows an empty page instead."""
         led_to: list[str] = []
 
         def hold(route: Route) -> None:
@@ -99,11 +103,11 @@ class Profile:
         return self._see(self.page.reload())
 
     def cookies(self) -> list[Cookie]:
-        """Those that would be sent to us."""
+        """The cookies that the browser would send to us."""
         return self._context.cookies(self._ours)
 
     def codes(self) -> set[str]:
-        """The authorization codes that came by."""
+        """The authorization codes in the addresses so far."""
         return {code for answer in self.answers for code in parse_qs(urlsplit(answer.url).query).get("code", [])}
 
     def _see(self, response: Optional[Response]) -> Seen:

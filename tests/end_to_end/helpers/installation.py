@@ -1,4 +1,7 @@
-"""One installation on loopback: moto for AWS, the stand-ins for Zoho, cargo-lambda's Runtime API, a compiled function, an operator."""
+"""One installation on loopback, with one compiled function and an operator.
+
+moto plays AWS, the stand-ins program plays Zoho, cargo-lambda has the Runtime API.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,14 @@ import json
 import subprocess
 import urllib.parse
 import urllib.request
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Iterator, Optional
 
 import boto3
-import certificate
-import recorder
-from processes import ROOT, Program, build_directory, environment, free_port, start_moto
+
+from helpers import certificate, recorder
+from helpers.processes import ROOT, Program, build_directory, environment, free_port, start_moto
 
 PREFIX = "token-keeper"
 REGION = "eu-central-1"
@@ -26,7 +29,7 @@ def compiled(program: str) -> str:
 
 @dataclass
 class Invocation:
-    """What `cargo lambda invoke` printed, and whether the function was done or failed."""
+    """What `cargo lambda invoke` printed, and whether the function succeeded."""
 
     done: bool
     text: str
@@ -61,29 +64,29 @@ class Zoho:
         return line
 
     def consent(self, data_center: str) -> str:
-        """A refresh token that nobody has yet."""
+        """A refresh token. Each call returns another one."""
         grant = next(grant for grant in self._grants if grant["data_center"] == data_center)
         self._grants.remove(grant)
         return grant["refresh_token"]
 
     def remove_app(self, data_center: str, refresh_token: str) -> None:
-        """What happens when the account's owner removes the app: the refresh token is dead."""
+        """The owner of the account removes the app. This kills the refresh token."""
         form = urllib.parse.urlencode({"token": refresh_token}).encode()
         with urllib.request.urlopen(f"{self.accounts[data_center]}/oauth/v2/token/revoke", form) as answer:
             assert answer.status == 200
 
     def times_asked(self, operation: str = "refresh_token") -> int:
-        """How many such requests came so far: if nothing is said, those for an access token."""
+        """How many requests of this kind Zoho got so far; by default, for an access token."""
         return self.calls().get(f"zoho {operation}", 0)
 
     def calls(self) -> dict[str, int]:
-        """How often each operation of Zoho and AWS was called so far: `{"zoho refresh_token": 3, …}`"""
+        """How often each operation of Zoho and AWS was called: `{"zoho refresh_token": 3, …}`"""
         self._program.write_line()
         counts: dict[str, int] = json.loads(self._next_line())
         return counts
 
     def knows(self, token: str) -> bool:
-        """Whether this refresh or access token lives."""
+        """Whether this refresh or access token is alive."""
         self._program.write_line(token)
         lives: bool = json.loads(self._next_line())
         return lives
@@ -94,10 +97,10 @@ class Function:
 
     def __init__(self, programs: ExitStack, name: str, port: int, tls: list[str], variables: dict[str, str]) -> None:
         self._name = name
-        # With HTTPS on this port, cargo-lambda has everything else on the next one.
+        # With HTTPS on this port, cargo-lambda serves its own API on the next one.
         self._port = port + 1 if tls else port
         self.url = f"http://127.0.0.1:{self._port}"
-        # `--only-lambda-apis`: the function is compiled already. Otherwise this is the `cargo lambda watch` of the README.
+        # `--only-lambda-apis`, because the function is compiled already.
         watch = ["cargo", "lambda", "watch", "--only-lambda-apis"]
         watch += ["--invoke-address", "127.0.0.1", "--invoke-port", str(port), *tls]
         api = programs.enter_context(Program(watch, environment()))
@@ -116,7 +119,7 @@ class Function:
         self.start()
 
     def start(self, instances: int = 1, **variables: str) -> None:
-        """New instances, with other settings; those before end."""
+        """Stops the instances and starts new ones, with these settings added."""
         for instance in self._instances:
             instance.stop()
         for _ in range(instances):
@@ -149,7 +152,7 @@ class Installation:
     def __init__(self, programs: ExitStack, function: str = "refresher", callback: Optional[str] = None) -> None:
         moto, url = start_moto()
         programs.enter_context(moto)
-        # What this test does itself goes straight to moto; what programs do is recorded, under a key for each.
+        # The recorder sees the programs' calls. The test itself calls moto directly.
         self._account = account = {
             "AWS_CONFIG_FILE": "/dev/null",
             "AWS_EC2_METADATA_DISABLED": "true",
@@ -166,9 +169,10 @@ class Installation:
         self._sqs = session.client("sqs", endpoint_url=url)
         port = free_port()
         tls = certificate.cargo_lambda_options(programs) if function == "callback" else []
-        # Not 127.0.0.1, where Zoho is: to a browser the two are different sites, as they are in reality.
+        # Zoho is at 127.0.0.1. To a browser these are two different sites, as in reality.
         self.url = f"https://localhost:{port}/lambda-url/{function}"
-        self.zoho = Zoho(programs, f"{callback or self.url}/callback")
+        self._callback = callback or self.url
+        self.zoho = Zoho(programs, f"{self._callback}/callback")
         self._reader = {**account, "AWS_ACCESS_KEY_ID": recorder.CONSUMER}
         self.variables = {**account, "AWS_ACCESS_KEY_ID": recorder.OPERATOR, "TOKEN_KEEPER_DATA_CENTERS": self.zoho.data_centers}
         key = {"refresher": recorder.REFRESHER, "callback": recorder.CALLBACK}[function]
@@ -177,7 +181,7 @@ class Installation:
         )
 
     def queue(self, name: str) -> str:
-        """A queue of this name; its URL as programs reach it."""
+        """Makes a queue. Returns the URL that programs use."""
         url: str = self._sqs.create_queue(QueueName=name)["QueueUrl"]
         return f"{self._account['AWS_ENDPOINT_URL']}{urllib.parse.urlsplit(url).path}"
 
@@ -196,7 +200,7 @@ class Installation:
         return version
 
     def parameter(self, name: str) -> Optional[dict[str, Any]]:
-        """As SSM describes it, in clear; `None` if there is none."""
+        """The answer of SSM, decrypted. `None` if the parameter does not exist."""
         try:
             found: dict[str, Any] = self.parameters.get_parameter(Name=f"/{PREFIX}/{name}", WithDecryption=True)
         except self.parameters.exceptions.ParameterNotFound:
@@ -211,12 +215,12 @@ class Installation:
         return document
 
     def versions(self) -> dict[str, int]:
-        """How often each parameter was written."""
+        """The version of each parameter. It counts the writes."""
         found = self.parameters.get_paginator("get_parameters_by_path").paginate(Path=f"/{PREFIX}", Recursive=True)
         return {parameter["Name"]: parameter["Version"] for page in found for parameter in page["Parameters"]}
 
     def history(self) -> list[str]:
-        """Every value that any parameter ever had."""
+        """Every value that a parameter ever had, of all parameters."""
         pages = self.parameters.get_paginator("get_parameter_history")
         values = []
         for name in self.versions():
@@ -224,8 +228,17 @@ class Installation:
                 values += [version["Value"] for version in page["Parameters"]]
         return values
 
+    @contextmanager
+    def connect_local(self, *arguments: str) -> Iterator[tuple[Program, str]]:
+        """Runs `connect --local`, which must succeed. Yields the program and its link."""
+        command = [compiled("token-keeper"), "connect", *arguments, "--local", "--callback-url", self._callback]
+        with Program(command, environment(**self.variables)) as program:
+            link = lambda: next((line.strip() for line in program.stdout().splitlines() if "ticket=" in line), None)
+            yield program, program.wait_for("link", link)
+            assert program.ended() == 0, f"token-keeper connect {arguments[0]} failed"
+
     def read_with_the_cli(self, name: str) -> str:
-        """A parameter's value as the AWS command line prints it."""
+        """The value of a parameter, as the AWS command line prints it."""
         query = ["--with-decryption", "--query", "Parameter.Value", "--output", "text"]
         ran = subprocess.run(
             ["aws", "ssm", "get-parameter", "--name", f"/{PREFIX}/{name}", *query],

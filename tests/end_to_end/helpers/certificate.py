@@ -1,4 +1,4 @@
-"""A certificate for localhost, made anew for each test. Nobody vouches for it: the browser is told to take it."""
+"""A self-signed certificate for localhost, new for each test. The browser is set to accept it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 
 def cargo_lambda_options(programs: ExitStack) -> list[str]:
-    """Makes cargo-lambda serve HTTPS. The files live as long as the programs."""
+    """Options that make cargo-lambda serve HTTPS. The files live as long as the programs."""
     folder = Path(programs.enter_context(TemporaryDirectory()))
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     private = ec.generate_private_key(ec.SECP256R1())
