@@ -70,10 +70,10 @@ pub(crate) async fn tour() -> String {
 
     heading(&mut text, "The same with real AWS and Zoho");
     text.push_str(
-        "1. Deploy both functions with `cargo lambda deploy`, and put the refresher on a schedule of 15 minutes.\n\
+        "1. Deploy the stack: README.md, under \"Deploy\".\n\
          2. Make a link with `token-keeper connect`, or store a refresh token that you have.\n\
          3. Read the parameter /token-keeper/tokens/crm-prod from any language.\n\
-         The commands, to copy and paste, are in README.md under \"On AWS\". To click through a consent yourself, on this machine:\n\
+         To click through a consent yourself, on this machine:\n\
          make demo-consent\n",
     );
     text
