@@ -8,7 +8,6 @@ mod document;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use data_center::{DataCenter, DataCenters};
-pub use data_center::{base_url, web_url};
 pub use document::{GrantSecret, SecretDocument, UniqueFields};
 
 use crate::flaw::{Broken, Flaw};

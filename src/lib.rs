@@ -5,6 +5,7 @@
 //! - [`source`]: where time and randomness come from;
 //! - [`secret`]: secrets as types;
 //! - [`name`]: names of connections and clients, and of everything that is stored for them;
+//! - [`address`]: base URLs, each in one spelling;
 //! - [`flaw`]: what can be wrong with a secret or a parameter;
 //! - [`connection`]: data centres, grants and clients as parsed from their secrets;
 //! - [`lease`]: the document that consumers read;
@@ -23,6 +24,7 @@
 pub mod source;
 pub mod secret;
 pub mod name;
+pub mod address;
 pub mod flaw;
 pub mod connection;
 pub mod lease;

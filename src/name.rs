@@ -122,6 +122,12 @@ impl VersionId {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prefix(String);
 
+impl Default for Prefix {
+    fn default() -> Self {
+        Self("token-keeper".to_owned())
+    }
+}
+
 impl Prefix {
     /// As it is set.
     pub fn as_str(&self) -> &str {

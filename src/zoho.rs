@@ -9,7 +9,8 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use serde_json::Value;
 
-use crate::connection::{Client, DataCenter, Grant, base_url};
+use crate::address::origin;
+use crate::connection::{Client, DataCenter, Grant};
 use crate::failure::{Refusal, Silence};
 use crate::http::untrusted;
 use crate::lease::{MAX_LIFE, whole_second};
@@ -175,7 +176,7 @@ pub fn classify(status: u16, body: &[u8]) -> Result<Answer, Refusal> {
     Ok(Answer {
         access_token,
         life: life(fields.get("expires_in_sec"), fields.get("expires_in")),
-        api_domain: text("api_domain").and_then(base_url),
+        api_domain: text("api_domain").and_then(origin),
         scope: text("scope").filter(|scope| !scope.is_empty()).map(str::to_owned),
         refresh_token: text("refresh_token").filter(|token| is_token(token)).map(RefreshToken::new),
     })

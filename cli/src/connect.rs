@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde_json::{Value, json};
-use token_keeper::connection::{Grant, GrantSecret, read_clients, web_url};
+use token_keeper::address::BaseUrl;
+use token_keeper::connection::{Grant, GrantSecret, read_clients};
 use token_keeper::consent::link::{MAX_TICKET_LIFE, Ticket, encode};
 use token_keeper::consent::{Consent, KeyRing, read_signing_key};
 use token_keeper::flaw::{Broken, Flaw};
@@ -109,7 +110,7 @@ impl Operator {
         } else {
             console.show(&format!("The connection {connection} awaits consent (secret {name} {done}).\n"));
             console.show("1. In Zoho's API console, this redirect URI must be registered with the client:");
-            console.show(&format!("     {base}/callback"));
+            console.show(&format!("     {}", base.redirect_uri()));
             let who = if local { "Open this link" } else { "Send this link to an administrator of the Zoho account" };
             console.show(&format!("2. {who}. It works once, until {expires_at}:"));
             console.show(&format!("     {url}"));
@@ -187,17 +188,18 @@ impl Operator {
         })
     }
 
-    fn base_url(&self, given: Option<&String>, local: bool) -> Result<String, Failure> {
+    fn base_url(&self, given: Option<&String>, local: bool) -> Result<BaseUrl, Failure> {
         let wrong = |url: &str| {
             Failure::new(
                 format!("{url} is no address for the callback"),
                 "give an https URL, or http://localhost and a port",
             )
         };
-        match given.or(self.callback_url.as_ref()) {
-            Some(url) => web_url(url).ok_or_else(|| wrong(url)),
-            None if local => Ok(LOCAL_URL.to_owned()),
-            None => Err(Failure::new(
+        match (given, &self.callback_url) {
+            (Some(url), _) => url.parse().map_err(|_| wrong(url)),
+            (None, Some(url)) => Ok(url.clone()),
+            (None, None) if local => LOCAL_URL.parse().map_err(|_| wrong(LOCAL_URL)),
+            (None, None) => Err(Failure::new(
                 "the callback function's address is not known",
                 "give --callback-url or TOKEN_KEEPER_CALLBACK_URL, or connect with --local",
             )),
@@ -278,7 +280,7 @@ impl Operator {
     }
 }
 
-fn link(base: &str, key: &SigningKey, ticket: &Ticket) -> String {
+fn link(base: &BaseUrl, key: &SigningKey, ticket: &Ticket) -> String {
     format!("{base}/connect?ticket={}", key.seal_ticket(ticket))
 }
 

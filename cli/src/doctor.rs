@@ -63,7 +63,7 @@ impl Operator {
             (Ok(secrets), Ok(leases)) => self.with_unlisted(secrets, leases, &mut gone).await,
             (secrets, _) => secrets,
         };
-        let (callback_url, now) = (callback_url.as_deref(), self.source.now());
+        let (callback_url, now) = (callback_url.as_ref(), self.source.now());
         Facts { settings, publishing, callback_url, schedule, now, secrets, gone, leases, key }
     }
 

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use serde_json::json;
-use token_keeper::connection::base_url;
+use token_keeper::address::origin;
 use token_keeper::failure::StoreError;
 use token_keeper::name::{ClientName, ConnectionName, SecretName};
 use token_keeper::ports::Grants as _;
@@ -103,7 +103,7 @@ impl Operator {
             row.name = json!(connection.as_str());
         }
         for row in &mut rows {
-            let home = row.text("api_domain").and_then(base_url);
+            let home = row.text("api_domain").and_then(origin);
             let home = home.and_then(|api_domain| table.by_api_domain(&api_domain)).map(|home| home.name.clone());
             let fields = &mut row.fields;
             if let Some(data_center) = data_center {

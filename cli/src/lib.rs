@@ -19,6 +19,7 @@ use std::io;
 use std::path::Path;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use token_keeper::address::BaseUrl;
 use token_keeper::aws::{ParameterStore, Publishing, SecretsManager};
 use token_keeper::connection::SecretDocument;
 use token_keeper::failure::StoreError;
@@ -112,7 +113,7 @@ pub struct Operator {
     /// How the refresher publishes.
     pub publishing: Publishing,
     /// The callback function's public base URL, if the environment says it.
-    pub callback_url: Option<String>,
+    pub callback_url: Option<BaseUrl>,
     /// Secrets Manager.
     pub secrets: SecretsManager,
     /// Zoho.

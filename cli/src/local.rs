@@ -9,6 +9,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use jiff::SignedDuration;
+use token_keeper::address::BaseUrl;
 use token_keeper::aws::{ParameterStore, SecretsManager};
 use token_keeper::consent::Consent;
 use token_keeper::lambda::callback::{Request, Response, respond};
@@ -26,8 +27,8 @@ const LAST_PAGE: Duration = Duration::from_secs(2);
 type Asked = (Request, oneshot::Sender<Response>);
 
 /// The loopback port of `base`, taken.
-pub(super) async fn listen(base: &str) -> Result<TcpListener, Failure> {
-    let port = base.strip_prefix("http://").and_then(|host| host.rsplit_once(':')?.1.parse().ok());
+pub(super) async fn listen(base: &BaseUrl) -> Result<TcpListener, Failure> {
+    let port = base.local_port();
     let port: u16 = port.ok_or_else(|| {
         let remedy = "use http://localhost and a port, such as http://localhost:8765";
         Failure::new(format!("--local cannot answer at {base}"), remedy)
@@ -42,7 +43,7 @@ pub(super) async fn listen(base: &str) -> Result<TcpListener, Failure> {
 pub(super) async fn until_connected(
     listener: TcpListener,
     consent: &Consent<SecretsManager, Zoho, ParameterStore>,
-    base: &str,
+    base: &BaseUrl,
     life: SignedDuration,
     console: &dyn Console,
 ) -> Result<(), Failure> {

@@ -14,20 +14,18 @@ use token_keeper::{aws, telemetry, zoho};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     telemetry::start(std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().as_deref());
-    let Config { settings, publishing, callback_url, .. } = match Config::read(std::env::vars()) {
-        Ok(config) => config,
-        Err(problems) => {
-            tracing::error!("{problems}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let http = match http::client(Roots::BuiltIn, std::env::var_os("AWS_CA_BUNDLE").as_deref()) {
-        Ok(http) => http,
+    match serve().await {
+        Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             tracing::error!("{why}");
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
-    };
+    }
+}
+
+async fn serve() -> Result<(), lambda_runtime::Error> {
+    let Config { settings, publishing, callback_url, .. } = Config::read(std::env::vars())?;
+    let http = http::client(Roots::BuiltIn, std::env::var_os("AWS_CA_BUNDLE").as_deref())?;
     let source = Source::system();
     let loader = aws::loader(std::env::var_os("AWS_ACCESS_KEY_ID").is_some());
     let (secrets, leases) = aws::connect(loader, &http, &settings.prefix, publishing, &source).await;
@@ -43,13 +41,7 @@ async fn main() -> ExitCode {
     let function = service_fn(async |event: LambdaEvent<Value>| {
         let request = Request::of_event(&event.payload)?;
         // Boxed, because a future this deep in the layers of a caller is more than the compiler follows by default.
-        Ok::<_, NotHttp>(Box::pin(respond(&request, &consent, callback_url.as_deref())).await.into_event())
+        Ok::<_, NotHttp>(Box::pin(respond(&request, &consent, callback_url.as_ref())).await.into_event())
     });
-    match lambda_runtime::run(function).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(%error, "the Lambda runtime ended");
-            ExitCode::FAILURE
-        }
-    }
+    lambda_runtime::run(function).await
 }

@@ -19,20 +19,18 @@ use tokio::time::Instant;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     telemetry::start(std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().as_deref());
-    let Config { settings, publishing, queue_url, queue_above, .. } = match Config::read(std::env::vars()) {
-        Ok(config) => config,
-        Err(problems) => {
-            tracing::error!("{problems}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let http = match http::client(Roots::BuiltIn, std::env::var_os("AWS_CA_BUNDLE").as_deref()) {
-        Ok(http) => http,
+    match serve().await {
+        Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             tracing::error!("{why}");
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
-    };
+    }
+}
+
+async fn serve() -> Result<(), lambda_runtime::Error> {
+    let Config { settings, publishing, queue_url, queue_above, .. } = Config::read(std::env::vars())?;
+    let http = http::client(Roots::BuiltIn, std::env::var_os("AWS_CA_BUNDLE").as_deref())?;
     let source = Source::system();
     let loader = aws::loader(std::env::var_os("AWS_ACCESS_KEY_ID").is_some());
     let shared = aws::shared(loader, &http).await;
@@ -46,11 +44,5 @@ async fn main() -> ExitCode {
         let tell = |report: &Report| telemetry::tell(report, &refresher.settings.prefix, refresher.source.now());
         handle(&event.payload, &refresher, dispatcher.as_ref(), left.map(|left| Instant::now() + left), tell).await
     });
-    match lambda_runtime::run(function).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(%error, "the Lambda runtime ended");
-            ExitCode::FAILURE
-        }
-    }
+    lambda_runtime::run(function).await
 }

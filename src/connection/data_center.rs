@@ -1,9 +1,8 @@
 //! The data-centre table: the only hosts that a code, a secret or a token is ever sent to.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
-use url::{Host, Url};
+use crate::address::origin;
 
 /// One of Zoho's data centres.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,36 +97,12 @@ fn parse_entry(entry: &str) -> Result<DataCenter, String> {
     if name.is_empty() || !name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
         return Err(format!("{name:?} is no name for a data centre: use a-z, 0-9 and '-'"));
     }
-    let accounts_server = base_url(server).ok_or_else(|| {
+    let accounts_server = origin(server).ok_or_else(|| {
         format!("{server:?} is no accounts server: use https://host (http only for a loopback address)")
     })?;
     let api_domain =
         BUILT_IN.iter().find(|(known, ..)| *known == name).map(|(.., api_domain)| (*api_domain).to_owned());
     Ok(DataCenter { name: name.to_owned(), accounts_server, api_domain })
-}
-
-/// `https://host[:port]` in its one spelling: lower case, no trailing slash. `None` for anything that has more or less to it
-/// (user info, path, query, fragment), and for `http` beyond the loopback addresses.
-pub fn base_url(text: &str) -> Option<String> {
-    web_url(text).filter(|url| url.split('/').count() == 3)
-}
-
-/// As [`base_url`], with a path if there is one.
-pub fn web_url(text: &str) -> Option<String> {
-    let url = Url::parse(text).ok()?;
-    let loopback = match url.host()? {
-        Host::Domain(domain) => domain == "localhost",
-        Host::Ipv4(address) => IpAddr::V4(address).is_loopback(),
-        Host::Ipv6(address) => IpAddr::V6(address).is_loopback(),
-    };
-    let secure = url.scheme() == "https" || (url.scheme() == "http" && loopback);
-    // The parser accepts `https:host` and `https:\\host`, and strips white space; the text itself must be a plain base URL.
-    let plain = text.trim_end_matches('/').len() + 1 >= text.len()
-        && text
-            .get(..url.scheme().len() + 3)
-            .is_some_and(|start| start.eq_ignore_ascii_case(&format!("{}://", url.scheme())))
-        && text.chars().all(|c| c.is_ascii_graphic() && !"\\@?#".contains(c));
-    (secure && plain).then(|| url.as_str().trim_end_matches('/').to_owned())
 }
 
 #[cfg(test)]
@@ -140,8 +115,8 @@ mod tests {
         assert_eq!(table.names(), "ae, au, ca, cn, eu, in, jp, sa, sg, uk, us");
         assert_eq!(table.get("ca").map(|ca| ca.accounts_server.as_str()), Some("https://accounts.zohocloud.ca"));
         for (_, accounts_server, api_domain) in BUILT_IN {
-            assert_eq!(base_url(accounts_server).as_deref(), Some(accounts_server));
-            assert_eq!(base_url(api_domain).as_deref(), Some(api_domain));
+            assert_eq!(origin(accounts_server).as_deref(), Some(accounts_server));
+            assert_eq!(origin(api_domain).as_deref(), Some(api_domain));
         }
     }
 

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
-use super::data_center::base_url;
 use super::{Client, ClientSecrets, Clients, DataCenter, DataCenters, Grant};
+use crate::address::origin;
 use crate::flaw::{Broken, Flaw};
 use crate::name::{ClientName, ConnectionName, Prefix, VersionId};
 use crate::secret::{ClientSecret, RefreshToken, SecretText};
@@ -181,7 +181,7 @@ impl GrantSecret {
         };
         let api_domain = match document.optional("api_domain")? {
             None => None,
-            Some(text) => Some(base_url(&text).ok_or(Flaw::ApiDomain)?),
+            Some(text) => Some(origin(&text).ok_or(Flaw::ApiDomain)?),
         };
         let refresh_token = document.optional("refresh_token")?.map(RefreshToken::new);
         Ok(Self { connection, version, client, data_center, scopes, refresh_token, api_domain })

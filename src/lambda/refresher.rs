@@ -1,5 +1,7 @@
 //! The refresher function: what it can be sent, and what it answers.
 
+use std::fmt;
+
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
@@ -27,7 +29,7 @@ pub struct EventError {
 }
 
 /// Why the function failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum HandlerError {
     /// The event is none that this function takes. Nothing was done.
     #[error("nothing was done, the event is not understood: {0}")]
@@ -35,6 +37,13 @@ pub enum HandlerError {
     /// The run could do nothing.
     #[error(transparent)]
     Run(#[from] RunError),
+}
+
+/// The runtime logs an error in this form.
+impl fmt::Debug for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl From<HandlerError> for lambda_runtime::Diagnostic {

@@ -191,9 +191,13 @@ impl World {
     }
 
     /// Sends a request through the callback's handler.
+    ///
+    /// # Panics
+    /// Never: the base URL is right.
     pub async fn respond(&self, request: &Request) -> Response {
         // Boxed, as above: futures this deep are more than the compiler follows by default.
-        Box::pin(respond(request, &self.consent, Some(BASE))).await
+        let base = BASE.parse().expect("a base URL");
+        Box::pin(respond(request, &self.consent, Some(&base))).await
     }
 
     /// A user in `eu` consents, and the operator stores the grant. Returns the refresh token.

@@ -156,19 +156,15 @@ async fn the_base_url_may_have_a_path_and_is_the_requests_own_domain_if_none_is_
             .contains("redirect_uri=https%3A%2F%2Fabc.lambda-url.eu-central-1.on.aws%2Fcallback&")
     );
     request.path = "/prod/connect".to_owned();
-    let base = Some("https://api.example/prod");
-    let response = token_keeper::lambda::callback::respond(&request, &world.consent, base).await;
+    let base = "https://api.example/prod".parse().expect("a base URL");
+    let response = token_keeper::lambda::callback::respond(&request, &world.consent, Some(&base)).await;
     assert!(header(&response, "location").contains("redirect_uri=https%3A%2F%2Fapi.example%2Fprod%2Fcallback&"));
     request.domain = None;
     let response = token_keeper::lambda::callback::respond(&request, &world.consent, None).await;
     assert_eq!(title(&response), "Not found", "a function that does not know its own address redirects nobody");
     // On a loopback address without HTTPS, browsers refuse the prefix and the attribute.
-    let local = token_keeper::lambda::callback::respond(
-        &Browser::default().request(&link),
-        &world.consent,
-        Some("http://localhost:8765"),
-    )
-    .await;
+    let (request, base) = (Browser::default().request(&link), "http://localhost:8765".parse().expect("a base URL"));
+    let local = token_keeper::lambda::callback::respond(&request, &world.consent, Some(&base)).await;
     assert!(
         local.cookies[0].starts_with("token-keeper-") && local.cookies[0].ends_with("SameSite=Lax"),
         "{:?}",

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use token_keeper::address::BaseUrl;
 use token_keeper::aws::Publishing;
 use token_keeper::connection::StoredSecret;
 use token_keeper::failure::StoreError;
@@ -14,7 +15,7 @@ use token_keeper::run::Settings;
 pub(super) struct Facts<'a> {
     pub(super) settings: &'a Settings,
     pub(super) publishing: &'a Publishing,
-    pub(super) callback_url: Option<&'a str>,
+    pub(super) callback_url: Option<&'a BaseUrl>,
     pub(super) schedule: SignedDuration,
     pub(super) now: Timestamp,
     /// Every connection's and client's secret.

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use token_keeper::address::BaseUrl;
 use token_keeper::aws::{Publishing, Tier};
 use token_keeper::connection::{StoredSecret, read_grants};
 use token_keeper::failure::StoreError;
@@ -127,11 +128,12 @@ fn signing_key(facts: &Facts<'_>) -> Finding {
     finding(&Broken::secret(&name, flaw.clone()), remedy)
 }
 
-fn callback(url: Option<&str>) -> Finding {
-    let register =
-        |url: &str| format!("each client must have the redirect URI {url}/callback registered in Zoho's API console");
+fn callback(url: Option<&BaseUrl>) -> Finding {
+    let register = |url: &BaseUrl| {
+        format!("each client must have the redirect URI {} registered in Zoho's API console", url.redirect_uri())
+    };
     match url {
-        Some(url) if url.starts_with("https:") => Finding::ok("callback", register(url)),
+        Some(url) if url.is_secure() => Finding::ok("callback", register(url)),
         Some(url) => {
             let why = "a link leads to the machine on which it is opened, and nowhere else";
             let remedy = "set TOKEN_KEEPER_CALLBACK_URL to the callback function's https URL";
