@@ -52,17 +52,24 @@ impl Due {
         self.grant.connection.to_string()
     }
 
+    /// What is published of this very grant.
+    fn of_this_grant(&self) -> Option<&Lease> {
+        self.last.as_ref().filter(|last| last.grant_version == self.grant.version)
+    }
+
     /// Whether it was throttled, when it was asked for last.
     fn throttled(&self) -> bool {
-        let same = self.last.as_ref().filter(|last| last.grant_version == self.grant.version);
-        same.is_some_and(|last| matches!(last.status, Status::Throttled(_)))
+        self.of_this_grant().is_some_and(|last| matches!(last.status, Status::Throttled(_)))
+    }
+
+    /// Whether its grant worked when it was asked for last.
+    fn proven(&self) -> bool {
+        self.of_this_grant().is_some_and(|last| last.status == Status::Active)
     }
 
     /// Whether asking for it is likely in vain, so that it comes after all others.
     fn sick(&self, now: Timestamp) -> bool {
-        let Some(last) = self.last.as_ref().filter(|last| last.grant_version == self.grant.version) else {
-            return false;
-        };
+        let Some(last) = self.of_this_grant() else { return false };
         last.status != Status::Active
             || last.token.as_ref().is_none_or(|token| now.duration_since(token.expires_at) > LONG_PAST)
     }
@@ -103,7 +110,7 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
             }
         });
         loop {
-            let next = self.next(&waiting, running.len(), end, now);
+            let next = self.next(&waiting, running.len(), end);
             let hold = match next {
                 Next::Hold(until) if !running.is_empty() || worth_waiting(until, end) => Some(until),
                 Next::Start(_) => None,
@@ -121,7 +128,7 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
                 () = &mut cut => break,
                 turn = self.leases.pace().turn(), if matches!(next, Next::Start(_)) => {
                     // Those under way may have found something out while this turn came.
-                    if let Next::Start(place) = self.next(&waiting, running.len(), end, now)
+                    if let Next::Start(place) = self.next(&waiting, running.len(), end)
                         && let Some(due) = waiting.remove(place)
                     {
                         let start = self.brakes.start(&due.grant, due.last.is_none());
@@ -149,23 +156,22 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
         done
     }
 
-    fn next(&self, waiting: &VecDeque<Due>, running: usize, end: Option<Instant>, started: Timestamp) -> Next {
+    fn next(&self, waiting: &VecDeque<Due>, running: usize, end: Option<Instant>) -> Next {
         if running >= self.settings.concurrency || !self.time_to_mint(end) {
             return Next::Nothing;
         }
         let now = Instant::now();
-        let (mut tries, mut hold): (Option<(bool, usize)>, Option<Instant>) = (None, None);
+        let (mut tries, mut hold): (Option<(bool, Option<Timestamp>, usize)>, Option<Instant>) = (None, None);
         for (place, due) in waiting.iter().enumerate() {
             match self.brakes.permit(&due.grant, due.last.is_none(), now) {
                 Permit::Go => return Next::Start(place),
-                // The last healthy one: the next in line may have the same trouble as those before
-                // it.
-                Permit::Try => tries = tries.max(Some((!due.sick(started), place))),
+                // The one whose grant has worked last: a trouble of its own is the least likely.
+                Permit::Try => tries = tries.max(Some((due.proven(), token_end(due.last.as_ref()), place))),
                 Permit::Wait(_, until) => hold = [hold, until].into_iter().flatten().min(),
             }
         }
         match (tries, hold) {
-            (Some((_, place)), _) => Next::Start(place),
+            (Some((.., place)), _) => Next::Start(place),
             (None, Some(until)) => Next::Hold(until),
             (None, None) => Next::Nothing,
         }
@@ -181,7 +187,13 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
     /// One connection, start to end. Whatever happens here stays here.
     async fn renew(&self, due: Due, start: Start<'_>, turn: Turn<'_>, end: Option<Instant>) -> Entry {
         let throttled = due.throttled();
-        let (name, Due { grant, mut last }) = (due.name(), due);
+        let (name, Due { mut grant, mut last }) = (due.name(), due);
+        if self.may_be_old(&grant, last.as_ref()) {
+            match self.settled_grant(&grant.connection, last.as_ref(), end).await {
+                Ok(current) => grant = current,
+                Err(outcome) => return Entry { connection: name, outcome, expires_at: token_end(last.as_ref()) },
+            }
+        }
         let (grant, answer) = match self.mint(&grant, end).await {
             Err(Refusal::ConsentRequired { error }) => self.look_again(grant, &mut last, error, end).await,
             answer => (grant, answer),
@@ -233,16 +245,10 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
             Ok(Err(broken)) => return (grant, unclear(broken.to_string())),
             Err(why) => return (grant, unclear(why.to_string())),
         };
-        // A lease of another grant, which came since the run began or not long before it: what
-        // Secrets Manager says is old.
-        let recent = |lease: &Lease| {
-            let token = lease.token.as_ref();
-            token.is_some_and(|token| self.source.now().duration_since(token.issued_at) < STALE_AT_MOST)
-        };
+        // A lease of another grant that came since the run began: what Secrets Manager says is old.
         let foreign = lease.as_ref().filter(|lease| lease.grant_version != grant.version);
-        let newer_lease = foreign.is_some_and(|lease| {
-            recent(lease) || last.as_ref().is_none_or(|last| last.grant_version != lease.grant_version)
-        });
+        let came = |lease: &Lease| last.as_ref().is_none_or(|last| last.grant_version != lease.grant_version);
+        let newer_lease = foreign.is_some_and(came) || self.may_be_old(&grant, lease.as_ref());
         *last = lease;
         match newer {
             Some(newer) if newer.refresh_token.is_none() => {
@@ -257,6 +263,32 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
             }
             None if newer_lease => (grant, unclear("a newer grant has just been published".to_owned())),
             None => (grant, Err(Refusal::ConsentRequired { error })),
+        }
+    }
+
+    /// Whether Secrets Manager may have answered an old grant: the lease is of another one, and has
+    /// a token of the last minute.
+    fn may_be_old(&self, grant: &Grant, lease: Option<&Lease>) -> bool {
+        let foreign = lease.filter(|lease| lease.grant_version != grant.version);
+        let token = foreign.and_then(|lease| lease.token.as_ref());
+        token.is_some_and(|token| self.source.now().duration_since(token.issued_at) < STALE_AT_MOST)
+    }
+
+    /// The grant to mint with, read when every write is seen; or what becomes of the connection
+    /// without a request to Zoho.
+    async fn settled_grant(
+        &self,
+        connection: &ConnectionName,
+        last: Option<&Lease>,
+        end: Option<Instant>,
+    ) -> Result<Grant, Outcome> {
+        sleep(self.settings.settling).await;
+        match self.current(connection).await {
+            // A consent has just published a token of its own.
+            Ok(current) if last.is_some_and(|last| last.grant_version == current.version) => Err(Outcome::Fresh),
+            Ok(_) if !self.time_to_mint(end) => Err(Outcome::Deferred(Deferral::NoTime)),
+            Ok(current) => Ok(current),
+            Err(error) => Err(Outcome::Failed { error, remedy: "the next run tries again".to_owned() }),
         }
     }
 
@@ -336,6 +368,10 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
                 return Outcome::Failed { error: refusal.to_string(), remedy: remedy.to_owned() };
             }
         };
+        // What an old grant is refused for says nothing about the lease of a newer one.
+        if self.may_be_old(grant, last) {
+            return outcome;
+        }
         let same_before =
             last.filter(|last| last.grant_version == grant.version && last.status.word() == status.word());
         if let (Some(before), Some(trouble)) =

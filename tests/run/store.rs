@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::line;
 use testkit::world::{World, grant_name, lease_name};
+use testkit::zoho::answers;
 
 #[tokio::test]
 async fn a_put_that_is_one_too_many_is_tried_again_until_it_is_taken_and_its_token_is_not_lost() {
@@ -150,7 +151,9 @@ async fn a_run_that_began_before_a_consent_does_not_leave_the_revoked_token_behi
 
 #[tokio::test]
 async fn a_refusal_that_comes_after_a_consent_does_not_mark_the_fresh_grant() {
-    for (stale, first_seen) in [(false, false), (true, false), (true, true)] {
+    for (stale, first_seen, throttled) in
+        [(false, false, false), (true, false, false), (true, true, false), (true, true, true)]
+    {
         let (world, old) = slow("zoho", "refresh_token").await;
         if stale {
             world.aws.hold_back_secret(&grant_name("crm"));
@@ -159,6 +162,9 @@ async fn a_refusal_that_comes_after_a_consent_does_not_mark_the_fresh_grant() {
             // The run begins just after the consent: it finds its lease, and an old answer about
             // its grant.
             let lease = consent_meanwhile(&world, &old).await;
+            if throttled {
+                world.faults.add(Rule::on("zoho", "refresh_token").about(&old), Fault::Respond(answers::throttled()));
+            }
             world.run().await;
             assert_eq!(world.document("crm"), Some(lease));
             continue;
@@ -170,6 +176,22 @@ async fn a_refusal_that_comes_after_a_consent_does_not_mark_the_fresh_grant() {
         assert_eq!(world.field("crm", "grant_version"), lease["grant_version"], "stale: {stale}");
         assert_eq!(world.notices("crm"), [""; 0], "stale: {stale}");
     }
+}
+
+#[tokio::test]
+async fn a_run_that_sees_the_lease_of_a_consent_before_its_grant_looks_again_before_it_mints() {
+    let (mut world, old) = slow("zoho", "refresh_token").await;
+    world.refresher.settings.settling = Duration::from_millis(300);
+    world.aws.hold_back_secret(&grant_name("crm"));
+    let lease = consent_meanwhile(&world, &old).await;
+    let seen_by_all = async {
+        sleep(Duration::from_millis(150)).await;
+        world.aws.release(&grant_name("crm"));
+    };
+    let before = world.zoho_calls();
+    let (report, ()) = tokio::join!(world.run(), seen_by_all);
+    assert_eq!((world.zoho_calls() - before, &report["fresh"]), (0, &json!(1)), "{report}");
+    assert_eq!(world.document("crm"), Some(lease));
 }
 
 #[tokio::test]

@@ -206,6 +206,25 @@ async fn a_brake_opens_again_within_the_run_in_which_the_outage_ends() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_client_is_tried_again_with_the_grant_that_has_worked_last() {
+    let world = World::new(1, puts(10.0, 10.0));
+    let healthy = world.connect_many(20, 0);
+    let throttled = world.connect(0, 0);
+    let instance = world.instance();
+    instance.run(Some(FUNCTION)).await.expect("a report");
+    // Nothing can be written, so that nobody remembers who is throttled; its lease is of an older
+    // grant, and says nothing.
+    world.out_of_order(Fault::Puts(Way::Refuse), 12 * INTERVAL - seconds(300));
+    world.out_of_order(Fault::Throttled(throttled), WEEKS);
+    assert!(!world.consent(throttled, seconds(10)).await.expect("a consent").published);
+    for _ in 0..12 {
+        sleep(INTERVAL).await;
+        instance.run(Some(FUNCTION)).await.expect("a report");
+    }
+    assert!(healthy.iter().all(|&index| world.life(index) > MARGIN));
+}
+
 /// What must not be after a consent: a revoked token as active, or a fresh grant called dead.
 fn put_right(world: &World, index: usize) -> Result<(), String> {
     let lease = world.newest(index).ok_or("no lease")?;
