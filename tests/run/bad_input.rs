@@ -106,7 +106,8 @@ async fn a_secret_that_aws_does_not_hand_out() {
 async fn a_lease_document_that_is_not_ours_or_newer_or_unreadable_is_left_alone() {
     let parameter = |text: &'static str| move |world: &World| world.aws.put_parameter(&lease_name("bad"), text);
     let name = "parameter /token-keeper/tokens/bad: ";
-    check(parameter("a token of ours"), "misconfigured", &format!("{name}it is no lease document"), "left alone").await;
+    check(parameter("a token of ours"), "misconfigured", &format!("{name}it is not a lease document"), "left alone")
+        .await;
     check(
         parameter(r#"{"access_token":"x"}"#),
         "misconfigured",

@@ -102,7 +102,7 @@ const WRONG: [Illness; 17] = [
     ),
     (
         |world| world.aws.put_parameter("/token-keeper/tokens/books", "hush"),
-        "leases: parameter /token-keeper/tokens/books: it is no lease document: it is not JSON",
+        "leases: parameter /token-keeper/tokens/books: it is not a lease document: it is not JSON",
         "it was left alone; remove the parameter",
     ),
     (
