@@ -181,7 +181,6 @@ impl FromStr for Prefix {
     /// `ssm`.
     ///
     /// # Errors
-    ///
     /// What a prefix may be, in a sentence.
     fn from_str(prefix: &str) -> Result<Self, String> {
         let parts_are_plain = prefix

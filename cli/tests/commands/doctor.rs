@@ -156,7 +156,7 @@ const WRONG: [Illness; 17] = [
             world.faults.add(Rule::service("ssm"), Fault::Respond(expired));
         },
         "access: parameters /token-keeper/tokens/*: ssm:GetParametersByPath failed: ExpiredTokenException",
-        "the credentials have ended or are no longer valid",
+        "the credentials have expired or are not valid",
     ),
 ];
 
