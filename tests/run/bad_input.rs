@@ -205,7 +205,7 @@ async fn a_status_that_cannot_be_written_is_said_and_tried_again() {
     let report = world.run().await;
     assert_eq!(report["failed"], json!(["bad"]));
     let error = line(&report, "bad")["error"].as_str().unwrap_or_default().to_owned();
-    assert!(error.contains("consent_required") && error.contains("could not be marked"), "{error}");
+    assert!(error.contains("consent_required") && error.contains("could not be updated"), "{error}");
 }
 
 #[tokio::test]
