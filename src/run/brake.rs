@@ -169,7 +169,7 @@ struct Step {
 }
 
 impl Start<'_> {
-    /// Notes Zoho's answer. `throttled`: Zoho throttled this connection last time too.
+    /// Notes Zoho's answer. `throttled`: whether Zoho throttled this connection last time.
     pub fn answered(&self, answer: &Result<Minted, Refusal>, throttled: bool) {
         let [data_center, client, _] = &self.steps;
         self.brakes.note(data_center, !matches!(answer, Err(Refusal::OutOfOrder { .. })), UNANSWERED_IN_A_ROW);

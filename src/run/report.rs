@@ -45,7 +45,7 @@ pub enum Outcome {
     Failed {
         /// What happened.
         error: String,
-        /// What to do, above all if it continues.
+        /// What helps if it continues.
         remedy: String,
     },
     /// Not started, or cut off without harm: the next run does it.
