@@ -1,8 +1,8 @@
 //! Secrets Manager, Parameter Store and SQS behind the ports: the only place that names an AWS SDK
 //! type.
 //!
-//! Clients are made once for the process and share one HTTP client. What AWS says in an error is
-//! passed on only where it is known to quote no values.
+//! A process makes its clients once, and they share one HTTP client. An error carries AWS's
+//! sentence only if the sentence is known to quote no values.
 
 mod connector;
 mod grants;
@@ -30,15 +30,14 @@ use crate::source::Source;
 
 /// How long one call may take, from first to last byte.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// Tries of one call after faults that may be over in a second. What Parameter Store refuses for
-/// too many calls is left to the [pace](crate::pace).
+/// Tries of one call, if its fault may be over in a second. The [pace](crate::pace) repeats what
+/// Parameter Store refuses for too many calls.
 const ATTEMPTS: u32 = 6;
 /// The mean of the first wait between tries is half of this; it doubles from try to try.
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 
-/// How Region and credentials are found: as AWS's tools do. Where the environment has keys, as in
-/// Lambda, they are taken without setting up the other places to look in, which is a third of a
-/// cold start.
+/// Finds Region and credentials as AWS's tools do. If the environment has keys, as in Lambda, it
+/// takes them and does not set up the other places to look in: that saves a third of a cold start.
 pub fn loader(keys_in_environment: bool) -> ConfigLoader {
     let loader = aws_config::defaults(BehaviorVersion::latest());
     if keys_in_environment {
@@ -84,14 +83,14 @@ pub fn stores(
     (grants, leases)
 }
 
-/// Instead of the SDK's quota of retries, which all clients of a process share and time does not
-/// refill: after one outage a warm function would have no retries left. [`ATTEMPTS`] and the run's
-/// time are bound enough.
+/// Replaces the SDK's quota of retries. All clients of a process share that quota, and time does
+/// not refill it: after one outage a warm function would have no retries left. [`ATTEMPTS`] and the
+/// time of the run are limits enough.
 fn unlimited_retries() -> RetryPartition {
     RetryPartition::custom("token-keeper").token_bucket(TokenBucket::unlimited()).build()
 }
 
-/// An SDK error as ours.
+/// Turns an SDK error into a [`StoreError`].
 fn failed<E>(action: &'static str, error: &SdkError<E>) -> StoreError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -105,7 +104,7 @@ where
 {
     let service = error.as_service_error();
     if let Some(code) = service.and_then(ProvideErrorMetadata::code) {
-        // Only this sentence is known to name nothing but caller, action and resource.
+        // Only this sentence is known to quote no values: it names caller, action and resource.
         let quotable = ["AccessDeniedException", "AccessDenied"].contains(&code);
         let message = service.and_then(ProvideErrorMetadata::message).filter(|_| quotable);
         return Cause::Refused { code: code.to_owned(), detail: message.unwrap_or_default().to_owned() };

@@ -230,13 +230,13 @@ mod tests {
         .expect_err("eleven wrong settings");
         let text = problems.to_string();
         for wanted in [
-            "TOKEN_KEEPER_PREFIX: \"/x\" is no prefix",
+            "TOKEN_KEEPER_PREFIX: \"/x\" is not a prefix",
             "TOKEN_KEEPER_MARGIN_S: \"1h\" is not a whole number from 60 to 3500",
             "TOKEN_KEEPER_PUBLISH: \"plain\" is not one of document | document,plain",
             "TOKEN_KEEPER_CONCURRENCY: \"0\" is not a whole number from 1 to 256",
             "TOKEN_KEEPER_SSM_RATE: \"-1\" is not a whole number from 1 to 100000",
             "TOKEN_KEEPER_TIER: \"standard\" is not one of Standard | Advanced | Intelligent-Tiering",
-            "TOKEN_KEEPER_DATA_CENTERS: \"http://accounts.example\" is no accounts server",
+            "TOKEN_KEEPER_DATA_CENTERS: \"http://accounts.example\" is not an accounts server",
             "TOKEN_KEEPER_DATA_CENTERS: \"mars\" is not name=https://accounts.example",
             "TOKEN_KEEPER_MARGINS: there is no such setting",
             "TOKEN_KEEPER_CALLBACK_URL: \"http://consent.example\" is not an https URL",

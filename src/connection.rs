@@ -1,6 +1,6 @@
 //! Data centres, and grants and clients as parsed from their secrets.
 //!
-//! Everything here is pure. SecretText from a secret never reaches an error: errors name secrets and fields only.
+//! Pure. Errors name secrets and fields, and never quote the text of a secret.
 
 mod data_center;
 mod document;
@@ -14,12 +14,12 @@ use crate::flaw::{Broken, Flaw};
 use crate::name::{ClientName, ConnectionName, Prefix, SecretName, VersionId};
 use crate::secret::{ClientSecret, RefreshToken, SecretText};
 
-/// A secret as the store has it: its full name and its text, or what stands in the way of the text.
+/// A secret as the store has it: its full name, and its text or why the text cannot be read.
 #[derive(Clone, Debug)]
 pub struct StoredSecret {
     /// Its full name.
     pub name: SecretName,
-    /// The newest version, or the flaw that hides it.
+    /// The current version, or why it cannot be read.
     pub content: Result<SecretVersion, Flaw>,
 }
 
@@ -43,7 +43,7 @@ pub struct Grant {
     pub client: Client,
     /// Where the account lives.
     pub data_center: DataCenter,
-    /// Scopes recorded when consent was given; may be empty in a hand-made secret.
+    /// Scopes recorded at the consent; may be empty in a hand-made secret.
     pub scopes: Vec<String>,
     /// `None` until somebody has given consent.
     pub refresh_token: Option<RefreshToken>,
@@ -65,21 +65,23 @@ pub struct Client {
 pub struct ClientSecrets {
     /// `client_id`, the same in every data centre.
     pub id: String,
-    /// The secret where no data centre's own is given.
+    /// The secret for every data centre that is not in `by_data_center`.
     pub common: Option<ClientSecret>,
-    /// Secrets by data centre; these win.
+    /// Secrets by data centre. They win over `common`.
     pub by_data_center: BTreeMap<String, ClientSecret>,
 }
 
 impl ClientSecrets {
-    /// The client as the accounts server of `data_center` knows it, or `None` if there is no secret for it.
+    /// The client as the accounts server of `data_center` knows it, or `None` if there is no secret
+    /// for it.
     pub fn for_data_center(&self, data_center: &str) -> Option<Client> {
         let secret = self.by_data_center.get(data_center).or(self.common.as_ref())?;
         Some(Client { id: self.id.clone(), secret: secret.clone() })
     }
 }
 
-/// Connections by name, each with its grant or why there is none. A name that breaks the rules stands as it was found.
+/// Connections by name, each with its grant or why the grant cannot be used. Names that break the
+/// rules are included.
 pub type Grants = BTreeMap<String, Result<Grant, Broken>>;
 
 /// Clients by name, each as stored or why it cannot be used.
@@ -89,7 +91,7 @@ pub type Clients = BTreeMap<ClientName, Result<ClientSecrets, Broken>>;
 pub fn read_clients(secrets: &[StoredSecret], prefix: &Prefix) -> Clients {
     let mut clients = BTreeMap::new();
     for (name, secret) in under(secrets, &prefix.clients()) {
-        // A client whose name breaks the rules cannot be referred to, so nothing is lost by passing over it.
+        // No connection can refer to a client whose name breaks the rules, so it is skipped.
         if let Ok(name) = name.parse::<ClientName>() {
             let client = secret.content.as_ref().map_err(Clone::clone);
             let client = client.and_then(|version| ClientSecrets::of(&SecretDocument::parse(&version.text)?));

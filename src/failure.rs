@@ -1,11 +1,10 @@
-//! What the outside services answer instead of what was asked for: a [`Refusal`] is Zoho's, a
-//! [`StoreError`] is AWS's.
+//! How the outside services refuse or fail: a [`Refusal`] is Zoho's, a [`StoreError`] is AWS's.
 //!
 //! Neither holds a body or a secret.
 
 use std::fmt;
 
-/// Why there is no token, by what has to happen next.
+/// Why Zoho gave no token. Each variant says what has to happen next.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The refresh token is dead: somebody has to consent again.
@@ -26,7 +25,8 @@ pub enum Refusal {
     /// The data centre itself is in trouble. Try again later.
     #[error("{0}")]
     OutOfOrder(Silence),
-    /// An answer that is not understood. It says nothing about other connections. Try again later.
+    /// An answer that the program does not understand. It says nothing about other connections. Try
+    /// again later.
     #[error("{error}")]
     Unclear {
         /// What came instead of a token. Never a body.
@@ -36,13 +36,13 @@ pub enum Refusal {
     },
 }
 
-/// What came from a data centre that gave no answer.
+/// How a data centre failed to give an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Silence {
     /// Its certificate was refused, so nothing was sent.
     #[error("the accounts server's certificate {}", .0.words())]
     Untrusted(Untrusted),
-    /// Nothing within the time of a request. It may have minted.
+    /// No answer within the time of a request. Zoho may have minted a token.
     #[error("no answer in time")]
     TimedOut,
     /// No connection.
@@ -57,8 +57,8 @@ pub enum Silence {
 }
 
 impl Refusal {
-    /// Whether one more try in the same run makes sense. A time-out has cost its connection enough,
-    /// and a certificate is the same a second later.
+    /// Whether one more try in the same run makes sense. A time-out has already cost the connection
+    /// enough time, and a certificate does not change within a second.
     pub fn passes_at_once(&self) -> bool {
         match self {
             Self::OutOfOrder(silence) => !matches!(silence, Silence::Untrusted(_) | Silence::TimedOut),
@@ -67,7 +67,7 @@ impl Refusal {
         }
     }
 
-    /// What is wrong with the server's certificate, if that is all.
+    /// What is wrong with the server's certificate, if that is the reason.
     pub fn untrusted(&self) -> Option<Untrusted> {
         match self {
             Self::OutOfOrder(Silence::Untrusted(untrusted)) => Some(*untrusted),
@@ -93,18 +93,18 @@ pub enum Cause {
     Refused {
         /// AWS's error code.
         code: String,
-        /// AWS's own sentence where it quotes no values; empty otherwise.
+        /// AWS's own sentence if it quotes no values; otherwise empty.
         detail: String,
     },
-    /// Something answered that is not AWS: a proxy, perhaps.
+    /// Something answered that is not AWS, for example a proxy.
     NotAws,
-    /// No answer came. The call may have been carried out.
+    /// No answer came. AWS may have carried out the call.
     NoAnswer,
     /// The server's certificate was refused, so nothing was sent.
     Untrusted(Untrusted),
-    /// There is nothing to sign the call with, so nothing was sent.
+    /// No credentials to sign the call, so nothing was sent.
     NoCredentials,
-    /// It is not known which Region to ask, so nothing was sent.
+    /// No Region is set, so nothing was sent.
     NoRegion,
 }
 
@@ -122,8 +122,8 @@ impl fmt::Display for Cause {
     }
 }
 
-/// AWS's words for too many calls: those that the SDK takes for such, so that none is tried again
-/// by nobody.
+/// AWS's error codes for too many calls. The list is the SDK's: for Parameter Store the SDK leaves
+/// the retries of these to the pace, so the pace has to know all of them.
 const TOO_MANY_CALLS: [&str; 14] = [
     "BandwidthLimitExceeded",
     "EC2ThrottledException",
@@ -140,25 +140,26 @@ const TOO_MANY_CALLS: [&str; 14] = [
     "TooManyRequestsException",
     "TransactionInProgressException",
 ];
-/// AWS's word for two updates of one parameter at the same moment.
+/// AWS's error code for two updates of one parameter at the same moment.
 const OVERLAPPED: &str = "TooManyUpdates";
+
 /// What is wrong with a server's certificate. Nothing was sent to that server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Untrusted {
-    /// Nobody who is trusted vouches for it.
+    /// No trusted authority has signed it.
     UnknownAuthority,
-    /// Its time is over, by this machine's clock.
+    /// It has expired, by this machine's clock.
     Expired,
-    /// Its time has not begun, by this machine's clock.
+    /// It is not valid yet, by this machine's clock.
     NotValidYet,
-    /// It names other hosts than the one that was asked.
+    /// It names other hosts, not the one that was asked.
     OtherHost,
     /// Anything else.
     Unusable,
 }
 
 impl Untrusted {
-    /// What is said after "the server's certificate".
+    /// The end of a sentence that starts with "the server's certificate".
     pub fn words(self) -> &'static str {
         match self {
             Self::UnknownAuthority => "is not from a known authority",
@@ -173,8 +174,8 @@ impl Untrusted {
     pub fn remedy(self) -> &'static str {
         match self {
             Self::UnknownAuthority => {
-                "name a PEM file with the authority's certificate in AWS_CA_BUNDLE if the server, or a proxy before it, is \
-                 your own; otherwise find out who answers there"
+                "if the server or a proxy before it is yours, set AWS_CA_BUNDLE to a PEM file with its authority's \
+                 certificate; otherwise find out who answers there"
             }
             Self::Expired | Self::NotValidYet => {
                 "set this machine's clock if it is wrong; otherwise the server's owner has to renew the certificate"
@@ -184,7 +185,8 @@ impl Untrusted {
                  subject alternative name"
             }
             Self::Unusable => {
-                "the server's owner has to replace it: it may be revoked, damaged, too weak, or an authority's own"
+                "the server's owner has to replace it: it may be revoked, damaged, too weak, or the certificate of an \
+                 authority"
             }
         }
     }
@@ -219,18 +221,20 @@ impl StoreError {
         self.code() == OVERLAPPED
     }
 
-    /// Whether it is sure that AWS did not do it.
+    /// Whether AWS certainly did not carry out the call.
     pub fn undone(&self) -> bool {
         !matches!(self.cause, Cause::NoAnswer | Cause::NotAws)
     }
 
     /// What to do about it, as an instruction.
     pub fn remedy(&self) -> String {
-        let (action, health) = (self.action, "the next run tries again; see the AWS health page if it stays");
+        let (action, health) = (self.action, "the next run tries again; if this continues, see the AWS health page");
         let code = match &self.cause {
             Cause::Refused { code, .. } => code.as_str(),
             Cause::Untrusted(untrusted) => return untrusted.remedy().to_owned(),
-            Cause::NotAws => return "find out what answers there: a proxy, perhaps, or AWS_ENDPOINT_URL".to_owned(),
+            Cause::NotAws => {
+                return "find out what answers there: perhaps a proxy, or the server in AWS_ENDPOINT_URL".to_owned();
+            }
             Cause::NoAnswer => {
                 return "check the Region, the network and AWS_ENDPOINT_URL; the next run tries again".to_owned();
             }
@@ -241,20 +245,26 @@ impl StoreError {
         };
         match code {
             "AccessDeniedException" | "AccessDenied" => format!("allow {action} to the role or user that ran this"),
-            "ResourceExistsException" => "somebody else stored it at the same moment: look at it, then try again".to_owned(),
+            "ResourceExistsException" => {
+                "somebody else stored it at the same moment: look at it, then try again".to_owned()
+            }
             "InvalidKeyId" | "KMSAccessDeniedException" => {
                 "allow the role kms:Encrypt and kms:Decrypt on the key, and check TOKEN_KEEPER_KMS_KEY_ID".to_owned()
             }
             code if code == OVERLAPPED || TOO_MANY_CALLS.contains(&code) => {
-                "the next run tries again; raise the account's throughput setting for Parameter Store if it stays".to_owned()
+                "the next run tries again; if this continues, raise the account's throughput setting for Parameter \
+                 Store"
+                    .to_owned()
             }
             "ParameterLimitExceeded" => {
-                "the account has all the standard parameters that it may have in this Region: remove some, or set \
+                "the account has reached its limit of standard parameters in this Region: remove some, or set \
                  TOKEN_KEEPER_TIER to Intelligent-Tiering"
                     .to_owned()
             }
             "ValidationException" => {
-                "check TOKEN_KEEPER_TIER: a Standard parameter holds 4,096 bytes, and an Advanced one never goes back".to_owned()
+                "check TOKEN_KEEPER_TIER: a Standard parameter holds 4,096 bytes, and an Advanced one cannot become \
+                 Standard again"
+                    .to_owned()
             }
             "HierarchyTypeMismatchException" | "ParameterTypeMismatch" => {
                 "the parameter exists as another type: remove it".to_owned()
@@ -263,10 +273,12 @@ impl StoreError {
                 "check TOKEN_KEEPER_QUEUE_URL: there is no such queue in this Region".to_owned()
             }
             "ExpiredTokenException" | "UnrecognizedClientException" => {
-                "the credentials have ended or are no longer valid: log in again, or set up others".to_owned()
+                "the credentials have expired or are not valid: log in again, or set up others".to_owned()
             }
             "InvalidSignatureException" => {
-                "set this machine's clock, which may be off by five minutes; if it is right, the secret access key is not".to_owned()
+                "set this machine's clock: AWS allows a difference of five minutes; if the clock is right, the secret \
+                 access key is wrong"
+                    .to_owned()
             }
             _ => health.to_owned(),
         }

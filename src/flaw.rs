@@ -1,10 +1,10 @@
-//! What can be wrong with a secret or a parameter, and how to mend it.
+//! What can be wrong with a secret or a parameter, and how to fix it.
 //!
 //! A flaw names fields, never their values.
 
 use crate::name::{NameError, SecretName};
 
-/// Why a connection cannot be worked on before anything was asked of Zoho: which secret or parameter, and what about it.
+/// A secret or parameter with a flaw. It stops the work on a connection before Zoho is asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{subject}: {flaw}")]
 pub struct Broken {
@@ -15,12 +15,12 @@ pub struct Broken {
 }
 
 impl Broken {
-    /// Trouble with a secret.
+    /// A flaw of a secret.
     pub fn secret(name: &SecretName, flaw: Flaw) -> Self {
         Self { subject: format!("secret {name}"), flaw }
     }
 
-    /// Trouble with a parameter.
+    /// A flaw of a parameter.
     pub fn parameter(name: &str, flaw: Flaw) -> Self {
         Self { subject: format!("parameter {name}"), flaw }
     }
@@ -29,7 +29,7 @@ impl Broken {
 /// What can be wrong with a secret or a parameter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
-    /// The text is no JSON.
+    /// The text is not JSON.
     #[error("not JSON: it breaks off or goes wrong at line {line}, column {column}")]
     NotJson {
         /// Counted from 1.
@@ -54,8 +54,8 @@ pub enum Flaw {
         /// The JSON type it should have.
         wanted: &'static str,
     },
-    /// A pasted value with a blank or a line break in it.
-    #[error("the field `{0}` contains white space or another character that no such value has")]
+    /// A value with a blank or a line break in it, perhaps from pasting.
+    #[error("the field `{0}` contains white space or another character that it cannot have")]
     WhiteSpace(String),
     /// The same field twice.
     #[error("a field occurs twice")]
@@ -66,7 +66,7 @@ pub enum Flaw {
     /// A data centre that is not in the table.
     #[error("the data centre is not one of {0}")]
     UnknownDataCenter(String),
-    /// `api_domain` is no base URL.
+    /// `api_domain` is not a base URL.
     #[error("the field `api_domain` is not a URL such as https://www.zohoapis.eu")]
     ApiDomain,
     /// The name of the secret, or of the client it refers to, breaks the rules for names.
@@ -81,13 +81,13 @@ pub enum Flaw {
     /// Stored as binary.
     #[error("it is stored as binary, not as text")]
     Binary,
-    /// There is none of this name.
+    /// No secret has this name.
     #[error("there is no secret of this name")]
     NotFound,
     /// Marked for deletion.
     #[error("it is marked for deletion")]
     Deleted,
-    /// AWS refused to hand it out; its own sentence names the caller and the action.
+    /// AWS refused to return it. The text is AWS's sentence, which names the caller and the action.
     #[error("access denied{0}")]
     Denied(String),
     /// KMS refused to decrypt it.
@@ -96,11 +96,11 @@ pub enum Flaw {
     /// AWS gave another error for this one.
     #[error("AWS answered {0}")]
     Aws(String),
-    /// A parameter that holds something else than a lease.
-    #[error("it is no lease document: {0}")]
+    /// The parameter holds something other than a lease.
+    #[error("it is not a lease document: {0}")]
     NotALease(&'static str),
     /// A lease written by a newer version of this program.
-    #[error("it is a lease of schema {0}, and this version knows schema 1 only")]
+    #[error("it is a lease of schema {0}, and this version of the program reads only schema 1")]
     NewerSchema(u64),
 }
 
@@ -126,10 +126,10 @@ impl Flaw {
             Self::WeakKey => "store a random string of 32 characters or more".to_owned(),
             Self::Binary => "store it again as a string".to_owned(),
             Self::NotFound => "create it, or correct the name that refers to it".to_owned(),
-            Self::Deleted => "restore it (aws secretsmanager restore-secret) or leave it to its end".to_owned(),
+            Self::Deleted => "restore it (aws secretsmanager restore-secret), or let AWS delete it".to_owned(),
             Self::Denied(_) => "allow the role or user that ran this to read it".to_owned(),
-            Self::Key(_) => "allow the role or user that ran this kms:Decrypt on its key".to_owned(),
-            Self::Aws(_) => "the next run tries again; see the AWS health page if it stays".to_owned(),
+            Self::Key(_) => "allow kms:Decrypt on its key to the role or user that ran this".to_owned(),
+            Self::Aws(_) => "the next run tries again; if this continues, see the AWS health page".to_owned(),
             Self::NotALease(_) => {
                 "it was left alone; remove the parameter, or choose another TOKEN_KEEPER_PREFIX".to_owned()
             }
@@ -137,7 +137,7 @@ impl Flaw {
         }
     }
 
-    /// Whether it may go away by itself.
+    /// Whether the flaw may go away by itself.
     pub fn passes(&self) -> bool {
         matches!(self, Self::Aws(_))
     }

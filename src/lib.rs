@@ -1,6 +1,6 @@
 //! Token Keeper keeps Zoho OAuth access tokens fresh in AWS SSM Parameter Store.
 //!
-//! Modules in reading order. Each knows only those above it.
+//! Modules in reading order. Each uses only those above it.
 //!
 //! - [`source`]: where time and randomness come from;
 //! - [`secret`]: secrets as types;
@@ -9,15 +9,14 @@
 //! - [`flaw`]: what can be wrong with a secret or a parameter;
 //! - [`connection`]: data centres, grants and clients as parsed from their secrets;
 //! - [`lease`]: the document that consumers read;
-//! - [`failure`]: what the outside services answer instead of what was asked for;
-//! - [`notice`]: what an operator is told when a lease changes;
+//! - [`failure`]: how Zoho and AWS refuse or fail;
+//! - [`notice`]: the sentence that an operator gets when a lease changes;
 //! - [`pace`]: how fast Parameter Store is called;
 //! - [`ports`]: the outside services as narrow traits;
-//! - [`run`]: use case 1, from what is due to a report;
+//! - [`run`]: use case 1, from due leases to a report;
 //! - [`consent`]: use case 2, from a link to a stored grant;
 //! - [`http`], [`zoho`] and [`aws`]: the services themselves;
-//! - [`config`], [`telemetry`], [`lambda`]: the environment, logs and metrics, events in and answers
-//!   out.
+//! - [`config`], [`telemetry`], [`lambda`]: the environment; logs and metrics; events and answers.
 //!
 //! The functions are wired in `src/bin/`, the operator's command in the package `cli`.
 

@@ -1,4 +1,7 @@
-//! Names that operators give to connections and clients, and the names of what is stored for them.
+//! Names that operators give to connections and clients, and the names of their secrets and
+//! parameters.
+//!
+//! Pure. It knows the rules for names, not the stores.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,7 +20,7 @@ pub enum NameError {
     /// More than 64 characters.
     #[error("a name has at most {MAX_LENGTH} characters, this one has {0}")]
     TooLong(usize),
-    /// A first character that is no letter or digit.
+    /// The first character is not a letter or digit.
     #[error("a name starts with a letter a-z or a digit, not with {0:?}")]
     Start(char),
     /// A character outside the allowed set.
@@ -79,7 +82,7 @@ names! {
 pub struct SecretName(String);
 
 impl SecretName {
-    /// A name as the store answered it.
+    /// A name that came from the store.
     pub fn found(name: impl Into<String>) -> Self {
         Self(name.into())
     }
@@ -102,13 +105,13 @@ impl fmt::Display for SecretName {
 pub struct VersionId(String);
 
 impl VersionId {
-    /// Takes what Secrets Manager answered, or 32 to 64 characters of our own.
+    /// Wraps an id from Secrets Manager, or one that this program chose: 32 to 64 characters.
     pub fn new(id: impl Into<String>) -> Self {
         Self(id.into())
     }
 
-    /// One made of random bytes, which no other version has.
-    pub fn random(bytes: [u8; 32]) -> Self {
+    /// Makes an id of bytes that are random or derived from a key, so that no other version has it.
+    pub fn of_bytes(bytes: [u8; 32]) -> Self {
         Self(format!("{:032x}", bytes.first_chunk().copied().map_or(0, u128::from_be_bytes)))
     }
 
@@ -118,7 +121,8 @@ impl VersionId {
     }
 }
 
-/// The first part of every secret and parameter name: what keeps several installations in one account apart.
+/// The first part of every secret and parameter name. It separates several installations in one
+/// account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prefix(String);
 
@@ -129,28 +133,28 @@ impl Default for Prefix {
 }
 
 impl Prefix {
-    /// As it is set.
+    /// The prefix itself.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What the names of all grants' secrets start with.
+    /// The start of every grant's secret name.
     pub fn grants(&self) -> String {
         format!("{}/connections/", self.0)
     }
 
-    /// What the names of all clients' secrets start with.
+    /// The start of every client's secret name.
     pub fn clients(&self) -> String {
         format!("{}/clients/", self.0)
     }
 
-    /// What the names of all leases' parameters start with.
+    /// The start of every lease's parameter name.
     pub fn leases(&self) -> String {
         format!("/{}/tokens/", self.0)
     }
 
-    /// The secret of a connection's grant. The name is taken as it is, because one that was found may
-    /// break the rules.
+    /// The secret of a connection's grant. `connection` may break the rules for names: the store
+    /// may hold such a secret.
     pub fn grant(&self, connection: &str) -> SecretName {
         SecretName(self.grants() + connection)
     }
@@ -160,7 +164,7 @@ impl Prefix {
         SecretName(self.clients() + client)
     }
 
-    /// The secret of the key that links are signed with.
+    /// The secret with the key that signs links.
     pub fn signing_key(&self) -> SecretName {
         SecretName(format!("{}/signing-key", self.0))
     }
@@ -179,7 +183,11 @@ impl Prefix {
 impl FromStr for Prefix {
     type Err = String;
 
-    /// Takes what both stores allow: Parameter Store reserves names that start with `aws` and `ssm`.
+    /// Accepts what both stores allow. Parameter Store reserves names that start with `aws` or
+    /// `ssm`.
+    ///
+    /// # Errors
+    /// What a prefix may be, in a sentence.
     fn from_str(prefix: &str) -> Result<Self, String> {
         let parts_are_plain = prefix
             .split('/')
@@ -189,7 +197,7 @@ impl FromStr for Prefix {
             Ok(Self(prefix.to_owned()))
         } else {
             Err(format!(
-                "{prefix:?} is no prefix: use at most {MAX_LENGTH} letters, digits, '-', '_', '.', in parts separated by single \
+                "{prefix:?} is not a prefix: use at most {MAX_LENGTH} letters, digits, '-', '_', '.', in parts separated by single \
                  '/', not starting with aws or ssm"
             ))
         }

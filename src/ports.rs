@@ -1,5 +1,6 @@
-//! The outside world as the use cases see it: narrow traits, each with what one use case may do at
-//! one service.
+//! The outside services as narrow traits. Each trait has what one use case may do at one service.
+//!
+//! It knows no SDK, no HTTP and no JSON.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,33 +15,32 @@ use crate::name::{ConnectionName, SecretName, VersionId};
 use crate::pace::{Pace, Turn};
 use crate::secret::{AccessToken, AuthorizationCode, CodeVerifier, RefreshToken, SecretText};
 
-/// Grants and clients, to read. There is no way to write one here.
+/// Reads grants and clients. Nothing here can write one.
 #[expect(async_fn_in_trait, reason = "a function serves one event at a time, so nothing here needs to be Send")]
 pub trait Grants {
     /// Every connection's and client's secret.
     async fn list(&self) -> Result<Vec<StoredSecret>, StoreError>;
-    /// The secrets of these full names; one that is not there is in the answer with that flaw.
+    /// The secrets with these full names. A missing one is in the answer as [`Flaw::NotFound`].
     async fn read(&self, names: &[SecretName]) -> Result<Vec<StoredSecret>, StoreError>;
-    /// One secret. If it is not there, that is its flaw.
+    /// One secret. A missing one has [`Flaw::NotFound`] as its content.
     async fn read_one(&self, name: &SecretName) -> Result<StoredSecret, StoreError> {
         let mut secrets = self.read(std::slice::from_ref(name)).await?;
         Ok(secrets.pop().unwrap_or_else(|| StoredSecret { name: name.clone(), content: Err(Flaw::NotFound) }))
     }
 }
 
-/// Names of grants, without a look into one.
+/// Lists the names of grants, and reads none of the grants.
 #[expect(async_fn_in_trait, reason = "see Grants")]
 pub trait GrantNames {
-    /// The full names of the connections' secrets. One that was made or removed in the last minutes
-    /// may still be missing or there.
+    /// The full names of the connections' secrets. A secret made in the last minutes may be
+    /// missing; one removed in the last minutes may still be listed.
     async fn names(&self) -> Result<Vec<SecretName>, StoreError>;
 }
 
-/// A queue whose messages come back to the function, each as one of a batch, and each perhaps
-/// twice.
+/// A queue that brings its messages back to the function, in batches. A message may come twice.
 #[expect(async_fn_in_trait, reason = "see Grants")]
 pub trait Queue {
-    /// Sends these messages. All are tried, whatever becomes of one.
+    /// Sends these messages. It tries all of them, even if one fails.
     async fn send(&self, messages: &[String]) -> Result<(), Unsent>;
 }
 
@@ -49,57 +49,57 @@ pub trait Queue {
 pub struct Unsent {
     /// How many.
     pub messages: usize,
-    /// Why not one of them.
+    /// Why the queue did not take one of them.
     pub error: StoreError,
 }
 
-/// Secrets, to write: for consent and the operator, never for the refresher.
+/// Writes secrets: for consent and the operator, never for the refresher.
 #[expect(async_fn_in_trait, reason = "see Grants")]
 pub trait SecretWriter {
     /// Creates the secret of this full name, with this `VersionId`.
     async fn create(&self, name: &SecretName, text: &SecretText, version: &VersionId) -> Result<(), StoreError>;
-    /// Gives the secret a new version of this `VersionId`. The same version with the same text
-    /// again does nothing; with another text it is refused ([`StoreError::exists`]).
+    /// Gives the secret a new version with this `VersionId`. The same version with the same text
+    /// again changes nothing; with another text AWS refuses it ([`StoreError::exists`]).
     async fn replace(&self, name: &SecretName, text: &SecretText, version: &VersionId) -> Result<(), StoreError>;
 }
 
-/// Secrets, to remove: for the operator alone.
+/// Removes secrets: for the operator only.
 #[expect(async_fn_in_trait, reason = "see Grants")]
 pub trait SecretRemover {
-    /// Marks a secret for deletion. Until the end of `RECOVERY_DAYS` it can be restored.
+    /// Marks a secret for deletion. It can be restored for [`RECOVERY_DAYS`].
     async fn remove(&self, name: &SecretName) -> Result<(), StoreError>;
 }
 
 /// How long a removed secret can be restored, in days (`RecoveryWindowInDays`).
 pub const RECOVERY_DAYS: i64 = 30;
 
-/// Leases, to remove: for the operator alone.
+/// Removes leases: for the operator only.
 #[expect(async_fn_in_trait, reason = "see Grants")]
 pub trait LeaseRemover {
-    /// Removes what is published of a connection, document and bare token. What is not there counts
-    /// as removed.
+    /// Removes what is published for a connection: document and bare token. A missing one counts as
+    /// removed.
     async fn remove(&self, connection: &ConnectionName) -> Result<(), StoreError>;
 }
 
-/// Leases by connection. One that cannot be read stands with the reason; one that does not exist is
-/// absent.
+/// Leases by connection, each with the lease or why it cannot be read. A connection without a lease
+/// is absent.
 pub type Published = BTreeMap<String, Result<Lease, Broken>>;
 
-/// Leases, to read and to replace.
+/// Reads and replaces leases.
 #[expect(async_fn_in_trait, reason = "see Grants")]
 pub trait Leases {
     /// Every lease.
     async fn list(&self) -> Result<Published, StoreError>;
     /// The leases of these connections.
     async fn read(&self, connections: &[ConnectionName]) -> Result<Published, StoreError>;
-    /// The document that was written as this version; `None` if it is not kept any more.
+    /// The document of this version; `None` if it is gone or is not a lease.
     async fn read_version(&self, connection: &ConnectionName, version: i64) -> Result<Option<Lease>, StoreError>;
-    /// The pace of writing. A turn is taken before a token is asked for: what is minted can be
-    /// stored.
+    /// The pace of writing. A run takes a turn before it asks for a token, so that each minted
+    /// token can be stored.
     fn pace(&self) -> &Pace;
-    /// Publishes a lease with a new token, in place of `last`, and answers the document's version.
-    /// The document is written last: it is the commit, and its description tells the operator what
-    /// is [news](crate::notice).
+    /// Publishes a lease with a new token in place of `last`, and returns the document's version.
+    /// The document is written last: it is the commit. Its description carries the
+    /// [notice](crate::notice) to the operator.
     async fn publish(
         &self,
         turn: Turn<'_>,
@@ -122,45 +122,46 @@ pub trait Leases {
 pub trait Issuer {
     /// Asks for an access token (RFC 6749 §6). Sends nothing for a grant without a refresh token.
     async fn refresh(&self, grant: &Grant) -> Result<Minted, Refusal>;
-    /// How long one request takes at the most.
+    /// The longest time that one request may take.
     fn timeout(&self) -> Duration;
 }
 
-/// Zoho's endpoints that only a consent needs.
+/// Zoho's endpoints for consents and revocations.
 #[expect(async_fn_in_trait, reason = "see Grants")]
 pub trait Authorizer {
-    /// Spends an authorization code (RFC 6749 §4.1.3, RFC 7636 §4.5). Never tried twice: a code is
-    /// good for one exchange.
+    /// Spends an authorization code (RFC 6749 §4.1.3, RFC 7636 §4.5). It is sent once, because a
+    /// code is good for one exchange.
     async fn exchange(&self, client: &Client, at: &DataCenter, proof: &Proof) -> Result<Exchanged, Refusal>;
-    /// Revokes a refresh token (RFC 7009) and with it its access tokens. One that Zoho does not
+    /// Revokes a refresh token (RFC 7009) and with it its access tokens. A token that Zoho does not
     /// know counts as revoked.
     async fn revoke(&self, refresh_token: &RefreshToken, at: &DataCenter) -> Result<(), Refusal>;
 }
 
-/// What a code is exchanged with.
+/// What the exchange of a code needs.
 #[derive(Clone, Debug)]
 pub struct Proof {
     /// The code from the redirect.
     pub code: AuthorizationCode,
-    /// The redirect URI that the code was asked with; none for a self client's code.
+    /// The redirect URI of the authorization request and the PKCE verifier; `None` for a self
+    /// client's code.
     pub redirect: Option<(String, CodeVerifier)>,
 }
 
-/// What a code was exchanged for.
+/// The result of an exchange.
 #[derive(Clone, Debug)]
 pub struct Exchanged {
     /// The first access token.
     pub minted: Minted,
-    /// The refresh token. Zoho leaves it out if the user had agreed before and was not asked again.
+    /// The refresh token. Zoho leaves it out if the user has agreed before and was not asked again.
     pub refresh_token: Option<RefreshToken>,
 }
 
-/// A new access token as Zoho answered.
+/// A new access token, as Zoho returned it.
 #[derive(Clone, Debug)]
 pub struct Minted {
     /// The token.
     pub access_token: AccessToken,
-    /// When it was asked for: read before the request was sent, so that the expiry is never too
+    /// When it was asked for. The clock is read before the request, so that the expiry is never too
     /// late.
     pub issued_at: Timestamp,
     /// When it ends.

@@ -1,8 +1,8 @@
-//! Use case 1: see which leases are due, mint for them and publish ([`renew`](crate::run::renew)),
+//! Use case 1: find the leases that are due, mint and publish ([`renew`](crate::run::renew)), and
 //! report.
 //!
-//! It knows the outside only through [`ports`](crate::ports), is given its clock, and decides
-//! nothing itself: that is [`decision`](crate::run::decision)'s.
+//! It knows the outside only through [`ports`](crate::ports) and gets its clock from the caller.
+//! What to do about a connection is decided in [`decision`](crate::run::decision).
 
 pub mod brake;
 pub mod decision;
@@ -26,24 +26,24 @@ use crate::run::brake::Brakes;
 use crate::run::report::{Entry, Outcome, Report};
 use crate::source::Source;
 
-/// How long both stores may take until every reader sees what was written. AWS calls them
-/// eventually consistent and gives no figure; a second is long in practice.
+/// How long both stores may take until every reader sees a write. AWS calls them eventually
+/// consistent and gives no figure; in practice a second is long.
 pub const SETTLING: Duration = Duration::from_secs(2);
-/// This long before the end, what still runs is broken off, so that there is time to report.
+/// Work that still runs this long before the end is stopped, so that there is time to report.
 pub(crate) const REPORT_RESERVE: Duration = Duration::from_millis(500);
 
-/// Which connections, and how hard.
+/// Which connections a run works on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Every connection that is due.
     All,
-    /// These; with `force` the fresh, the misconfigured and the dead among them too.
+    /// These connections; with `force` also the fresh, the misconfigured and the dead among them.
     Named {
         /// Each once.
         connections: Vec<ConnectionName>,
-        /// Mint even where it is not due.
+        /// Mint even for a connection that is not due.
         force: bool,
-        /// Pass over a name without a secret: it was there when somebody listed it.
+        /// Skip a name without a secret: the secret was removed after somebody had listed it.
         skip_missing: bool,
     },
 }
@@ -54,18 +54,18 @@ pub enum RunError {
     /// The grants could not be listed.
     #[error("no grant could be read: {0}; {remedy}", remedy = .0.remedy())]
     Grants(StoreError),
-    /// The leases could not be listed; minting without knowing them would ask Zoho for too much.
+    /// The leases could not be listed. Without them, a run would ask Zoho for too many tokens.
     #[error("no lease could be read: {0}; {remedy}", remedy = .0.remedy())]
     Leases(StoreError),
-    /// The queue did not take every message. Those that it took are worked; the next run sends all
-    /// again.
+    /// The queue did not take every message. The messages that it took are worked on; the next run
+    /// sends all again.
     #[error("{unsent} of {of} messages could not be queued: {error}; {remedy}", remedy = error.remedy())]
     Queue {
         /// Messages that are not in the queue.
         unsent: usize,
         /// Messages in all.
         of: usize,
-        /// Why not one of them.
+        /// Why the queue did not take one of them.
         error: StoreError,
     },
     /// The function's time was up before everything was listed, or queued.
@@ -96,7 +96,7 @@ pub struct Settings {
     pub margin: SignedDuration,
     /// How many connections are worked on at the same time.
     pub concurrency: usize,
-    /// How long the stores may take until a write is seen by all: [`SETTLING`].
+    /// How long the stores may take until every reader sees a write: [`SETTLING`].
     pub settling: Duration,
 }
 
@@ -112,7 +112,7 @@ pub struct Refresher<G, I, L> {
     pub leases: L,
     /// The time.
     pub source: Source,
-    /// What this process has learnt about who is out of order.
+    /// What this process has learnt about services that fail.
     pub brakes: Brakes,
 }
 
@@ -121,7 +121,7 @@ pub struct Refresher<G, I, L> {
 pub struct Seen {
     /// Its name.
     pub name: String,
-    /// What is to be done.
+    /// What to do about it.
     pub decision: Decision,
 }
 
@@ -175,8 +175,8 @@ impl State {
 }
 
 impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
-    /// One run. It may be repeated, doubled or broken off at any call. `progress` is told how many
-    /// of those due are done, and how many there are.
+    /// One run. It may be repeated, done twice at the same time, or cut off at any call. `progress`
+    /// gets how many of the due connections are done, and how many are due.
     ///
     /// # Errors
     /// If grants or leases could not be listed. The failure of a connection is an outcome in the
@@ -207,7 +207,7 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
         Ok(Report::of(&entries, ended, ended.duration_since(started)))
     }
 
-    /// What a run would find, and decide for each connection. Reads the stores, asks nobody else
+    /// What a run would find and decide for each connection. It reads the stores, asks Zoho nothing
     /// and changes nothing.
     ///
     /// # Errors
@@ -246,7 +246,7 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
     }
 }
 
-/// What has to be done before the time is up, with enough left to report.
+/// Waits for `work`, but stops early enough to report.
 pub(crate) async fn in_time<T>(
     end: Option<Instant>,
     work: impl Future<Output = Result<T, RunError>>,
@@ -257,7 +257,7 @@ pub(crate) async fn in_time<T>(
     }
 }
 
-/// A refusal of the client, with what to compare.
+/// The outcome for a refused client, with what to compare.
 pub(crate) fn misconfigured(error: String) -> Outcome {
     let remedy = "compare client_id, the data centre's own client secret and data_center with Zoho's API console; then run it with \
                   force, or wait an hour"
@@ -265,7 +265,7 @@ pub(crate) fn misconfigured(error: String) -> Outcome {
     Outcome::Misconfigured { error, remedy }
 }
 
-/// Trouble found before anything was asked: it never changes a document.
+/// The outcome for a flawed secret or parameter. It never changes a document.
 pub(crate) fn broken(broken: &Broken) -> Outcome {
     let (error, remedy) = (broken.to_string(), broken.flaw.remedy());
     if broken.flaw.passes() { Outcome::Failed { error, remedy } } else { Outcome::Misconfigured { error, remedy } }

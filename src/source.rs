@@ -13,10 +13,10 @@ pub struct Source {
 }
 
 impl Source {
-    /// This machine's.
+    /// The clock and the random bytes of this machine.
     ///
     /// # Panics
-    /// When random bytes are drawn, if the operating system has none.
+    /// Drawing random bytes panics if the operating system cannot give any.
     pub fn system() -> Self {
         let random = || {
             let mut bytes = [0; 32];
@@ -26,7 +26,7 @@ impl Source {
         Self::new(Timestamp::now, random)
     }
 
-    /// Values of the caller's.
+    /// A clock and random bytes from the caller.
     pub fn new(now: impl Fn() -> Timestamp + 'static, random: impl Fn() -> [u8; 32] + 'static) -> Self {
         Self { now: Rc::new(now), random: Rc::new(random) }
     }

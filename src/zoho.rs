@@ -1,8 +1,7 @@
 //! Zoho's token endpoint over HTTPS: the only file that knows Zoho's JSON.
 //!
-//! Zoho refuses with HTTP 200, so the body decides before the status does. No redirect is followed,
-//! every body is bounded, and no part of a body gets into an error but a code made of small
-//! letters.
+//! Zoho refuses with HTTP 200, so the status alone decides little. No redirect is followed and
+//! every body is bounded. An error quotes nothing of a body except a code of small letters.
 
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use crate::source::Source;
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest body that is read, in bytes. A token answer has some 400.
 const MAX_BODY: usize = 64 * 1024;
-/// The longest access token that is believed, in bytes: more would not fit into a standard
+/// The longest access token that is accepted, in bytes: more would not fit into a standard
 /// parameter.
 const MAX_TOKEN: usize = 2048;
 
@@ -77,8 +76,7 @@ impl Issuer for Zoho {
             ("client_secret", grant.client.secret.expose()),
             ("refresh_token", refresh_token.expose()),
         ];
-        // Zoho does not rotate refresh tokens: whatever came beside the access token is not taken
-        // for one.
+        // Zoho does not rotate refresh tokens, so a refresh token in this answer is ignored.
         Ok(self.token(&grant.data_center, &form).await?.minted)
     }
 
@@ -104,7 +102,7 @@ impl Authorizer for Zoho {
     async fn revoke(&self, refresh_token: &RefreshToken, at: &DataCenter) -> Result<(), Refusal> {
         let url = format!("{}/oauth/v2/token/revoke", at.accounts_server);
         match self.post(url, &[("token", refresh_token.expose())]).await? {
-            // An unknown token gets a 400, sometimes with a page for people.
+            // Zoho answers 400 for an unknown token, sometimes with an HTML page.
             (200..300 | 400, _) => Ok(()),
             (status, _) => Err(Refusal::Unclear { error: format!("HTTP {status}"), at_once: false }),
         }
@@ -116,7 +114,7 @@ impl Authorizer for Zoho {
 pub struct Answer {
     /// The token.
     pub access_token: AccessToken,
-    /// How long it lives from the moment of asking: never more than an hour.
+    /// How long it lives after the request: never more than an hour.
     pub life: SignedDuration,
     /// Base URL of the account's APIs.
     pub api_domain: Option<String>,
@@ -126,12 +124,13 @@ pub struct Answer {
     pub refresh_token: Option<RefreshToken>,
 }
 
-/// Folds status and body into a token or a refusal: the body first, whatever the status.
+/// Turns status and body into a token or a refusal. Statuses 3xx, 429 and 5xx decide alone;
+/// otherwise the body decides first.
 ///
 /// # Errors
-/// The class of everything that is not a 2xx JSON object with an `access_token` and no `error`. A
-/// refusal that would change anything (dead grant, wrong client) counts only on 2xx: on any other
-/// status it may be a proxy's or an outage's.
+/// For everything except a 2xx JSON object with an `access_token` and no `error`. A refusal of the
+/// grant or the client counts only with 2xx: with another status it may come from a proxy or an
+/// outage.
 pub fn classify(status: u16, body: &[u8]) -> Result<Answer, Refusal> {
     let unclear = |error: String, at_once| Err(Refusal::Unclear { error, at_once });
     let success = (200..300).contains(&status);
@@ -145,24 +144,24 @@ pub fn classify(status: u16, body: &[u8]) -> Result<Answer, Refusal> {
         return Err(Refusal::Throttled);
     }
     let Ok(Value::Object(fields)) = serde_json::from_slice(body) else {
-        let what = if body.is_empty() { "an empty body" } else { "a body that is no JSON object" };
+        let what = if body.is_empty() { "an empty body" } else { "a body that is not a JSON object" };
         return unclear(format!("HTTP {status} with {what}"), success);
     };
     let text = |field| fields.get(field).and_then(Value::as_str);
     if fields.get("error").is_some_and(|error| !error.is_null()) {
         return match text("error").unwrap_or_default() {
-            // Zoho's word is invalid_code; invalid_grant is RFC 6749's, which a proxy or portal may
-            // use.
+            // Zoho's code is invalid_code. invalid_grant is from RFC 6749; a proxy or portal may
+            // use it.
             code @ ("invalid_code" | "invalid_grant") if success => {
                 Err(Refusal::ConsentRequired { error: code.to_owned() })
             }
             code @ ("invalid_client" | "invalid_client_secret" | "invalid_redirect_uri") if success => {
                 Err(Refusal::Misconfigured { error: code.to_owned() })
             }
-            // The throttle's texts are translated, so its mark is the field beside them.
+            // Zoho translates the texts of a throttle, so the field `status` beside them decides.
             _ if text("status") == Some("failure") => Err(Refusal::Throttled),
             code if is_code(code) => unclear(format!("{code} (HTTP {status})"), false),
-            _ => unclear(format!("an error that is no known code (HTTP {status})"), false),
+            _ => unclear(format!("an error without a known code (HTTP {status})"), false),
         };
     }
     if !success {
@@ -170,7 +169,7 @@ pub fn classify(status: u16, body: &[u8]) -> Result<Answer, Refusal> {
     }
     let access_token = match text("access_token") {
         Some(token) if is_token(token) => AccessToken::new(token),
-        Some(_) => return unclear("an access_token that cannot be one".to_owned(), false),
+        Some(_) => return unclear("an invalid access_token".to_owned(), false),
         None => return unclear(format!("HTTP {status} without an access_token"), true),
     };
     Ok(Answer {
@@ -182,9 +181,9 @@ pub fn classify(status: u16, body: &[u8]) -> Result<Answer, Refusal> {
     })
 }
 
-/// `expires_in_sec`, else `expires_in`, else an hour; never more than an hour. Old answers carry
-/// seconds in the first and milliseconds in the second, which the ceiling makes harmless where the
-/// first is missing.
+/// `expires_in_sec`, else `expires_in`, else an hour; never more than an hour. Old answers have
+/// seconds in the first and milliseconds in the second. If the first is missing, the limit of an
+/// hour makes the milliseconds harmless.
 fn life(expires_in_sec: Option<&Value>, expires_in: Option<&Value>) -> SignedDuration {
     let seconds = |value: &Value| match value {
         Value::Number(number) => number.as_i64(),
@@ -204,7 +203,7 @@ fn is_code(text: &str) -> bool {
     (1..=40).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
 
-/// What can stand in a header without changing it.
+/// Characters that a header carries unchanged.
 fn is_token(text: &str) -> bool {
     (1..=MAX_TOKEN).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }

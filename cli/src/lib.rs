@@ -215,7 +215,7 @@ impl Operator {
 
     /// A `VersionId` that no other version has.
     fn new_version(&self) -> VersionId {
-        VersionId::random(self.source.random())
+        VersionId::of_bytes(self.source.random())
     }
 
     /// The document in a secret, if there is one, with its version.

@@ -1,5 +1,5 @@
-//! The SDK's HTTP, through the process's one client. With the SDK's own, every process would read
-//! all root certificates twice, which is most of a cold start.
+//! Lets the SDK use the process's one HTTP client. With the SDK's own client, every process would
+//! read all root certificates twice: that is most of a cold start.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use reqwest::{Client, Method};
 
 use crate::http::untrusted;
 
-/// The client as the SDK takes one.
+/// The client in the SDK's type.
 pub(super) fn for_sdk(client: &Client) -> SharedHttpClient {
     let client = client.clone();
     http_client_fn(move |settings, _| {
@@ -66,7 +66,8 @@ impl Connector {
     }
 }
 
-/// The SDK tries again what timed out or broke. A refused certificate is the same a second later.
+/// The SDK repeats a call that timed out or broke. It does not repeat one after a refused
+/// certificate, which does not change within a second.
 fn broken(error: reqwest::Error) -> ConnectorError {
     let (timeout, certain) = (error.is_timeout(), untrusted(&error).is_some());
     let error = Box::new(error.without_url());

@@ -1,5 +1,5 @@
-//! [`Grants`], [`GrantNames`] and [`SecretWriter`] over Secrets Manager. What the refresher needs is read-only: `BatchGetSecretValue` by
-//! prefix and by name, and `ListSecrets`.
+//! [`Grants`], [`GrantNames`], [`SecretWriter`] and [`SecretRemover`] over Secrets Manager. The
+//! refresher only reads: `BatchGetSecretValue` by prefix and by name, and `ListSecrets`.
 
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::operation::batch_get_secret_value::BatchGetSecretValueOutput;
@@ -132,7 +132,8 @@ fn error(error: ApiErrorType) -> StoredSecret {
     StoredSecret { name: SecretName::found(name_of(&error.secret_id.unwrap_or_default())), content: Err(flaw) }
 }
 
-/// The name in an ARN, which ends in a dash and six characters of AWS's own; anything else is a name already.
+/// The name in an ARN, without the dash and six characters that AWS adds. A text that is not an ARN
+/// is a name already.
 fn name_of(id: &str) -> String {
     let Some(("arn", arn)) = id.split_once(':') else { return id.to_owned() };
     let name = arn.rsplit(':').next().unwrap_or_default();

@@ -1,4 +1,5 @@
-//! [`Leases`] over Parameter Store: read by path or by name, put one document at a time.
+//! [`Leases`] and [`LeaseRemover`] over Parameter Store: reads by path or by name, writes one
+//! parameter at a time.
 
 use aws_config::SdkConfig;
 use aws_sdk_ssm::Client;
@@ -24,10 +25,10 @@ use crate::source::Source;
 
 /// The most names in one call.
 const BATCH: usize = 10;
-/// How long after its last writing an Advanced parameter removes itself. Long, because the document
-/// is also the memory of a dead grant; in a running installation each write moves the date on.
+/// AWS removes an Advanced parameter this long after its last write. The time is long because the
+/// document also remembers a dead grant. In a running installation each write moves the date.
 const EXPIRATION: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// AWS's words for a key that refuses, whether or not the call was allowed.
+/// AWS's error codes if a key refuses. A call that is not allowed has one of them too.
 const KEY_REFUSALS: [&str; 3] = ["InvalidKeyId", "AccessDeniedException", "KMSAccessDeniedException"];
 
 /// How leases are published.
@@ -35,7 +36,7 @@ const KEY_REFUSALS: [&str; 3] = ["InvalidKeyId", "AccessDeniedException", "KMSAc
 pub struct Publishing {
     /// Whether the bare access token is published beside the document.
     pub plain: bool,
-    /// The most calls per second. Below it the pace finds by itself what the account allows.
+    /// The most calls per second. Below this the pace finds what the account allows.
     pub rate: u32,
     /// The key for the values; the account's `aws/ssm` if unset.
     pub kms_key_id: Option<String>,
@@ -74,7 +75,7 @@ impl ParameterStore {
         Self { client: Client::from_conf(config), prefix, publishing, puts, reads, source }
     }
 
-    /// The same without any pace, where the store has no quotas.
+    /// The same store without a pace, if it has no quotas.
     #[must_use]
     pub fn unpaced(self) -> Self {
         Self { puts: Pace::lifted(), reads: Pace::lifted(), ..self }
@@ -92,8 +93,8 @@ impl ParameterStore {
         self.reads.call(async || call().await.map_err(|error| failed(action, &error))).await
     }
 
-    /// The leases of a page that could not be decrypted as a whole: one call each, so that a key
-    /// that refuses costs only the leases that it protects.
+    /// The leases of a page that could not be decrypted as a whole. One call for each, so that a
+    /// key that refuses costs only the leases that it protects.
     async fn one_by_one(&self, names: impl IntoIterator<Item = String>) -> Result<Published, StoreError> {
         let mut leases = Published::new();
         for name in names {
@@ -122,7 +123,7 @@ impl ParameterStore {
         parameter.strip_prefix(&self.prefix.leases()).unwrap_or(parameter).to_owned()
     }
 
-    /// Writes a parameter, and answers its version.
+    /// Writes a parameter, and returns its version.
     async fn put(&self, turn: Turn<'_>, name: String, value: &str, description: &str) -> Result<i64, StoreError> {
         let (tier, policies) = match self.publishing.tier {
             Tier::Standard => (ParameterTier::Standard, None),
@@ -168,8 +169,8 @@ impl Leases for ParameterStore {
                     answer.next_token
                 }
                 Err(error) if KEY_REFUSALS.contains(&error.code()) => {
-                    // If it is the path that is refused and not a key, this is refused as well and
-                    // is the error.
+                    // If AWS refuses the path and not a key, it refuses this call too. The first
+                    // error is returned.
                     let answer = page(false).await.map_err(|_| error)?;
                     let names =
                         answer.parameters.unwrap_or_default().into_iter().filter_map(|parameter| parameter.name);
@@ -263,7 +264,7 @@ fn expiration(at: Timestamp) -> String {
     json!([{"Type": "Expiration", "Version": "1.0", "Attributes": {"Timestamp": at}}]).to_string()
 }
 
-/// What the pace tries again, the SDK must not try again as well.
+/// Keeps the SDK from repeating what the pace repeats.
 #[derive(Debug)]
 struct LeftToThePace;
 
@@ -285,7 +286,7 @@ impl ClassifyRetry for LeftToThePace {
         "left to the pace"
     }
 
-    /// After all others: it takes back what they say.
+    /// It runs after all others, because it overrules them.
     fn priority(&self) -> RetryClassifierPriority {
         RetryClassifierPriority::run_after(RetryClassifierPriority::transient_error_classifier())
     }

@@ -9,13 +9,15 @@ use crate::address::origin;
 pub struct DataCenter {
     /// What Zoho calls it in a redirect's `location`: `eu`.
     pub name: String,
-    /// Where consent and tokens live, without a trailing slash: `https://accounts.zoho.eu`.
+    /// Base URL for consents and tokens, without a trailing slash: `https://accounts.zoho.eu`.
     pub accounts_server: String,
-    /// Where most APIs live, for answers that do not say it themselves. Unknown for entries that an operator added.
+    /// Base URL of most APIs, for token answers without one. `None` for a data centre that Zoho
+    /// does not document.
     pub api_domain: Option<String>,
 }
 
-/// Name, accounts server and usual API domain as Zoho documents them (accounts protocol, "multi-DC").
+/// Name, accounts server and usual API domain as Zoho documents them (accounts protocol,
+/// "multi-DC").
 const BUILT_IN: [(&str, &str, &str); 11] = [
     ("us", "https://accounts.zoho.com", "https://www.zohoapis.com"),
     ("eu", "https://accounts.zoho.eu", "https://www.zohoapis.eu"),
@@ -56,7 +58,8 @@ impl DataCenters {
     /// Adds or replaces entries from `name=https://accounts.example` items, comma-separated.
     ///
     /// # Errors
-    /// One sentence for each wrong item; then the table is not to be used.
+    /// One sentence for each wrong item. The table may then have only some of the items: do not use
+    /// it.
     pub fn extend(&mut self, setting: &str) -> Result<(), Vec<String>> {
         let mut problems = Vec::new();
         for entry in setting.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
@@ -75,12 +78,12 @@ impl DataCenters {
         self.0.get(name)
     }
 
-    /// The data centre of exactly this accounts server. What is nearly one of the table is none.
+    /// The data centre of this accounts server. The whole text has to match.
     pub fn by_accounts_server(&self, accounts_server: &str) -> Option<&DataCenter> {
         self.0.values().find(|data_center| data_center.accounts_server == accounts_server)
     }
 
-    /// The data centre whose APIs live at exactly this base URL.
+    /// The data centre with this API domain. The whole text has to match.
     pub fn by_api_domain(&self, api_domain: &str) -> Option<&DataCenter> {
         self.0.values().find(|data_center| data_center.api_domain.as_deref() == Some(api_domain))
     }
@@ -95,10 +98,10 @@ fn parse_entry(entry: &str) -> Result<DataCenter, String> {
     let (name, server) =
         entry.split_once('=').ok_or_else(|| format!("{entry:?} is not name=https://accounts.example"))?;
     if name.is_empty() || !name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
-        return Err(format!("{name:?} is no name for a data centre: use a-z, 0-9 and '-'"));
+        return Err(format!("{name:?} is not a name for a data centre: use a-z, 0-9 and '-'"));
     }
     let accounts_server = origin(server).ok_or_else(|| {
-        format!("{server:?} is no accounts server: use https://host (http only for a loopback address)")
+        format!("{server:?} is not an accounts server: use https://host (http only for a loopback address)")
     })?;
     let api_domain =
         BUILT_IN.iter().find(|(known, ..)| *known == name).map(|(.., api_domain)| (*api_domain).to_owned());

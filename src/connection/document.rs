@@ -1,5 +1,4 @@
-//! The JSON object in a secret: read once, edited field by field, and what it says as a grant or a
-//! client.
+//! The JSON object in a secret: reads it, edits it, and turns it into a grant or a client.
 //!
 //! Flaws name fields, never their values.
 
@@ -16,7 +15,8 @@ use crate::flaw::{Broken, Flaw};
 use crate::name::{ClientName, ConnectionName, Prefix, VersionId};
 use crate::secret::{ClientSecret, RefreshToken, SecretText};
 
-/// The fields of a JSON object, each once. `serde_json` by itself takes the last of two.
+/// The fields of a JSON object. A field that occurs twice is an error; `serde_json` alone would
+/// keep the second one.
 #[derive(Clone, Default)]
 pub struct UniqueFields(pub Map<String, Value>);
 
@@ -44,7 +44,7 @@ impl<'de> Deserialize<'de> for UniqueFields {
     }
 }
 
-/// The JSON object in a secret. Fields that nobody here knows are the operator's own, and stay.
+/// The JSON object in a secret. Unknown fields belong to the operator: they are kept.
 #[derive(Clone, Default)]
 pub struct SecretDocument(UniqueFields);
 
@@ -68,17 +68,17 @@ impl SecretDocument {
         SecretText::new(json!(self.0.0).to_string())
     }
 
-    /// Whether both say the same.
+    /// Whether both have the same fields and values.
     pub fn same_as(&self, other: &Self) -> bool {
         self.0.0 == other.0.0
     }
 
-    /// A field as it comes.
+    /// The value of a field; `None` if it is absent or `null`.
     pub fn field(&self, field: &str) -> Option<&Value> {
         self.0.0.get(field).filter(|value| !value.is_null())
     }
 
-    /// A field that is text.
+    /// The text of a field; `None` if it is not text.
     pub fn string(&self, field: &str) -> Option<&str> {
         self.field(field)?.as_str()
     }
@@ -88,8 +88,8 @@ impl SecretDocument {
         self.0.0.insert(field.to_owned(), value);
     }
 
-    /// Sets a field of the object in a field. What is no object is left alone, to be found when it is
-    /// read.
+    /// Sets `key` in the object that `field` holds. A `field` that is not an object stays as it is:
+    /// reading the secret reports it.
     pub fn set_within(&mut self, field: &str, key: &str, value: Value) {
         let within = self.0.0.entry(field).or_insert_with(|| json!({}));
         if let Some(within) = within.as_object_mut() {
@@ -97,8 +97,8 @@ impl SecretDocument {
         }
     }
 
-    /// Takes another grant's place: what belongs to the refresh token goes with it, unless `fields`
-    /// has it too. Scopes and the operator's own fields stay.
+    /// Replaces the grant by `fields`, and removes the other fields that belong to the old refresh
+    /// token. Scopes and unknown fields are kept.
     pub fn replace_grant(&mut self, fields: &Map<String, Value>) {
         if self.0.0.get("data_center") != fields.get("data_center") {
             self.0.0.remove("api_domain");
@@ -109,7 +109,7 @@ impl SecretDocument {
         self.0.0.extend(fields.clone());
     }
 
-    /// Takes a new grant from a consent.
+    /// Writes the grant of a new consent into the document.
     pub fn grant(&mut self, grant: &Grant, granted_at: Timestamp) {
         if self.string("data_center") != Some(&grant.data_center.name) {
             self.0.0.remove("api_domain");
@@ -132,7 +132,7 @@ impl SecretDocument {
     }
 }
 
-/// A connection's secret before its client is known.
+/// A connection's secret, not joined with its client yet.
 #[derive(Debug)]
 pub struct GrantSecret {
     connection: ConnectionName,
@@ -151,7 +151,7 @@ enum ClientReference {
 }
 
 impl GrantSecret {
-    /// What the document of `{prefix}/connections/{connection}` says.
+    /// Reads the document of `{prefix}/connections/{connection}`.
     ///
     /// # Errors
     /// The first flaw found.
@@ -187,7 +187,7 @@ impl GrantSecret {
         Ok(Self { connection, version, client, data_center, scopes, refresh_token, api_domain })
     }
 
-    /// The client that it refers to by name, if its own is not inline.
+    /// The name of the client; `None` if the client is inline.
     pub fn client(&self) -> Option<&ClientName> {
         match &self.client {
             ClientReference::Named(name) => Some(name),
@@ -195,7 +195,7 @@ impl GrantSecret {
         }
     }
 
-    /// Where the account lives, as recorded.
+    /// The data centre that the secret names.
     pub fn data_center(&self) -> &DataCenter {
         &self.data_center
     }
@@ -205,7 +205,7 @@ impl GrantSecret {
         self.refresh_token.as_ref()
     }
 
-    /// The same with an account that lives elsewhere.
+    /// The same secret for an account in this data centre.
     #[must_use]
     pub fn at(self, data_center: DataCenter) -> Self {
         Self { data_center, ..self }
@@ -214,7 +214,8 @@ impl GrantSecret {
     /// Joins it with its client.
     ///
     /// # Errors
-    /// If the client is not among `clients`, is itself broken, or has no secret for the data centre.
+    /// If the client is not among `clients`, is itself broken, or has no secret for the data
+    /// centre.
     pub fn resolve(self, clients: &Clients, prefix: &Prefix) -> Result<Grant, Broken> {
         let Self { connection, version, client, data_center, scopes, refresh_token, api_domain } = self;
         let client = match client {
@@ -233,7 +234,7 @@ impl GrantSecret {
 }
 
 impl ClientSecrets {
-    /// What the document of `{prefix}/clients/{client}` says.
+    /// Reads the document of `{prefix}/clients/{client}`.
     ///
     /// # Errors
     /// The first flaw found.
@@ -255,8 +256,7 @@ impl ClientSecrets {
     }
 }
 
-/// Text without white space. It is checked by hand, because serde's own messages quote what they
-/// refuse.
+/// Reads a text without white space. Not by serde, whose messages quote the value that they refuse.
 fn text(field: &str, value: &Value) -> Result<String, Flaw> {
     let field = field.to_owned();
     match value {
@@ -352,7 +352,7 @@ mod tests {
         check(r#"{"data_center":"eu","client":"acme","refresh_token":""}"#, "the field `refresh_token` is empty");
         check(
             r#"{"data_center":"eu","client":"acme","refresh_token":"hush\n"}"#,
-            "the field `refresh_token` contains white space or another character that no such value has",
+            "the field `refresh_token` contains white space or another character that it cannot have",
         );
         check(
             r#"{"data_center":"eu","client":"acme","refresh_token":{"hush":1}}"#,

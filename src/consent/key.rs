@@ -1,4 +1,4 @@
-//! The key that links are signed with.
+//! The key that signs links.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,20 +9,20 @@ use crate::name::Prefix;
 use crate::ports::Grants;
 use crate::secret::SigningKey;
 
-/// How long a signing key is kept before it is read again, so that a rotated one is taken up.
+/// How long the signing key is kept before it is read again. A rotated key is used after this time.
 const KEY_LIFE: SignedDuration = SignedDuration::from_mins(5);
 
-/// The signing key, read when the first link comes and again after a while.
+/// The signing key. It is read when the first link comes, and again after `KEY_LIFE`.
 #[derive(Default)]
 pub struct KeyRing(Mutex<Option<(SigningKey, Option<Timestamp>)>>);
 
 impl KeyRing {
-    /// A key of this process alone.
+    /// A key that only this process has. It is never read again.
     pub fn of(key: SigningKey) -> Self {
         Self(Mutex::new(Some((key, None))))
     }
 
-    /// The key, fresh enough.
+    /// The key, not older than `KEY_LIFE`.
     ///
     /// # Errors
     /// As [`read_signing_key`].
@@ -47,7 +47,7 @@ impl KeyRing {
 /// Reads the installation's signing key.
 ///
 /// # Errors
-/// What is wrong with it and how to mend it, in a sentence.
+/// What is wrong with it and how to fix it, in a sentence.
 pub async fn read_signing_key(secrets: &impl Grants, prefix: &Prefix) -> Result<SigningKey, String> {
     let name = prefix.signing_key();
     let read = secrets.read_one(&name).await.map_err(|error| format!("{error}; {}", error.remedy()))?;

@@ -1,10 +1,9 @@
-//! Brakes: circuit breakers. They keep a run from asking where nothing can come of it, so that one
-//! sick data centre, one throttled client or a store that refuses does not cost the healthy time
-//! and tokens.
+//! Brakes are circuit breakers. A run stops asking a service that fails, so a sick data centre, a
+//! throttled client or a refusing store costs the healthy connections no time and no tokens.
 //!
-//! Each goes by what it really knows. A brake stops a way after some failures in a row. After a
-//! pause it lets one connection try, and frees the way when that works. The brakes are kept as long
-//! as the process lives: what one run has learnt, the next one need not learn again.
+//! A brake stops a [way](Way) after some failures in a row. After a pause it lets one connection
+//! try, and frees the way if that works. The brakes live as long as the process, so the next run
+//! knows what this one has learnt.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -17,26 +16,25 @@ use crate::connection::Grant;
 use crate::failure::{Refusal, StoreError};
 use crate::ports::Minted;
 
-/// A data centre is out of order after this many connections in a row without an answer.
+/// A data centre is stopped after this many connections in a row without an answer.
 const UNANSWERED_IN_A_ROW: u32 = 10;
-/// A client is throttled as a whole after this many throttled connections in a row. Zoho's pages
-/// disagree on what is counted, client or refresh token; each further request would prolong the
-/// pause.
+/// A client is stopped after this many throttled connections in a row. Zoho's pages disagree on
+/// what Zoho counts, client or refresh token. Each further request would make the pause longer.
 const THROTTLED_IN_A_ROW: u32 = 3;
-/// The store is out of order after this many failed puts in a row. Each has cost a token.
+/// The store is stopped after this many failed puts in a row. Each failure has cost a token.
 const UNSTORED_IN_A_ROW: u32 = 2;
-/// How long the first pause is.
+/// The length of the first pause.
 const PAUSE: Duration = Duration::from_secs(5);
-/// How many times longer each further pause is.
+/// Each further pause is this many times longer.
 const LONGER: u32 = 3;
-/// The longest pause: shorter than an interval, so that each run tries again.
+/// The longest pause: shorter than the interval between runs, so that each run tries again.
 const LONGEST_PAUSE: Duration = Duration::from_mins(4);
 
 /// The brakes of one process.
 #[derive(Default)]
 pub struct Brakes(RefCell<HashMap<Way, Brake>>);
 
-/// What a connection's way leads through.
+/// A service that a connection needs, and that a brake can stop.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Way {
     /// An accounts server.
@@ -55,8 +53,7 @@ pub enum Way {
     },
     /// Parameter Store, for parameters that exist.
     Store,
-    /// Parameter Store, for parameters that do not exist yet. An account that is full refuses only
-    /// these.
+    /// Parameter Store, for parameters that do not exist yet. A full account refuses only these.
     NewParameters,
 }
 
@@ -64,7 +61,7 @@ impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DataCenter { name, .. } => write!(f, "the data centre {name} seems to be out of order"),
-            Self::Client { id, .. } => write!(f, "Zoho has had too many requests of the client {id}"),
+            Self::Client { id, .. } => write!(f, "Zoho has had too many requests from the client {id}"),
             Self::Store => f.write_str("Parameter Store refuses new tokens"),
             Self::NewParameters => f.write_str("Parameter Store refuses new parameters"),
         }
@@ -76,9 +73,9 @@ impl fmt::Display for Way {
 pub enum Permit {
     /// It may.
     Go,
-    /// It may, as the one that tries whether a way is free again.
+    /// It may: it is the one connection that tries whether the way works again.
     Try,
-    /// Not before this; without a time, not before another one's try has ended.
+    /// Not before this time; without a time, not before another connection's try has ended.
     Wait(Way, Option<Instant>),
 }
 
@@ -91,13 +88,13 @@ struct Brake {
 struct Stopped {
     until: Instant,
     pause: Duration,
-    /// Whether one is trying just now.
+    /// Whether a connection is trying now.
     trying: bool,
 }
 
 impl Brakes {
-    /// A run begins: on each way that is stopped, one may try. How long ago it was stopped is not
-    /// known for sure, because a function's clock may rest between two runs.
+    /// A run begins: on each stopped way, one connection may try at once. How much of a pause is
+    /// over is not certain, because a function's clock may stop between two runs.
     pub fn begin(&self, now: Instant) {
         for stopped in self.0.borrow_mut().values_mut().filter_map(|brake| brake.stopped.as_mut()) {
             stopped.until = now;
@@ -119,7 +116,8 @@ impl Brakes {
         permit
     }
 
-    /// Starts a connection that has a [`permit`](Self::permit). It notes what it finds out.
+    /// Starts a connection that has a [`permit`](Self::permit). The result notes what the
+    /// connection finds out.
     pub fn start(&self, grant: &Grant, new: bool) -> Start<'_> {
         let mut brakes = self.0.borrow_mut();
         let steps = ways(grant, new).map(|way| {
@@ -140,7 +138,7 @@ impl Brakes {
         brake.failures += 1;
         let until = |pause| Instant::now() + pause;
         match &mut brake.stopped {
-            // Those under way when it stopped say nothing new.
+            // A connection that was under way when the brake stopped the way says nothing new.
             Some(_) if !tries => {}
             Some(stopped) => {
                 let pause = match way {
@@ -158,33 +156,33 @@ impl Brakes {
     }
 }
 
-/// A connection under way. If it ends without having found out anything, the next one tries.
+/// A connection under way. If it ends before it has found out anything, the next one tries.
 pub struct Start<'b> {
     brakes: &'b Brakes,
     steps: [Step; 3],
 }
 
-/// One of the ways, and whether this connection is the one that tries it.
+/// A way, and whether this connection is the one that tries it.
 struct Step {
     way: Way,
     tries: bool,
 }
 
 impl Start<'_> {
-    /// Notes what Zoho answered to a connection that was `throttled` last time, or was not.
+    /// Notes Zoho's answer. `throttled`: whether Zoho throttled this connection last time.
     pub fn answered(&self, answer: &Result<Minted, Refusal>, throttled: bool) {
         let [data_center, client, _] = &self.steps;
         self.brakes.note(data_center, !matches!(answer, Err(Refusal::OutOfOrder { .. })), UNANSWERED_IN_A_ROW);
         match answer {
             Ok(_) => self.brakes.note(client, true, THROTTLED_IN_A_ROW),
-            // One that is always throttled says nothing about the others of its client.
+            // A connection that is always throttled says nothing about the others of its client.
             Err(Refusal::Throttled) if !throttled => self.brakes.note(client, false, THROTTLED_IN_A_ROW),
             Err(_) => {}
         }
     }
 
-    /// Notes what became of a put. Too many calls are the pace's affair, and two updates at the
-    /// same moment are that parameter's: neither is a failure of the store.
+    /// Notes the result of a put. Too many calls are for the pace to handle, and two updates at the
+    /// same moment concern one parameter only: neither is a failure of the store.
     pub fn put<T>(&self, answer: &Result<T, StoreError>) {
         if !answer.as_ref().err().is_some_and(|error| error.too_many_calls() || error.overlapped()) {
             self.brakes.note(&self.steps[2], answer.is_ok(), UNSTORED_IN_A_ROW);

@@ -1,5 +1,6 @@
-//! What to do about a connection, from its grant, its lease and the time: nothing else, and nothing
-//! done.
+//! Decides what to do about a connection, from its grant, its lease and the time.
+//!
+//! Pure: it asks nobody and changes nothing.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -11,13 +12,13 @@ use crate::name::VersionId;
 /// What to do about a connection.
 #[derive(Clone, Debug)]
 pub enum Decision {
-    /// A token is to be minted.
+    /// Mint a token.
     Due(Due),
-    /// Nothing.
+    /// Mint nothing.
     Settled(Settled),
 }
 
-/// A connection that is to get a new token.
+/// A connection that needs a new token.
 #[derive(Clone, Debug)]
 pub struct Due {
     /// What to mint with.
@@ -26,7 +27,7 @@ pub struct Due {
     pub last: Option<Lease>,
 }
 
-/// A connection that no token is minted for.
+/// A connection that gets no new token.
 #[derive(Clone, Debug)]
 pub struct Settled {
     /// Why.
@@ -68,12 +69,12 @@ pub struct Policy {
     /// A lease with no more than this left is due.
     pub margin: SignedDuration,
     /// Mint for the fresh, the misconfigured and the dead as well. A pause that Zoho asked for
-    /// stands.
+    /// still counts.
     pub force: bool,
 }
 
-/// Decides. A lease that came from another version of the grant says nothing about this one: that
-/// is how everything resumes by itself once a new grant is there.
+/// Decides. A lease from another version of the grant does not count: that is how a connection
+/// resumes by itself when it gets a new grant.
 pub fn decide(
     grant: Result<Grant, Broken>,
     lease: Result<Option<Lease>, Broken>,
@@ -117,10 +118,9 @@ fn state(grant: &Grant, lease: Option<&Lease>, now: Timestamp, policy: Policy) -
     }
 }
 
-/// What has to be published instead of `ours`, which has just been written over `replaced`, a
-/// document that somebody else wrote after this run had `seen` the connection's lease; `None` if
-/// ours is right. `current` is the grant's version as Secrets Manager says now, if it is known:
-/// what it says may be a little old.
+/// What to publish after two writers have met; `None` if `ours` is right. This run had `seen` the
+/// lease, then somebody else wrote `replaced`, and then this run wrote `ours` over it. `current` is
+/// the grant's version in Secrets Manager, if it is known; it may be a little old.
 pub fn what_is_right(
     ours: &Lease,
     replaced: &Lease,
@@ -128,13 +128,12 @@ pub fn what_is_right(
     current: Option<&VersionId>,
 ) -> Option<Lease> {
     if replaced.grant_version != ours.grant_version {
-        // Of a version that was not there when the run began: a consent has been completed
-        // meanwhile.
+        // This version was not there when the run began: a consent has been completed meanwhile.
         let new = seen.is_some_and(|seen| seen.grant_version != replaced.grant_version);
         return (new || current == Some(&replaced.grant_version)).then(|| replaced.clone());
     }
     let issued_at = |lease: &Lease| lease.token.as_ref().map(|token| token.issued_at);
-    // The grant died after this run had minted from it. The token is ours, the mark stays.
+    // The grant died after this run had minted from it: keep our token and their status.
     if let (Status::ConsentRequired(death), Status::Active) = (&replaced.status, &ours.status)
         && issued_at(ours).is_some_and(|issued_at| issued_at <= death.since)
     {
@@ -145,7 +144,7 @@ pub fn what_is_right(
     }
     Some(match ours.status {
         Status::Active | Status::Throttled(_) => replaced.clone(),
-        // Of one grant, the refusal is the newer word; the token is theirs.
+        // Our refusal came after their token: keep our status and their token.
         Status::ConsentRequired(_) | Status::Misconfigured(_) => {
             Lease { token: replaced.token.clone(), ..ours.clone() }
         }
@@ -175,7 +174,7 @@ mod tests {
         secret.expect("a grant").resolve(&[].into(), &"k".parse().expect("a prefix"))
     }
 
-    /// A lease of version v1 with the token minted at 0, living to 3600.
+    /// A lease of version v1. Its token was minted at 0 and ends at 3600.
     #[expect(clippy::unnecessary_wraps, reason = "as `decide` takes it")]
     fn lease(status: Status) -> Result<Option<Lease>, Broken> {
         let grant = grant("v1", "").expect("a grant");
@@ -218,13 +217,13 @@ mod tests {
                 check(&of("v1", ours, 20), &of("v2", Status::Active, 10), "v1", current, Some(("v2", "active", 10)));
             }
         }
-        // An older run was late, and this one knows of the newer grant.
+        // An older run was late, and this run knows the newer grant.
         check(&of("v2", Status::Active, 20), &of("v1", Status::Active, 10), "v1", "v2", None);
         // Two runs of one grant.
         check(&of("v1", Status::Active, 20), &of("v1", Status::Active, 10), "v1", "v1", None);
         check(&of("v1", Status::Active, 10), &of("v1", Status::Active, 20), "v1", "v1", Some(("v1", "active", 20)));
         check(&of("v1", dead(25), 0), &of("v1", Status::Active, 20), "v1", "v1", Some(("v1", "consent_required", 20)));
-        // The grant died after ours was minted; or it lived again.
+        // The grant died after our token was minted; or our token came after its death.
         check(&of("v1", Status::Active, 20), &of("v1", dead(20), 0), "v1", "v1", Some(("v1", "consent_required", 20)));
         check(&of("v1", Status::Active, 20), &of("v1", dead(19), 0), "v1", "v1", None);
     }

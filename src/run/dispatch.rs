@@ -1,8 +1,8 @@
-//! Use case 1 where there are more connections than one run has time for: their names go to a queue
-//! in chunks, and the same function works each chunk as a run of its own.
+//! Use case 1 for more connections than one run has time for. Their names go to a queue in chunks,
+//! and the same function works on each chunk in a separate run.
 //!
-//! Nothing but names is read here. Whether a connection is due is decided where its chunk is
-//! worked, so that a chunk may come late, twice, or twice at the same time.
+//! It reads only names. The run of a chunk decides which connections are due, so a chunk may come
+//! late, twice, or twice at the same time.
 
 use std::collections::BTreeSet;
 
@@ -15,9 +15,9 @@ use crate::ports::{GrantNames, Queue, Unsent};
 use crate::run::report::{Entry, Report};
 use crate::run::{Refresher, RunError, broken, in_time};
 
-/// The most connections in one message. All due, their hundred puts take 33 seconds where the
-/// account allows three a second (twice as long with bare tokens), so several messages fit into one
-/// invocation, and what is done twice after a failure is little.
+/// The most connections in one message. If all are due, their puts take 33 seconds at three a
+/// second (twice as long with bare tokens). So several messages fit into one invocation, and after
+/// a failure little work is done twice.
 pub const CHUNK: usize = 100;
 
 /// A queue, and when to use it.
@@ -29,8 +29,8 @@ pub struct Dispatcher<Q> {
 }
 
 impl<Q: Queue> Dispatcher<Q> {
-    /// Lists the connections' names and, if they are too many for one run, sends them to the queue;
-    /// `None` if they are not.
+    /// Lists the connections' names. If there are too many for one run, it sends them to the queue;
+    /// otherwise it returns `None`.
     ///
     /// # Errors
     /// If the names could not be listed, or the queue did not take every message.
@@ -43,14 +43,14 @@ impl<Q: Queue> Dispatcher<Q> {
         let started = source.now();
         let secrets = in_time(end, async { grants.names().await.map_err(RunError::Grants) }).await?;
         let path = settings.prefix.grants();
-        // In order, so that a chunk holds the same connections from run to run.
+        // Sorted, so that a chunk holds the same connections in each run.
         let names: BTreeSet<_> = secrets.iter().filter_map(|secret| secret.as_str().strip_prefix(&path)).collect();
         if names.len() <= self.above {
             return Ok(None);
         }
         let (mut connections, mut misnamed) = (Vec::with_capacity(names.len()), Vec::new());
         for name in names {
-            // One wrong name would spoil its whole chunk.
+            // One wrong name would make the function refuse the whole chunk.
             match name.parse::<ConnectionName>() {
                 Ok(_) => connections.push(name),
                 Err(error) => {
@@ -60,7 +60,8 @@ impl<Q: Queue> Dispatcher<Q> {
             }
         }
         let message = |chunk: &[&str]| json!({"connections": chunk}).to_string();
-        // Of equal size: in a small last one, a single sick connection would be most of it.
+        // Chunks of equal size. A small last chunk could be mostly sick, and then its message comes
+        // again.
         let size = connections.len().div_ceil(connections.len().div_ceil(CHUNK).max(1)).max(1);
         let messages: Vec<_> = connections.chunks(size).map(message).collect();
         let queue_failed = |Unsent { messages: unsent, error }| RunError::Queue { unsent, of: messages.len(), error };

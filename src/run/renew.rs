@@ -1,8 +1,8 @@
-//! Use case 1, its second half: mint for what is due, and publish.
+//! The second half of use case 1: mint for what is due, and publish.
 //!
-//! The turn to write comes before the request to Zoho: nothing is minted that cannot be stored. The
-//! healthy come first, by the end of their tokens; a [brake](crate::run::brake) keeps the rest from
-//! asking in vain.
+//! A connection takes its turn to write before it asks Zoho, so that each minted token can be
+//! stored. The healthy come first, in the order in which their tokens end. A
+//! [brake](crate::run::brake) keeps connections from asking a service that fails.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
@@ -25,26 +25,25 @@ use crate::run::decision::{Due, what_is_right};
 use crate::run::report::{Deferral, Entry, Outcome};
 use crate::run::{REPORT_RESERVE, Refresher, Request, misconfigured, token_end};
 
-/// How long a throttled connection is left alone: the ten minutes that Zoho documents, and one more
-/// because a request that comes too early starts them anew.
+/// How long a throttled connection is left alone: the ten minutes that Zoho documents, and one
+/// more, because a request that comes too early starts the ten minutes again.
 const COOL_DOWN: SignedDuration = SignedDuration::from_secs(660);
 /// How long a refused client is left alone while its grant stays the same.
 const MISCONFIGURED_PAUSE: SignedDuration = SignedDuration::from_secs(3600);
-/// The shortest wait before the one retry; up to a second more by the connection's name, so that
-/// many do not come at once.
+/// The shortest wait before the one retry. Each connection adds up to a second, by its name, so
+/// that many retries do not come at once.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-/// What a token needs from its minting until it is published, beside the turns that are taken
-/// before it.
+/// How long a minted token needs until it is published, without the wait for turns taken before.
 const WRITE_RESERVE: Duration = Duration::from_secs(2);
-/// The longest wait for a brake of a run that has nothing else to do: time for three tries, because a
-/// connection that tries may have a trouble of its own.
+/// How long a run that has nothing else to do waits for a brake: time for three tries, because the
+/// connection that tries may fail for another reason.
 const BRAKE_PATIENCE: Duration = Duration::from_mins(1);
 /// A connection whose token ended longer ago than this is probably sick.
 const LONG_PAST: SignedDuration = SignedDuration::from_mins(30);
-/// The age of a lease below which it counts for more than what Secrets Manager says of its
-/// connection's grant.
+/// A lease younger than this counts more than what Secrets Manager says about the grant, which may
+/// be old.
 const STALE_AT_MOST: SignedDuration = SignedDuration::from_mins(1);
-/// How often a document that was written over is put right, if somebody else writes each time.
+/// How often a run corrects a document after two writers have met, if they meet each time.
 const PUT_RIGHT: usize = 3;
 
 impl Due {
@@ -57,7 +56,7 @@ impl Due {
         self.last.as_ref().filter(|last| last.grant_version == self.grant.version)
     }
 
-    /// Whether it was throttled, when it was asked for last.
+    /// Whether Zoho throttled it last time.
     fn throttled(&self) -> bool {
         self.of_this_grant().is_some_and(|last| matches!(last.status, Status::Throttled(_)))
     }
@@ -67,7 +66,7 @@ impl Due {
         self.of_this_grant().is_some_and(|last| last.status == Status::Active)
     }
 
-    /// Whether asking for it is likely in vain, so that it comes after all others.
+    /// Whether asking Zoho will probably fail, so that it comes after all others.
     fn sick(&self, now: Timestamp) -> bool {
         let Some(last) = self.of_this_grant() else { return false };
         last.status != Status::Active
@@ -79,9 +78,9 @@ impl Due {
 enum Next {
     /// The connection at this place.
     Start(usize),
-    /// Nothing before this.
+    /// Nothing before this time.
     Hold(Instant),
-    /// Nothing, unless one of those under way changes that.
+    /// Nothing, until one of those under way ends.
     Nothing,
 }
 
@@ -95,8 +94,8 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
     ) -> Vec<Entry> {
         let now = self.source.now();
         self.brakes.begin(Instant::now());
-        // One that never had a token comes after those whose token has ended, and before those
-        // whose token lives.
+        // A connection that never had a token comes after those whose token has ended, and before
+        // those whose token is still valid.
         due.sort_by_cached_key(|due| (due.sick(now), token_end(due.last.as_ref()).unwrap_or(now), due.name()));
         let mut open: BTreeMap<String, Option<Timestamp>> =
             due.iter().map(|due| (due.name(), token_end(due.last.as_ref()))).collect();
@@ -127,7 +126,8 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
                 }
                 () = &mut cut => break,
                 turn = self.leases.pace().turn(), if matches!(next, Next::Start(_)) => {
-                    // Those under way may have found something out while this turn came.
+                    // While this turn came, those under way may have found out that a service
+                    // fails.
                     if let Next::Start(place) = self.next(&waiting, running.len(), end)
                         && let Some(due) = waiting.remove(place)
                     {
@@ -177,14 +177,14 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
         }
     }
 
-    /// Whether a token that is asked for now can be published before the end, whatever Zoho takes
-    /// to answer.
+    /// Whether a token that is asked for now can be published before the end, however long Zoho
+    /// takes to answer.
     fn time_to_mint(&self, end: Option<Instant>) -> bool {
         let needed = self.issuer.timeout() + self.leases.pace().backlog() + WRITE_RESERVE + REPORT_RESERVE;
         end.is_none_or(|end| Instant::now() + needed <= end)
     }
 
-    /// One connection, start to end. Whatever happens here stays here.
+    /// One connection from start to end. Its failure is an entry and stops no other connection.
     async fn renew(&self, due: Due, start: Start<'_>, turn: Turn<'_>, end: Option<Instant>) -> Entry {
         let throttled = due.throttled();
         let (name, Due { mut grant, mut last }) = (due.name(), due);
@@ -221,8 +221,8 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
         self.issuer.refresh(grant).await
     }
 
-    /// Before a grant is called dead: is it still the one in force? Both stores are read again,
-    /// when a write of the last moments is surely seen. `last` becomes the lease as it is now.
+    /// Before a grant is called dead: is it still the current one? This waits until the stores show
+    /// every recent write, and reads both again. `last` becomes the lease as it is now.
     async fn look_again(
         &self,
         grant: Grant,
@@ -236,7 +236,7 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
         let newer = match self.current(connection).await {
             Ok(current) if current.version == grant.version => None,
             Ok(current) => Some(current),
-            // Whether there is a newer grant is not known, so the old one is not called dead.
+            // There may be a newer grant, so the old one is not called dead.
             Err(why) => return (grant, unclear(why)),
         };
         let leases = self.leases.read(std::slice::from_ref(connection)).await;
@@ -252,10 +252,10 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
         *last = lease;
         match newer {
             Some(newer) if newer.refresh_token.is_none() => {
-                (grant, unclear("its refresh token has just been taken out".to_owned()))
+                (grant, unclear("its refresh token has just been removed".to_owned()))
             }
             Some(_) if !self.time_to_mint(end) => {
-                (grant, unclear("there is a newer one, and no time to try it".to_owned()))
+                (grant, unclear("there is a newer grant, and no time left to try it".to_owned()))
             }
             Some(newer) => {
                 let answer = self.mint(&newer, end).await;
@@ -298,7 +298,7 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
         let mut grants = self.list_grants(&request).await.map_err(|error| error.to_string())?;
         match grants.remove(connection.as_str()) {
             Some(grant) => grant.map_err(|broken| broken.to_string()),
-            None => Err("its secret was not answered".to_owned()),
+            None => Err("AWS did not return its secret".to_owned()),
         }
     }
 
@@ -333,8 +333,8 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
         }
     }
 
-    /// Turns a refusal into an outcome, and into the document's status where the next run has to
-    /// know of it.
+    /// Turns a refusal into an outcome. Changes the document's status if the next run has to know
+    /// about the refusal.
     async fn note_refusal(
         &self,
         start: &Start<'_>,
@@ -362,7 +362,7 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
             }
             Refusal::OutOfOrder(_) | Refusal::Unclear { .. } => {
                 let remedy = refusal.untrusted().map_or(
-                    "the next run tries again; if it stays, check Zoho's status page and the network",
+                    "the next run tries again; if this continues, check Zoho's status page and the network",
                     Untrusted::remedy,
                 );
                 return Outcome::Failed { error: refusal.to_string(), remedy: remedy.to_owned() };
@@ -393,16 +393,15 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
             Err(why) => {
                 let parameter = self.settings.prefix.lease(grant.connection.as_str());
                 Outcome::Failed {
-                    error: format!("{} and parameter {parameter} could not be marked: {why}", lease.status.word()),
+                    error: format!("{}, but parameter {parameter} could not be updated: {why}", lease.status.word()),
                     remedy: why.remedy(),
                 }
             }
         }
     }
 
-    /// After a write whose `version` says that somebody else wrote since this run had `seen` the
-    /// lease: puts right what must not stay as this run has left it. If that fails, the next run
-    /// does it.
+    /// Corrects the document if two writers have met: `version` shows whether somebody else wrote
+    /// after this run had `seen` the lease. If the correction fails, the next run does it.
     async fn put_right(&self, grant: &Grant, seen: Option<&Lease>, mut ours: Lease, mut version: i64) {
         let mut expected = seen.map_or(0, |seen| seen.version) + 1;
         let connection = &grant.connection;
@@ -427,7 +426,7 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
                     (expected, version, ours) = (version + 1, newer, right);
                 }
                 Err(error) => {
-                    warn!(connection = connection.as_str(), %error, "the document was not put right");
+                    warn!(connection = connection.as_str(), %error, "the document could not be corrected");
                     return;
                 }
             }
@@ -435,12 +434,12 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
     }
 }
 
-/// Whether a run that has nothing else to do waits for a brake to let one try.
+/// Whether a run that has nothing else to do waits until a brake lets one connection try.
 fn worth_waiting(until: Instant, end: Option<Instant>) -> bool {
     until <= Instant::now() + BRAKE_PATIENCE && end.is_none_or(|end| until < end)
 }
 
-/// Up to a second, always the same for one name.
+/// Up to a second; always the same for one name.
 fn spread(name: &str) -> Duration {
     let hash = name.bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
     Duration::from_millis(u64::from(hash % 1000))

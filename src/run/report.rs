@@ -1,4 +1,6 @@
 //! What a run did, as one JSON document: for logs, metrics, destinations and people.
+//!
+//! Pure: it counts outcomes, and knows nothing about how they came.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -13,7 +15,7 @@ const MAX_OUTCOMES: usize = 500;
 /// What became of one connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing was to be done.
+    /// Nothing had to be done.
     Fresh,
     /// A new token is published.
     Refreshed {
@@ -31,22 +33,22 @@ pub enum Outcome {
     Misconfigured {
         /// What is wrong: Zoho's code, or the sentence that names the secret or parameter.
         error: String,
-        /// How to mend it.
+        /// How to fix it.
         remedy: String,
     },
     /// Zoho asked for a pause.
     Throttled {
-        /// Not before this is it asked again.
+        /// Zoho is asked again after this time.
         until: Timestamp,
     },
-    /// A passing fault.
+    /// A fault that may pass.
     Failed {
         /// What happened.
         error: String,
-        /// What helps if it stays.
+        /// What helps if it continues.
         remedy: String,
     },
-    /// Not started, or broken off unharmed: the next run does it.
+    /// Not started, or cut off without harm: the next run does it.
     Deferred(Deferral),
 }
 
@@ -56,7 +58,7 @@ pub enum Deferral {
     /// It was not started, because there was no time left to publish its token.
     #[error("there was too little time left to publish a new token")]
     NoTime,
-    /// It was broken off.
+    /// It was cut off.
     #[error("the time was up while it was being worked on")]
     CutOff,
     /// A brake kept it back.
@@ -79,7 +81,7 @@ impl Outcome {
         }
     }
 
-    /// Whether another run at once might do it.
+    /// Whether a run right after this one might succeed.
     fn is_undone(&self) -> bool {
         match self {
             Self::Failed { .. } => true,
@@ -108,10 +110,12 @@ impl Outcome {
                 "make a link with `token-keeper connect {connection}` and send it to an administrator of the account"
             )),
             Self::Throttled { .. } => {
-                Some("nothing but waiting helps; see that nothing else mints tokens with this client".to_owned())
+                Some("only waiting helps; check that no other program mints tokens with this client".to_owned())
             }
             Self::Deferred(Deferral::Braked(_)) => Some("the next run tries again".to_owned()),
-            Self::Deferred(_) => Some("the next run does it; give the function more time if it stays".to_owned()),
+            Self::Deferred(_) => {
+                Some("the next run does it; if this continues, give the function more time".to_owned())
+            }
             Self::Misconfigured { remedy, .. } | Self::Failed { remedy, .. } => Some(remedy.clone()),
         }
     }
@@ -128,43 +132,44 @@ pub struct Entry {
     pub expires_at: Option<Timestamp>,
 }
 
-/// The report of one run. Its fields are the contract's.
+/// The report of one run. Its fields are part of the contract.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
     schema: u64,
     /// How many connections were looked at.
     pub connections: usize,
-    /// How many were handed to the queue, in a run that did so. None of them was looked at.
+    /// How many were sent to the queue; absent in a run that sends none. This run did not look at
+    /// them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queued: Option<usize>,
-    /// With more than the margin left.
+    /// How many have more than the margin left.
     pub fresh: usize,
-    /// With a new token.
+    /// How many got a new token.
     pub refreshed: usize,
-    /// Without consent so far.
+    /// How many have no consent yet.
     pub awaiting_consent: usize,
-    /// With a dead grant.
+    /// Those with a dead grant.
     pub consent_required: Vec<String>,
-    /// With something for the operator to correct.
+    /// Those with something that the operator has to correct.
     pub misconfigured: Vec<String>,
-    /// In a pause that Zoho asked for.
+    /// Those in a pause that Zoho asked for.
     pub throttled: Vec<String>,
-    /// With a passing fault.
+    /// Those with a fault that may pass.
     pub failed: Vec<String>,
-    /// Left to the next run.
+    /// Those left to the next run.
     pub deferred: Vec<String>,
-    /// Refreshed after an operator had been needed.
+    /// Those refreshed after they had needed an operator.
     pub recovered: Vec<String>,
-    /// The shortest life left in seconds, over all connections that a run can keep fresh: those
-    /// that await consent or whose grant is dead are left out. 0 if one has no lease, `null`
-    /// without such a connection.
+    /// The shortest life left, in seconds, of all connections that a run can keep fresh: those that
+    /// await consent or have a dead grant do not count. 0 if one has no token; `null` if there is
+    /// no such connection.
     pub min_remaining_s: Option<i64>,
     /// From the first call to the last, in milliseconds.
     pub duration_ms: i64,
     /// What became of each connection that was not fresh; at most 500.
     pub outcomes: Vec<Line>,
-    /// How many of the failed and deferred another run at once might do: all but those of a client
-    /// that has to wait.
+    /// How many of the failed and deferred might succeed in a run right after this one: all but
+    /// those of a client that has to wait.
     #[serde(skip)]
     pub undone: usize,
 }
@@ -188,7 +193,7 @@ pub struct Line {
 }
 
 impl Report {
-    /// Sums up a run that handed `queued` connections to the queue, and looked at no lease.
+    /// Sums up a run that sent `queued` connections to the queue, and looked at no lease.
     pub fn dispatched(entries: &[Entry], queued: usize, now: Timestamp, duration: SignedDuration) -> Self {
         Self { queued: Some(queued), min_remaining_s: None, ..Self::of(entries, now, duration) }
     }
@@ -254,7 +259,7 @@ impl Report {
                 _ => report.outcomes.push(line),
             }
         }
-        // Where the list has to end early, it is the good news that goes.
+        // If the list is too long, good news is left out first.
         report.outcomes.extend(good);
         report.outcomes.truncate(MAX_OUTCOMES);
         report

@@ -117,7 +117,7 @@ class Story:
         self.callback.start(**outside.without_bundle)
         _, status, page = self.consent(outside)
         check("the same if only Zoho's certificate is not trusted", (status, "<h1>Connected</h1>" in page), (502, False))
-        says("and its log says so", self.callback.stdout(), f"the accounts server's certificate {UNKNOWN}", '"remedy":"name a PEM')
+        says("and its log says so", self.callback.stdout(), f"the accounts server's certificate {UNKNOWN}", '"remedy":"if the server or a proxy')
 
     def the_command_line_trusts_the_same_authority(self) -> None:
         """The command line, which also trusts the authorities of its machine"""

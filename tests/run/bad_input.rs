@@ -106,7 +106,8 @@ async fn a_secret_that_aws_does_not_hand_out() {
 async fn a_lease_document_that_is_not_ours_or_newer_or_unreadable_is_left_alone() {
     let parameter = |text: &'static str| move |world: &World| world.aws.put_parameter(&lease_name("bad"), text);
     let name = "parameter /token-keeper/tokens/bad: ";
-    check(parameter("a token of ours"), "misconfigured", &format!("{name}it is no lease document"), "left alone").await;
+    check(parameter("a token of ours"), "misconfigured", &format!("{name}it is not a lease document"), "left alone")
+        .await;
     check(
         parameter(r#"{"access_token":"x"}"#),
         "misconfigured",
@@ -204,7 +205,7 @@ async fn a_status_that_cannot_be_written_is_said_and_tried_again() {
     let report = world.run().await;
     assert_eq!(report["failed"], json!(["bad"]));
     let error = line(&report, "bad")["error"].as_str().unwrap_or_default().to_owned();
-    assert!(error.contains("consent_required") && error.contains("could not be marked"), "{error}");
+    assert!(error.contains("consent_required") && error.contains("could not be updated"), "{error}");
 }
 
 #[tokio::test]

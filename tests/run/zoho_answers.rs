@@ -165,13 +165,13 @@ async fn every_refusal_is_classed_by_its_body_first() {
     check(answers::server_error("invalid_code"), Refusal::OutOfOrder(Silence::ServerError(500))).await;
     check(answers::status(503, &json!({"error": "invalid_client"})), Refusal::OutOfOrder(Silence::ServerError(503)))
         .await;
-    check(answers::html(), unclear("HTTP 200 with a body that is no JSON object", true)).await;
+    check(answers::html(), unclear("HTTP 200 with a body that is not a JSON object", true)).await;
     check(answers::empty(), unclear("HTTP 200 with an empty body", true)).await;
-    check(ok(&json!(["access_token"])), unclear("HTTP 200 with a body that is no JSON object", true)).await;
+    check(ok(&json!(["access_token"])), unclear("HTTP 200 with a body that is not a JSON object", true)).await;
     check(answers::without_access_token(), unclear("HTTP 200 without an access_token", true)).await;
-    check(ok(&json!({"access_token": ""})), unclear("an access_token that cannot be one", false)).await;
-    check(ok(&json!({"access_token": "a\r\nX: y"})), unclear("an access_token that cannot be one", false)).await;
-    check(ok(&json!({"access_token": "a".repeat(3000)})), unclear("an access_token that cannot be one", false)).await;
+    check(ok(&json!({"access_token": ""})), unclear("an invalid access_token", false)).await;
+    check(ok(&json!({"access_token": "a\r\nX: y"})), unclear("an invalid access_token", false)).await;
+    check(ok(&json!({"access_token": "a".repeat(3000)})), unclear("an invalid access_token", false)).await;
     check(ok(&json!({"error": "general_error"})), unclear("general_error (HTTP 200)", false)).await;
     check(answers::status(400, &json!({"error": "slow_down"})), unclear("slow_down (HTTP 400)", false)).await;
     // The other errors of RFC 6749 §5.2.
@@ -179,8 +179,8 @@ async fn every_refusal_is_classed_by_its_body_first() {
         check(answers::status(400, &json!({"error": code})), unclear(&format!("{code} (HTTP 400)"), false)).await;
     }
     // What is no code is never repeated: it could be anything.
-    check(ok(&json!({"error": "s3cr3t.1000.abc"})), unclear("an error that is no known code (HTTP 200)", false)).await;
-    check(ok(&json!({"error": {"code": 1}})), unclear("an error that is no known code (HTTP 200)", false)).await;
+    check(ok(&json!({"error": "s3cr3t.1000.abc"})), unclear("an error without a known code (HTTP 200)", false)).await;
+    check(ok(&json!({"error": {"code": 1}})), unclear("an error without a known code (HTTP 200)", false)).await;
     check(answers::status(404, &json!({})), unclear("HTTP 404", false)).await;
     check(ok(&json!({"padding": "x".repeat(70_000)})), unclear("the answer is too long", false)).await;
 }

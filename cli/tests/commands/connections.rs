@@ -49,7 +49,7 @@ async fn list_shows_every_connection_and_what_to_do_and_asks_nobody_but_the_stor
                                                                     ules.ALL
 
 campaigns: too many requests; Zoho is asked again after 2026-11-21T00:41:00Z
-  -> nothing but waiting helps; see that nothing else mints tokens with this client
+  -> only waiting helps; check that no other program mints tokens with this client
 
 desk: invalid_code
   -> make a link with `token-keeper connect desk` and send it to an administrator of the account

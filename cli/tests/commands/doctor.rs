@@ -102,7 +102,7 @@ const WRONG: [Illness; 17] = [
     ),
     (
         |world| world.aws.put_parameter("/token-keeper/tokens/books", "hush"),
-        "leases: parameter /token-keeper/tokens/books: it is no lease document: it is not JSON",
+        "leases: parameter /token-keeper/tokens/books: it is not a lease document: it is not JSON",
         "it was left alone; remove the parameter",
     ),
     (
@@ -156,7 +156,7 @@ const WRONG: [Illness; 17] = [
             world.faults.add(Rule::service("ssm"), Fault::Respond(expired));
         },
         "access: parameters /token-keeper/tokens/*: ssm:GetParametersByPath failed: ExpiredTokenException",
-        "the credentials have ended or are no longer valid",
+        "the credentials have expired or are not valid",
     ),
 ];
 
@@ -210,11 +210,11 @@ async fn what_zoho_has_answered_to_a_run_is_found() {
     );
     let throttled =
         "connections: crm-prod: Zoho has had too many requests and is not asked before 2026-11-21T01:06:00Z";
-    check(&shown, "note", throttled, "nothing but waiting helps");
+    check(&shown, "note", throttled, "only waiting helps");
     assert!(done.expect_err("a dead grant").starts_with("1 finding to mend"));
     world.advance_minutes(5);
     let (shown, _) = examine(&world, "").await;
-    check(&shown, "wrong", throttled, "nothing but waiting helps");
+    check(&shown, "wrong", throttled, "only waiting helps");
     assert!(shown.contains("\n       programs have had no live token since 2026-11-21T01:00:00Z\n"), "{shown}");
 
     world.zoho.change_secret(CLIENT_ID, "eu", "another");
