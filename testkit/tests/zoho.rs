@@ -1,4 +1,5 @@
-//! What the Zoho stand-in promises, over real HTTP: the rows of Zoho's published behaviour that Token Keeper relies on.
+//! What the Zoho stand-in promises, over real HTTP: the rows of Zoho's published behaviour that
+//! Token Keeper relies on.
 
 use bytes::Bytes;
 use hyper::Response;
@@ -12,8 +13,8 @@ use url::{Url, form_urlencoded};
 
 const CALLBACK: &str = "https://app.example/callback";
 const SCOPE: &str = "ZohoCRM.modules.ALL";
-/// Verifiers with their challenges: the pair of RFC 7636, appendix B, and one of 56 characters, the first length whose
-/// padding does not fit into the same SHA-256 block.
+/// Verifiers with their challenges: the pair of RFC 7636, appendix B, and one of 56 characters, the
+/// first length whose padding does not fit into the same SHA-256 block.
 const PKCE: [Row; 2] = [
     ("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"),
     ("a-verifier-whose-padding-takes-a-block-of-its-own-456789", "HO4DqG5qsixlTDvV-jpSy6j4duINBjl0uLy6E5RMl-E"),
@@ -71,7 +72,8 @@ impl World {
         self.token(data_center, &form).await
     }
 
-    /// Posts the decision on a request for consent; gives the status and, if there is one, where the redirect goes.
+    /// Posts the decision on a request for consent; gives the status and, if there is one, where
+    /// the redirect goes.
     async fn decide(&self, data_center: &str, query: &[(&str, &str)], decision: &str) -> (u16, Option<String>) {
         let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
         let url = format!("{}/oauth/v2/decide?{query}", self.zoho.accounts(data_center));
@@ -89,7 +91,8 @@ impl World {
     }
 }
 
-/// A request for offline consent of `app`, where `changes` replace, add or (when empty) leave out parameters.
+/// A request for offline consent of `app`, where `changes` replace, add or (when empty) leave out
+/// parameters.
 fn request(changes: &[Row]) -> Vec<Row> {
     let usual = [
         ("response_type", "code"),

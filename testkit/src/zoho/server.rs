@@ -1,4 +1,4 @@
-//! One data centre's accounts server: names the endpoints, reads the parameters and hands them on.
+//! One data centre's accounts server: routes requests and reads their parameters.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,7 @@ impl Accounts {
     }
 }
 
-/// Form fields or query parameters. An absent one reads as empty, which nothing here ever equals.
+/// Form fields or query parameters. An absent one reads as an empty text; no valid value is empty.
 pub(super) struct Parameters(HashMap<String, String>);
 
 impl Parameters {
@@ -83,7 +83,8 @@ impl StandIn for Accounts {
 
     fn handle(&self, request: &Request<Bytes>) -> Response<Bytes> {
         let mut state = self.state.lock().expect("no test panics while it holds the state");
-        // Only the body counts at the token endpoint: a program that puts its secrets into the URL is to fail.
+        // The token endpoint reads only the body. A program that puts secrets into the URL must
+        // fail.
         let form = Parameters::parse(request.body());
         match Endpoint::of(request) {
             Endpoint::Token => token::answer(&mut state, &self.data_center, &form),

@@ -1,4 +1,5 @@
-//! The SDK's clients as the tests use them: pointed at a URL, with made-up credentials, and every answer is the first one.
+//! The SDK's clients as the tests use them: pointed at a URL, with made-up credentials, and every
+//! answer is the first one.
 
 use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;

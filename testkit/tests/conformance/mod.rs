@@ -1,5 +1,6 @@
-//! Behaviours of Secrets Manager, Parameter Store and SQS, seen through the SDK's clients. Each has a probe that does
-//! something and says in a few words what came of it; beside it stands what AWS would say, and moto where that differs.
+//! Behaviours of Secrets Manager, Parameter Store and SQS, seen through the SDK's clients. Each has
+//! a probe that does something and says in a few words what came of it; beside it stands what AWS
+//! would say, and moto where that differs.
 
 mod parameters;
 mod queues;
@@ -17,7 +18,8 @@ type Probe = Box<dyn Fn(World) -> Pin<Box<dyn Future<Output = String>>>>;
 pub(crate) struct Behaviour {
     title: &'static str,
     probe: Probe,
-    /// What AWS does, by its documentation and by what users report of it; the stand-in has to do the same.
+    /// What AWS does, by its documentation and by what users report of it; the stand-in has to do
+    /// the same.
     pub(crate) aws: &'static str,
     /// What moto does instead, where it is the one that is wrong.
     pub(crate) moto: Option<&'static str>,
