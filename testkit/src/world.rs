@@ -47,8 +47,8 @@ pub const SCOPE: &str = "ZohoCRM.modules.ALL";
 pub const ZOHO_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The installation and what it talks to. Zoho has the data centres `us`, `eu` and `in`. The store
-/// has a signing key and the client `acme` with a secret for each data centre; its secret for `in`
-/// is wrong.
+/// has a signing key and the client `acme` with its secrets for `us` and `eu`; it has no secret for
+/// `in`.
 pub struct World {
     /// The clock of everything here.
     pub clock: Clock,
@@ -154,7 +154,7 @@ impl World {
         self.environment.push((variable.to_owned(), value.to_owned()));
     }
 
-    /// The configuration that the environment gives.
+    /// The configuration from the environment. Reads see writes at once here, so nothing waits.
     pub fn config(&self) -> Config {
         config(&self.environment)
     }
