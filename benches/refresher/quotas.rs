@@ -88,7 +88,7 @@ impl Bench {
         let row = self.table.row("… refreshed", format!("{refreshed} of {healthy}"));
         row.aim(healthy, refreshed == healthy as u64);
         let lost_aim = if story.refused { LOST_AIM + CONCURRENCY as usize } else { 0 };
-        self.table.row("… tokens minted for nobody", lost).aim(format!("≤ {lost_aim}"), lost <= lost_aim);
+        self.table.row("… tokens wasted", lost).aim(format!("≤ {lost_aim}"), lost <= lost_aim);
         if refreshed != healthy as u64 || lost > lost_aim {
             self.wrong.push(format!("{name}: {refreshed} of {healthy} refreshed, {lost} tokens lost"));
         }

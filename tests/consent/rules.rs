@@ -161,7 +161,7 @@ async fn the_base_url_may_have_a_path_and_defaults_to_the_requests_domain() {
     assert!(header(&response, "location").contains("redirect_uri=https%3A%2F%2Fapi.example%2Fprod%2Fcallback&"));
     request.domain = None;
     let response = token_keeper::lambda::callback::respond(&request, &world.consent, None).await;
-    assert_eq!(title(&response), "Not found", "a function that does not know its own address redirects nobody");
+    assert_eq!(title(&response), "Not found", "a function that does not know its address does not redirect");
     // Without HTTPS, as on a loopback address, browsers refuse the prefix and the attribute.
     let local = token_keeper::lambda::callback::respond(
         &Browser::default().request(&link),

@@ -187,7 +187,11 @@ async fn a_throttled_connection_is_left_alone_until_its_pause_ends() {
     world.advance_minutes(11);
     let report = world.run().await;
     asked(3);
-    assert_eq!((report["refreshed"].clone(), report["recovered"].clone()), (json!(1), json!([])), "nobody had to help");
+    assert_eq!(
+        (report["refreshed"].clone(), report["recovered"].clone()),
+        (json!(1), json!([])),
+        "no operator had to help"
+    );
     assert_eq!(world.field("crm-prod", "status"), "active");
     assert_eq!(world.zoho.mints(&refresh_token), 2);
 }

@@ -81,7 +81,7 @@ async fn in_a_full_account_connections_with_a_parameter_are_refreshed() {
     let report = world.send_until(json!({}), Some(end)).await.expect("a report");
     assert_eq!(report["refreshed"], 20);
     let lost: usize = new.iter().map(|token| world.zoho.mints(token)).sum();
-    assert!(lost <= 3, "{lost} tokens for nobody");
+    assert!(lost <= 3, "{lost} wasted tokens");
 }
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn the_run_stops_minting_if_puts_are_refused_for_good() {
     let end = Instant::now() + Duration::from_secs(4);
     let report = world.send_until(json!({}), Some(end)).await.expect("a report");
     let minted: usize = tokens.iter().map(|token| world.zoho.mints(token)).sum();
-    assert!(minted <= 2 + 4, "{minted} tokens for nobody");
+    assert!(minted <= 2 + 4, "{minted} wasted tokens");
     assert_eq!(report["failed"].as_array().map(Vec::len), Some(minted));
     assert_eq!(report["deferred"].as_array().map(Vec::len), Some(40 - minted));
     assert_eq!(line(&report, "crm-39")["error"], "Parameter Store refuses new parameters");

@@ -15,12 +15,10 @@
 //!    was killed in it. If one step was lost, the token still lives. It cannot last longer: a token
 //!    lives an hour and is minted at half of its life.
 //! 3. Every minted token is published. The exceptions: 16 (all at work at once) in a killed
-//! process;
-//!    3 and those 16 in an invocation beside an outage of the store; 1 in an invocation whose time
-//!    is over.
+//!    process; 3 and those 16 in an invocation beside an outage of the store; 1 in an invocation
+//!    whose time is over.
 //! 4. No connection gets more than 50 tokens a day, plus one for each wasted token, each consent
-//! and
-//!    each overlapping invocation.
+//!    and each overlapping invocation.
 //! 5. Zoho is asked once for a dead grant, and never in a pause that it asked for.
 //! 6. When a consent and the run beside it are over, the consent is in force: no revoked token is
 //!    active, and no fresh grant is marked dead.
@@ -360,7 +358,7 @@ impl Quarter {
                 (.., true) => 1,
                 _ => 0,
             };
-            assert!(count <= most, "invocation {id} has minted {count} tokens for nobody, and {most} are the most");
+            assert!(count <= most, "invocation {id} wasted {count} tokens; at most {most} are allowed");
         }
     }
 

@@ -25,11 +25,7 @@ pub(super) fn behaviours() -> Vec<Behaviour> {
             at_once,
             "0 InvalidParameterValue, 11 InvalidParameterValue",
         ),
-        Behaviour::new(
-            "a receipt of nobody's fails alone",
-            wrong_receipt,
-            "ReceiptHandleIsInvalid, through the sender",
-        ),
+        Behaviour::new("an unknown receipt fails alone", wrong_receipt, "ReceiptHandleIsInvalid, through the sender"),
         Behaviour::new("a queue that is not there is said so", absent, "NonExistentQueue NonExistentQueue"),
     ]
 }
