@@ -134,15 +134,15 @@ deploy-check: tools
 # a debug build, which saves minutes.
 .PHONY: bench
 bench:
-	@cargo build --release --locked --workspace --bin refresher --bin empty-function
+	@cargo build --release --locked --package token-keeper --package testkit --bin refresher --bin empty-function
 	@cargo bench --profile dev --locked --workspace --bench refresher
 
 # Shows one run, with stand-ins for Zoho and AWS. It needs only Rust.
 .PHONY: demo
 demo:
-	@cargo run --locked --example demo
+	@cargo run --locked --package token-keeper-cli --example demo
 
 # A consent to click through in your browser, with stand-ins for Zoho and AWS. It needs only Rust.
 .PHONY: demo-consent
 demo-consent:
-	@cargo run --locked --example demo_consent
+	@cargo run --locked --package token-keeper-cli --example demo_consent

@@ -1,5 +1,5 @@
-//! A tour of one run and one consent, without any account: both stand-ins, the real handlers and commands, and what a user would want to
-//! see. `make demo` shows it.
+//! A tour of one run and one consent, without any account: the real handlers and commands against
+//! both stand-ins. `make demo` shows it.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ async fn main() {
     print!("{}", tour().await);
 }
 
-/// Connections, what is the matter with each, and its refresh token.
+/// The connections: name, what is wrong with it, and its refresh token.
 type Cast = Vec<(&'static str, &'static str, Option<String>)>;
 
 /// The whole tour as text.
@@ -30,7 +30,7 @@ pub(crate) async fn tour() -> String {
     heading(&mut text, "Token Keeper on this machine: no AWS account, no Zoho account, nothing leaves it");
     text.push_str(
         "Stand-ins for Zoho, Secrets Manager and Parameter Store run inside this process; the refresher is the one that\n\
-         runs as a Lambda. Six connections, each at another point of a token's life:\n\n",
+         runs as a Lambda. Six connections, each in another state:\n\n",
     );
     demo.table(&mut text, &cast, None);
 
@@ -39,7 +39,7 @@ pub(crate) async fn tour() -> String {
     let report = demo.send().await;
     demo.table(&mut text, &cast, Some(&report));
     writeln!(text, "\nCalls made: {}.", demo.calls()).expect("text");
-    text.push_str("(The second BatchGetSecretValue is a second look at desk, before its grant is called dead.)\n");
+    text.push_str("(The second BatchGetSecretValue reads desk again, before its grant is declared dead.)\n");
 
     heading(&mut text, "What a consumer reads: parameter /token-keeper/tokens/crm-prod (the token is masked here)");
     text.push_str(&demo.masked("crm-prod"));
@@ -51,8 +51,8 @@ pub(crate) async fn tour() -> String {
     writeln!(text, "Calls made: {}.", demo.calls()).expect("text");
     writeln!(
         text,
-        "Nothing was due, so Zoho was not asked and nothing was written. {} fresh; the dead grant, the throttled one and the\n\
-         wrong secret are remembered in their documents and cost no request.",
+        "Nothing was due, so Zoho was not asked and nothing was written. {} are fresh. The documents record the dead grant,\n\
+         the throttled connection and the wrong secret, so these cost no request.",
         again["fresh"]
     )
     .expect("text");
@@ -71,7 +71,7 @@ pub(crate) async fn tour() -> String {
     heading(&mut text, "The same with real AWS and Zoho");
     text.push_str(
         "1. Deploy the stack: README.md, under \"Deploy\".\n\
-         2. Make a link with `token-keeper connect`, or store a refresh token that you have.\n\
+         2. Make a link with `token-keeper connect`, or import a refresh token that you have.\n\
          3. Read the parameter /token-keeper/tokens/crm-prod from any language.\n\
          To click through a consent yourself, on this machine:\n\
          make demo-consent\n",
@@ -98,10 +98,10 @@ impl Demo {
         let document = self.0.document("desk");
         let status = document.as_ref().and_then(|document| document["status"].as_str()).unwrap_or("-");
         writeln!(text, "\n  {:<10} {status:<17} {}", "desk", self.life(document.as_ref())).expect("text");
-        text.push_str("\nThe link is spent, and the callback could not be used by anybody without it.\n");
+        text.push_str("\nThe link no longer works. Without a link, nobody can use the callback.\n");
     }
 
-    /// Makes the connections and lets 40 minutes of their lives pass.
+    /// Makes the connections and lets 40 minutes pass.
     async fn arrange(&self) -> Cast {
         self.0.clock.advance(SignedDuration::from_hours(9));
         let mut cast = Cast::new();
@@ -124,7 +124,8 @@ impl Demo {
         cast
     }
 
-    /// A user consents, and the operator stores the grant. The client stands inline, with this secret.
+    /// A user consents, and the operator stores the grant with an inline client and this client
+    /// secret.
     fn connect(&self, name: &str, client_secret: &str) -> String {
         let refresh_token = self.0.zoho.consent("eu", CLIENT_ID, &[SCOPE]);
         let grant = json!({"client_id": CLIENT_ID, "client_secret": client_secret, "data_center": "eu",
@@ -133,7 +134,7 @@ impl Demo {
         refresh_token
     }
 
-    /// Mints beside the refresher, as a program does that does not read the parameter.
+    /// Mints until Zoho refuses, as a program does that asks Zoho instead of reading the parameter.
     async fn use_up(&self, name: &str) {
         let settings = &self.0.refresher.settings;
         let secrets = self.0.refresher.grants.list().await.expect("the secrets");
@@ -154,7 +155,7 @@ impl Demo {
         self.0.send(event.clone()).await.expect("a run that could list")
     }
 
-    /// Before a run: what is the matter. After it: what became of each.
+    /// The state of each connection. Without a report, also its story; with one, also its outcome.
     fn table(&self, text: &mut String, cast: &Cast, report: Option<&Value>) {
         let last = if report.is_some() { "what happened" } else { "" };
         writeln!(text, "  {:<10} {:<17} {:<22} {last}", "connection", "status", "token").expect("text");
@@ -174,7 +175,7 @@ impl Demo {
         }
     }
 
-    /// The life left, as a bar of an hour and in minutes.
+    /// The rest of the token's life, as a bar and in minutes. A full bar is an hour.
     fn life(&self, document: Option<&Value>) -> String {
         let end =
             document.and_then(|document| document["expires_at"].as_str()).and_then(|end| end.parse::<Timestamp>().ok());
@@ -183,7 +184,7 @@ impl Demo {
         if minutes == 0 { "none".to_owned() } else { format!("[{:<10}] {minutes} min", "=".repeat(full)) }
     }
 
-    /// The document with its token made unreadable, and the stand-in's address as Zoho's would be.
+    /// The document with its token masked, and with Zoho's address instead of the stand-in's.
     fn masked(&self, connection: &str) -> String {
         let parameter = self.0.aws.parameter(&format!("/token-keeper/tokens/{connection}")).expect("a parameter");
         let document = self.0.document(connection).expect("a document");
@@ -208,7 +209,7 @@ impl Demo {
     }
 }
 
-/// Where the operator's command shows its answer. Tickets are cut, as they would be in any text that others read.
+/// Collects what the operator's command shows. Cuts tickets, because others read this text.
 #[derive(Default)]
 struct Terminal {
     shown: RefCell<String>,

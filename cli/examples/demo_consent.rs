@@ -1,5 +1,5 @@
-//! A consent to click through by hand, without any account: both stand-ins on loopback ports, and `token-keeper connect --local` in front
-//! of them. `make demo-consent` runs it.
+//! A consent to click through by hand, without any account: `token-keeper connect --local` against
+//! both stand-ins on loopback ports. `make demo-consent` runs it.
 
 use clap::Parser as _;
 use testkit::aws::Aws;
@@ -35,14 +35,14 @@ async fn main() -> Result<(), Failure> {
     let document = store.parameter("/token-keeper/tokens/crm-prod").expect("the first lease").value;
     let field = |name: &str| document.split(&format!("\"{name}\":\"")).nth(1).and_then(|rest| rest.split('"').next());
     println!(
-        "\nIt is {} until {}. This and more is what programs read.",
+        "\nPrograms now read a document that says: {} until {}.",
         field("status").unwrap_or("?"),
         field("expires_at").unwrap_or("?")
     );
     Ok(())
 }
 
-/// This terminal, with the answers typed already.
+/// This terminal. It answers every question by itself.
 struct Terminal;
 
 impl Console for Terminal {

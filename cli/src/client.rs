@@ -1,4 +1,5 @@
-//! `token-keeper client`: registered applications and their secrets.
+//! `token-keeper client`: stores, lists and removes the applications registered at Zoho, with
+//! their secrets.
 
 use std::collections::BTreeMap;
 
@@ -20,12 +21,13 @@ use super::{Console, Failure, Operator};
                   --data-center in < secret.txt"
 )]
 pub struct Arguments {
-    /// Your name for it: a-z 0-9 - _ .
+    /// Your name for the client: a-z 0-9 - _ .
     pub name: ClientName,
     /// The client id from Zoho's API console, the same in every data centre
     #[arg(long, value_name = "ID")]
     pub client_id: String,
-    /// The data centre whose own secret this is. A client for several data centres has one secret in each by default
+    /// The data centre of this secret. By default, a client for several data centres has another
+    /// secret in each
     #[arg(long, value_name = "NAME")]
     pub data_center: Option<String>,
 }
@@ -39,13 +41,13 @@ pub struct RemoveArguments {
 }
 
 impl Operator {
-    /// Stores a client, or adds a secret to it. Its other secrets and fields stay.
+    /// Stores a client, or adds a secret to a stored one and keeps its other secrets and fields.
     pub(super) async fn add_client(&self, arguments: &Arguments, console: &dyn Console) -> Result<(), Failure> {
         let Arguments { name, client_id, data_center } = arguments;
         let table = &self.settings.data_centers;
         if let Some(unknown) = data_center.as_ref().filter(|name| table.get(name).is_none()) {
             let remedy = format!("use one of {}, or add it to TOKEN_KEEPER_DATA_CENTERS", table.names());
-            return Err(Failure::new(format!("{unknown} is no data centre"), remedy));
+            return Err(Failure::new(format!("{unknown} is not a known data centre"), remedy));
         }
         let secret_name = self.settings.prefix.client(name.as_str());
         let before = self.document(&secret_name).await?;
@@ -54,16 +56,16 @@ impl Operator {
         if exists {
             let before = ClientSecrets::of(&document).map_err(|flaw| Broken::secret(&secret_name, flaw))?;
             if before.id != *client_id {
-                let what = format!("there is a client {name} already, with another client id ({})", before.id);
+                let what = format!("client {name} already exists, with another client id ({})", before.id);
                 return Err(Failure::new(what, "choose another name; nothing was changed"));
             }
         } else {
             document.set("client_id", json!(client_id));
         }
         let whose = data_center.as_ref().map(|name| format!(" in data centre {name}")).unwrap_or_default();
-        let secret = console
-            .ask_secret(&format!("Client secret of {client_id}{whose}: "))
-            .map_err(|error| Failure::new(format!("no secret was read: {error}"), "type it, or pipe it in"))?;
+        let secret = console.ask_secret(&format!("Client secret of {client_id}{whose}: ")).map_err(|error| {
+            Failure::new(format!("the client secret could not be read: {error}"), "type it, or pipe it in")
+        })?;
         let secret = secret.trim();
         match data_center {
             Some(data_center) => document.set_within("client_secrets", data_center, json!(secret)),
@@ -71,7 +73,7 @@ impl Operator {
         }
         let client = ClientSecrets::of(&document).map_err(|flaw| {
             Failure::new(
-                format!("that is no client secret or client id: {flaw}"),
+                format!("this is not a client secret or client id: {flaw}"),
                 "paste it again from Zoho's API console; nothing was changed",
             )
         })?;
@@ -80,12 +82,13 @@ impl Operator {
         console
             .show(&format!("Client {name} is {done} in secret {secret_name}. Its secrets: {}.", secrets_of(&client)));
         let data_center = data_center.as_deref().unwrap_or("eu");
-        console.show("Next: make a link with which an administrator connects an account, for example");
+        console.show("Next: make a link to connect an account, for example");
         console.show(&format!(
             "  token-keeper connect crm-prod --client {name} --data-center {data_center} --scope ZohoCRM.modules.READ"
         ));
         Ok(())
     }
+
     pub(super) async fn list_clients(&self, json: bool, console: &dyn Console) -> Result<(), Failure> {
         let (clients, users) = self.clients().await?;
         let users = |name: &ClientName| users.get(name).cloned().unwrap_or_default();
@@ -132,13 +135,16 @@ impl Operator {
         }
         if let Some(users) = users.get(name) {
             let what = format!("client {name} is used by {}", users.join(", "));
-            return Err(Failure::new(what, "revoke these first: token-keeper revoke --help; nothing was changed"));
+            return Err(Failure::new(
+                what,
+                "revoke these connections first: token-keeper revoke --help; nothing was changed",
+            ));
         }
         let secret = self.settings.prefix.client(name.as_str());
         self.secrets.remove(&secret).await?;
         let until = self.source.now() + SignedDuration::from_hours(24 * RECOVERY_DAYS);
         console.show(&format!(
-            "Secret {secret} is marked for deletion. Until {} it can be restored:",
+            "Secret {secret} is marked for deletion. You can restore it until {}:",
             until.strftime("%Y-%m-%d")
         ));
         console.show(&format!("  aws secretsmanager restore-secret --secret-id {secret}"));

@@ -1,4 +1,6 @@
-//! `token-keeper connect`: from a name to a link, and with `--local` the whole round trip.
+//! `token-keeper connect` and `reconnect`: make consent links.
+//!
+//! With `--local`, `connect` also answers the redirect on this machine and finishes the consent.
 
 use std::collections::BTreeSet;
 
@@ -18,26 +20,27 @@ use token_keeper::secret::SigningKey;
 
 use super::{Console, Failure, Operator};
 
-/// Where `--local` listens unless told otherwise.
+/// Where `--local` listens by default.
 const LOCAL_URL: &str = "http://localhost:8765";
 
-/// Which connection, and what to ask for. What is left out stays as it is stored.
+/// Which connection, and what to ask for. An option that is left out keeps its stored value.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  token-keeper connect crm-prod --client acme-app --data-center eu --scope ZohoCRM.modules.ALL \
                   --callback-url https://abc.execute-api.eu-central-1.amazonaws.com\n  token-keeper connect crm-prod --local\n\n\
-                  What the administrator's account lacks cannot be granted, and the page after the consent says so."
+                  Zoho grants only what the administrator's own account may do. The page after the consent names what is missing."
 )]
 pub struct Arguments {
     /// Your name for the account: a-z 0-9 - _ .
     pub connection: ConnectionName,
-    /// The client, as named with `client add`
+    /// The client, by the name you gave it with `client add`
     #[arg(long, value_name = "NAME")]
     pub client: Option<ClientName>,
-    /// Where the consent starts: the data centre in which the client is registered. The account may live in another
+    /// The data centre in which the client is registered. The consent starts there; the account may
+    /// live in another one
     #[arg(long, value_name = "NAME")]
     pub data_center: Option<String>,
-    /// What the access token may do, comma-separated or several times
+    /// What the access token may do: Zoho's scopes, separated by commas. You can repeat the option
     #[arg(long, value_delimiter = ',', value_name = "SCOPE")]
     pub scope: Vec<String>,
     /// The callback function's public base URL
@@ -46,15 +49,15 @@ pub struct Arguments {
     /// How long the link works: 30m, 1h, 2d, at most 7d
     #[arg(long, default_value = "1h", value_name = "TIME", value_parser = link_life)]
     pub valid_for: SignedDuration,
-    /// Take an account of another data centre than the one connected before
+    /// Allow an account in another data centre than before
     #[arg(long)]
     pub allow_move: bool,
-    /// Answer the redirect on this machine and wait for it, without a callback function
+    /// Wait for the consent and answer the redirect on this machine, without a callback function
     #[arg(long)]
     pub local: bool,
 }
 
-/// For which connections, and how long the links work.
+/// How long the links work, and where they lead.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  token-keeper reconnect --valid-for 2d")]
 pub struct AgainArguments {
@@ -66,7 +69,7 @@ pub struct AgainArguments {
     pub valid_for: SignedDuration,
 }
 
-/// What a connection is to be. What is `None` or empty stays as it is stored.
+/// What the operator wants of a connection. `None` or empty keeps the stored value.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted<'a> {
     pub(super) connection: &'a ConnectionName,
@@ -76,10 +79,12 @@ pub(super) struct Wanted<'a> {
     pub(super) allow_move: bool,
 }
 
-/// A connection that is stored and ready for a consent, which starts in this data centre.
+/// A connection that is stored and ready for a consent.
 pub(super) struct Ready {
     pub(super) grant: Grant,
+    /// Where the consent starts.
     data_center: String,
+    /// What happened to the secret: created, updated or unchanged.
     done: &'static str,
 }
 
@@ -89,7 +94,7 @@ impl Operator {
             arguments;
         if json && local {
             return Err(Failure::new(
-                "--json prints a link for somebody else, and --local waits here for its use",
+                "--json and --local cannot be used together",
                 "leave one of them out; nothing was changed",
             ));
         }
@@ -109,18 +114,18 @@ impl Operator {
             console.show(&json!({"url": url, "expires_at": expires_at}).to_string());
         } else {
             console.show(&format!("The connection {connection} awaits consent (secret {name} {done}).\n"));
-            console.show("1. In Zoho's API console, this redirect URI must be registered with the client:");
+            console.show("1. In Zoho's API console, register this redirect URI with the client:");
             console.show(&format!("     {}", base.redirect_uri()));
             let who = if local { "Open this link" } else { "Send this link to an administrator of the Zoho account" };
             console.show(&format!("2. {who}. It works once, until {expires_at}:"));
             console.show(&format!("     {url}"));
             console.show(
-                "3. After the consent the refresh token is in the secret and the first access token in the parameter",
+                "3. After the consent, the secret holds the refresh token and this parameter the first access token:",
             );
             console.show(&format!("     {parameter}"));
         }
         let Some(listener) = listener else { return Ok(()) };
-        console.show("\nWaiting for the consent. Stop with Ctrl-C; nothing is changed until then.");
+        console.show("\nWaiting for the consent. Stop with Ctrl-C; nothing changes before the consent.");
         let Self { settings, secrets, zoho, leases, source, .. } = self;
         let (prefix, data_centers, key) = (settings.prefix, settings.data_centers, KeyRing::of(key));
         let consent = Consent { prefix, data_centers, secrets, zoho, leases, source, key };
@@ -129,7 +134,7 @@ impl Operator {
         Ok(())
     }
 
-    /// A link for each connection whose grant is dead or that nobody has consented to.
+    /// Makes a link for each connection whose grant is dead or that nobody has consented to.
     pub(super) async fn reconnect(
         self,
         arguments: &AgainArguments,
@@ -166,7 +171,7 @@ impl Operator {
             return Ok(());
         }
         if links.is_empty() {
-            console.show("Every connection has a grant that works, as far as is known. Nothing to do.");
+            console.show("No connection is known to need a new consent. Nothing to do.");
             return Ok(());
         }
         console
@@ -181,8 +186,8 @@ impl Operator {
         read_signing_key(&self.secrets, &self.settings.prefix).await.map_err(|why| {
             let name = self.settings.prefix.signing_key();
             let remedy = format!(
-                "the stack makes this key; without a stack, once: openssl rand -base64 48 | aws secretsmanager create-secret \
-                 --name {name} --secret-string file:///dev/stdin (or connect with --local, which needs none)"
+                "the stack makes this key; without a stack, make it once: openssl rand -base64 48 | aws secretsmanager create-secret \
+                 --name {name} --secret-string file:///dev/stdin (or use connect --local, which needs no key)"
             );
             Failure::new(why, remedy)
         })
@@ -191,7 +196,7 @@ impl Operator {
     fn base_url(&self, given: Option<&String>, local: bool) -> Result<BaseUrl, Failure> {
         let wrong = |url: &str| {
             Failure::new(
-                format!("{url} is no address for the callback"),
+                format!("{url} cannot be the address of the callback"),
                 "give an https URL, or http://localhost and a port",
             )
         };
@@ -201,12 +206,12 @@ impl Operator {
             (None, None) if local => LOCAL_URL.parse().map_err(|_| wrong(LOCAL_URL)),
             (None, None) => Err(Failure::new(
                 "the callback function's address is not known",
-                "give --callback-url or TOKEN_KEEPER_CALLBACK_URL, or connect with --local",
+                "give --callback-url, set TOKEN_KEEPER_CALLBACK_URL, or use connect --local",
             )),
         }
     }
 
-    /// Stores what is new, checks that a consent could succeed, and never touches a refresh token.
+    /// Checks that a consent can succeed, then stores what is new. Leaves the refresh token alone.
     pub(super) async fn prepare(&self, wanted: &Wanted<'_>) -> Result<Ready, Failure> {
         let Wanted { connection, client, data_center, scope, allow_move } = *wanted;
         let table = &self.settings.data_centers;
@@ -219,15 +224,16 @@ impl Operator {
             let inline = document.field("client_id").is_some();
             let other = document.field("client").is_some_and(|before| *before != client.as_str());
             if inline || (other && connected) {
-                let what = format!("{connection} has another client, and its refresh token works with that one only");
+                let what =
+                    format!("{connection} has another client, and its refresh token works only with that client");
                 return Err(Failure::new(what, "use another name for the new connection; nothing was changed"));
             }
             document.set("client", json!(client.as_str()));
         }
         let needed = |what: &str| {
             let problem = match before {
-                None => format!("{connection} is new, and --{what} is missing"),
-                Some(_) => format!("the secret of {connection} says none, and --{what} is missing"),
+                None => format!("--{what} is required: {connection} is a new connection"),
+                Some(_) => format!("--{what} is required: none is stored for {connection}"),
             };
             Failure::new(problem, format!("give --{what}; see token-keeper connect --help"))
         };
@@ -249,7 +255,7 @@ impl Operator {
         } else if document.field("scopes").and_then(Value::as_array).is_none_or(Vec::is_empty) {
             return Err(needed("scope"));
         }
-        // Everything is checked as it will be read, before anything is written.
+        // The new document is checked as the refresher will read it, before anything is written.
         let version = before.as_ref().map(|(_, version)| version.clone()).unwrap_or_default();
         let secret = GrantSecret::of(connection.clone(), version.clone(), &document, table).map_err(broken)?;
         let home = table.get(&start).ok_or_else(|| broken(Flaw::UnknownDataCenter(table.names())))?;
@@ -284,7 +290,7 @@ fn link(base: &BaseUrl, key: &SigningKey, ticket: &Ticket) -> String {
     format!("{base}/connect?ticket={}", key.seal_ticket(ticket))
 }
 
-/// At most a week, because who has the link can use it.
+/// Parses the life of a link: at most a week, because whoever has the link can use it.
 fn link_life(text: &str) -> Result<SignedDuration, String> {
     let life = text.parse::<Span>().and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
     match life {

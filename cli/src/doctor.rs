@@ -1,6 +1,7 @@
-//! `token-keeper doctor`: everything that can be known without asking Zoho, and what to do about it.
+//! `token-keeper doctor`: checks what can be checked without asking Zoho.
 //!
-//! This part collects facts and shows findings; `findings` turns the one into the other.
+//! This file reads the stores into `Facts` and shows the findings. `findings` turns facts into
+//! findings; it calls nothing.
 
 mod facts;
 mod finding;
@@ -23,11 +24,11 @@ use self::findings::findings;
 use super::refresh::{counted, every};
 use super::{Console, Failure, Operator};
 
-/// What to hold the settings against.
+/// The schedule, with which the margin is compared.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  token-keeper doctor\n  token-keeper doctor --schedule 30m --json\n\n\
-                  It reads the stores with your own rights, writes nothing and does not ask Zoho. It ends with 1 if something is wrong; notes alone end \
-                  with 0.")]
+                  doctor reads the stores with your own permissions. It writes nothing and does not ask Zoho. It exits with 1 if something \
+                  is wrong. Notes alone exit with 0.")]
 pub struct Arguments {
     /// How often the refresher runs: 15m, 30m
     #[arg(long, value_name = "EVERY", default_value = "15m", value_parser = every)]
@@ -35,7 +36,7 @@ pub struct Arguments {
 }
 
 impl Operator {
-    /// Something wrong is a failure, a note is not.
+    /// Fails if something is wrong. Notes alone are a success.
     pub(super) async fn doctor(&self, arguments: &Arguments, json: bool, console: &dyn Console) -> Result<(), Failure> {
         let facts = Box::pin(self.facts(arguments.schedule)).await;
         let findings = findings(&facts);
@@ -51,7 +52,10 @@ impl Operator {
         if wrong == 0 {
             return Ok(());
         }
-        Err(Failure::new(counted(wrong, "finding") + " to mend", "do what is said above, then ask again"))
+        Err(Failure::new(
+            counted(wrong, "finding") + " to repair",
+            "do what is written after each ->, then run doctor again",
+        ))
     }
 
     async fn facts(&self, schedule: SignedDuration) -> Facts<'_> {
@@ -67,8 +71,8 @@ impl Operator {
         Facts { settings, publishing, callback_url, schedule, now, secrets, gone, leases, key }
     }
 
-    /// Adds the secrets that only a lease tells of. The listing is minutes behind, so a lease counts as left over only after its
-    /// secret was asked for by name.
+    /// Adds secrets that have a lease but are not listed yet. The listing is minutes behind, so a
+    /// lease counts as left over only after its secret was asked for by name.
     async fn with_unlisted(
         &self,
         mut secrets: Vec<StoredSecret>,

@@ -1,6 +1,7 @@
-//! `token-keeper import`: refresh tokens that another program has kept so far.
+//! `token-keeper import`: takes over refresh tokens that another program kept until now.
 //!
-//! All is read and checked before anything is written: one row that cannot be taken stops the whole import.
+//! Reads and checks every row before it writes anything. One row that is refused stops the whole
+//! import.
 
 mod row;
 mod input;
@@ -22,43 +23,43 @@ use super::list::table;
 use super::refresh::counted;
 use super::{Console, Failure, Operator};
 
-/// Where the refresh tokens are, and what the input does not say.
+/// Where the refresh tokens are, and what is missing in the input.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  token-keeper import grants.json\n  token-keeper import .env --connection crm-prod\n  token-keeper import \
                   zoho_sdk_tokens.txt --client acme-app\n  vault kv get -field=grants zoho | token-keeper import --format csv\n\n\
-                  JSON is an object or an array of objects with connection, client (or client_id and client_secret), \
-                  data_center, refresh_token and perhaps scopes and api_domain. CSV has a header of the same names, or is the token \
-                  file of one of Zoho's SDKs. A .env file has ZOHO_CLIENT_ID, ZOHO_CLIENT_SECRET, ZOHO_REFRESH_TOKEN and \
-                  ZOHO_DATA_CENTER or ZOHO_ACCOUNTS_URL.\n\n\
-                  All or nothing is stored, and the input stays as it is: remove it afterwards."
+                  JSON: an object or an array of objects with connection, client (or client_id and client_secret), \
+                  data_center, refresh_token and, if you have them, scopes and api_domain.\n\
+                  CSV: a header with the same names, or the token file of one of Zoho's SDKs.\n\
+                  .env: ZOHO_CLIENT_ID, ZOHO_CLIENT_SECRET, ZOHO_REFRESH_TOKEN, and ZOHO_DATA_CENTER or ZOHO_ACCOUNTS_URL.\n\n\
+                  If one row is refused, nothing is stored. The input file stays: delete it afterwards."
 )]
 pub struct Arguments {
-    /// The file; standard input without it
+    /// The file to read. Without it, standard input is read
     pub file: Option<PathBuf>,
-    /// What the input is, if its name and content do not tell
+    /// The format of the input, if its name and content do not show it
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Format>,
-    /// Take another refresh token than the one stored. The stored one is not revoked
+    /// Replace a stored refresh token with the one in the input. The old one is not revoked
     #[arg(long)]
     pub replace: bool,
     /// The connection's name, for an input with one connection
     #[arg(long, value_name = "NAME")]
     pub connection: Option<ConnectionName>,
-    /// Refer to this stored client instead of storing its id and secret with each connection
+    /// Use this stored client, instead of storing its id and secret with each connection
     #[arg(long, value_name = "NAME")]
     pub client: Option<ClientName>,
-    /// Where the accounts live, whatever the input says
+    /// The data centre of the accounts. Wins over the input
     #[arg(long, value_name = "NAME")]
     pub data_center: Option<String>,
 }
 
-/// What an input can be.
+/// The format of an input.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Format {
     /// One object or an array
     Json,
-    /// A header and rows: ours, or a token file of Zoho's SDKs
+    /// A header and rows: our columns, or a token file of Zoho's SDKs
     Csv,
     /// Variables of one connection
     Env,
@@ -81,13 +82,13 @@ impl Operator {
         Ok(())
     }
 
-    /// The input, with what the command line says about it.
+    /// Reads the input and adds what the options say.
     fn rows(&self, arguments: &Arguments, console: &dyn Console) -> Result<Vec<Row>, Failure> {
         let Arguments { file, format, connection, client, data_center, .. } = arguments;
         let table = &self.settings.data_centers;
         if let Some(unknown) = data_center.as_ref().filter(|name| table.get(name).is_none()) {
             let remedy = format!("use one of {}, or add it to TOKEN_KEEPER_DATA_CENTERS", table.names());
-            return Err(Failure::new(format!("{unknown} is no data centre"), remedy));
+            return Err(Failure::new(format!("{unknown} is not a known data centre"), remedy));
         }
         let path = file.as_deref();
         let bytes = console.read_file(path).map_err(|error| {
@@ -97,7 +98,7 @@ impl Operator {
         let mut rows = input::read(&bytes, path, *format, table)?;
         if let Some(connection) = connection {
             let [row] = rows.as_mut_slice() else {
-                let what = format!("--connection is one name, and the input has {} connections", rows.len());
+                let what = format!("--connection gives one name, but the input has {} connections", rows.len());
                 return Err(Failure::new(what, "name them in the input: a field or column `connection`"));
             };
             row.name = json!(connection.as_str());
@@ -123,7 +124,7 @@ impl Operator {
         Ok(rows)
     }
 
-    /// The full names of the secrets that the rows would become, and of the clients that they refer to.
+    /// The full names of the secrets that the rows become, and of the clients that they use.
     fn secrets_of(&self, rows: &[Row]) -> Vec<SecretName> {
         let prefix = &self.settings.prefix;
         let grants = rows.iter().filter_map(|row| Some(prefix.grant(row.connection().ok()?.as_str())));
@@ -131,7 +132,8 @@ impl Operator {
         grants.chain(clients).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// What was found and what will be done. Of a refused row only what is certain to be no secret.
+    /// Shows what was found and what will be done. Of a refused row, it shows only what cannot be a
+    /// secret.
     fn show_plan(&self, rows: &[Row], judged: &[Result<Taken, Refused>], console: &dyn Console) {
         let headings = ["connection", "centre", "client", "scopes", "refresh token", "plan"];
         let mut table = table(console.look(), &headings);
@@ -152,7 +154,7 @@ impl Operator {
         let plan = match plan {
             Plan::New => "new",
             Plan::Replace => "replace",
-            Plan::Same => "same already",
+            Plan::Same => "unchanged",
         };
         let client = row.text("client").unwrap_or("its own").to_owned();
         [name, grant.data_center.name.clone(), client, grant.scopes.join(" "), refresh_token, plan.to_owned()]
@@ -171,22 +173,22 @@ impl Operator {
     }
 }
 
-/// What is stored and what is not, after a write that failed.
+/// After a failed write: says what is stored and what is not.
 fn broken_off(writes: &[&Taken], done: usize, error: &StoreError) -> Failure {
     let names = |writes: &[&Taken]| {
         let names: Vec<_> = writes.iter().map(|taken| taken.grant.connection.as_str()).collect();
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     };
     let (stored, rest) = writes.split_at(done);
-    // A call without an answer may have been carried out.
+    // If a call got no answer, AWS may have done it or not.
     let (unknown, rest) = rest.split_at(usize::from(!error.undone()));
     let unknown = if unknown.is_empty() { String::new() } else { format!("\n  perhaps stored: {}", names(unknown)) };
     let what = format!("{error}\n  stored: {}{unknown}\n  not stored: {}", names(stored), names(rest));
-    let remedy = format!("{}; then run the same again, which passes over what is stored", error.remedy());
+    let remedy = format!("{}; then run the same command again: it skips what is stored", error.remedy());
     Failure::new(what, remedy)
 }
 
-/// Every row, if none is refused.
+/// Returns every row, or an error that lists the refused ones.
 fn all_taken(rows: &[Row], judged: Vec<Result<Taken, Refused>>) -> Result<Vec<Taken>, Failure> {
     let mut all = Vec::new();
     let mut complaints = Vec::new();
@@ -203,11 +205,12 @@ fn all_taken(rows: &[Row], judged: Vec<Result<Taken, Refused>>) -> Result<Vec<Ta
         return Ok(all);
     }
     let (refused, complaints) = (complaints.len(), complaints.concat());
-    let what = format!("nothing was stored, because {refused} of {} rows cannot be taken:{complaints}", rows.len());
-    Err(Failure::new(what, "correct this, then run it again"))
+    let what = format!("nothing was stored, because {refused} of {} rows cannot be imported:{complaints}", rows.len());
+    Err(Failure::new(what, "correct this, then run the command again"))
 }
 
-/// Enough of a refresh token to know it by, if it is long enough to keep the rest.
+/// The first characters of a refresh token, so that the operator recognises it. Shows nothing of a
+/// short one.
 fn masked(token: &str) -> String {
     let shown = token.get(..5).filter(|shown| token.len() > 20 && shown.chars().all(|c| c.is_ascii_graphic()));
     format!("{}...", shown.unwrap_or_default())

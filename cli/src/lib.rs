@@ -1,7 +1,8 @@
-//! The operator's command line: what may be typed, and what is answered.
+//! The operator's command line: its commands and their answers.
 //!
-//! Results go to standard output and troubles to standard error, each with a remedy. Secrets come by prompt or standard input,
-//! never as an argument, because everybody on the machine can read those.
+//! Results go to standard output. Errors go to standard error, each with a remedy. Secrets come
+//! from a prompt or from standard input, never from an argument: everybody on the machine can read
+//! arguments.
 
 pub mod client;
 pub mod connect;
@@ -35,14 +36,15 @@ use token_keeper::zoho::Zoho;
 #[command(
     name = "token-keeper",
     version,
-    after_help = "Region and credentials are the AWS CLI's: AWS_REGION, AWS_PROFILE and so on. Settings are the functions': \
-                  TOKEN_KEEPER_PREFIX and so on.\n\nStart with: token-keeper client add --help"
+    after_help = "Region and credentials come from the same places as for the AWS CLI: AWS_REGION, AWS_PROFILE and so on. Settings \
+                  come from the same variables as for the functions: TOKEN_KEEPER_PREFIX and so on.\n\n\
+                  Start with: token-keeper client add --help"
 )]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// First part of every secret's and parameter's name, instead of `TOKEN_KEEPER_PREFIX`
+    /// First part of the name of every secret and parameter, instead of `TOKEN_KEEPER_PREFIX`
     #[arg(long, global = true, value_name = "PREFIX", help_heading = "Global options")]
     pub prefix: Option<String>,
     /// AWS profile
@@ -57,7 +59,7 @@ pub struct Cli {
     /// Print JSON, for programs
     #[arg(long, global = true, help_heading = "Global options")]
     pub json: bool,
-    /// Log what is done, to standard error
+    /// Write a log to standard error
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub verbose: bool,
 }
@@ -65,27 +67,27 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// The applications registered in Zoho's API console
+    /// Manage the applications registered in Zoho's API console
     #[command(subcommand)]
     Client(ClientCommand),
-    /// Make a link with which an administrator connects a Zoho account
+    /// Make the link that an administrator opens to connect a Zoho account
     Connect(connect::Arguments),
     /// Make a link for each connection that needs a new consent
     Reconnect(connect::AgainArguments),
     /// Connect an account with a self client's code, without a browser
     Grant(grant::Arguments),
-    /// Take over refresh tokens that you have already
+    /// Take over refresh tokens that you already have
     Import(import::Arguments),
     /// Show every connection, how long its token lives, and what to do
     #[command(alias = "status")]
     List,
     /// Print a live access token and nothing else
     Token(token::Arguments),
-    /// Check everything that can be checked without spending a token
+    /// Check the installation, without asking Zoho for a token
     Doctor(doctor::Arguments),
-    /// Do a run of the refresher from here
+    /// Run the refresher from this machine
     Refresh(refresh::Arguments),
-    /// End a connection: its refresh token at Zoho, its grant and its lease
+    /// End a connection: revoke its refresh token, remove its secret and its parameters
     Revoke(revoke::Arguments),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  token-keeper completions bash > /etc/bash_completion.d/token-keeper")]
@@ -98,21 +100,21 @@ pub enum Command {
 /// What to do with a client.
 #[derive(Debug, Subcommand)]
 pub enum ClientCommand {
-    /// Store a client, or one more secret of it
+    /// Store a client, or add a secret to a stored client
     Add(client::Arguments),
-    /// Show every client and who uses it
+    /// Show every client and the connections that use it
     List,
     /// Remove a client that no connection uses
     Remove(client::RemoveArguments),
 }
 
-/// An installation as the operator reaches it.
+/// An installation, with everything that the commands use of it.
 pub struct Operator {
-    /// The same as the functions'.
+    /// The settings that the functions have too.
     pub settings: Settings,
-    /// How the refresher publishes.
+    /// How leases are published.
     pub publishing: Publishing,
-    /// The callback function's public base URL, if the environment says it.
+    /// The callback function's public base URL, if the environment has it.
     pub callback_url: Option<BaseUrl>,
     /// Secrets Manager.
     pub secrets: SecretsManager,
@@ -124,41 +126,41 @@ pub struct Operator {
     pub source: Source,
 }
 
-/// The terminal, or what stands in its place.
+/// The terminal, or its stand-in in a test.
 pub trait Console {
-    /// Shows lines of a result.
+    /// Shows one or more lines of a result.
     fn show(&self, text: &str);
-    /// Asks for a secret, which is not shown while it is typed.
+    /// Asks for a secret and hides what is typed.
     ///
     /// # Errors
     /// If nothing can be read.
     fn ask_secret(&self, prompt: &str) -> io::Result<String>;
-    /// Asks a question that is answered with yes or no. Where nobody can answer, the answer is no.
+    /// Asks a yes-or-no question. If nobody can answer, the answer is no.
     ///
     /// # Errors
     /// If nothing can be read.
     fn confirm(&self, question: &str) -> io::Result<bool>;
-    /// Reads a file to its end, or what is piped in.
+    /// Reads a whole file or, without a path, what is piped in.
     ///
     /// # Errors
     /// If it cannot be read, or nothing is piped in.
     fn read_file(&self, path: Option<&Path>) -> io::Result<Vec<u8>>;
-    /// Shows how far a long work has come.
+    /// Shows the progress of a long command.
     fn progress(&self, done: usize, all: usize);
-    /// How tables are to look.
+    /// Width and colours for tables.
     fn look(&self) -> Look;
 }
 
-/// How tables are to look.
+/// Width and colours for tables.
 #[derive(Clone, Copy, Debug)]
 pub struct Look {
-    /// Columns of the terminal; as wide as needed if it is none.
+    /// Columns of the terminal. Without a terminal, a table is as wide as it needs.
     pub width: Option<u16>,
     /// Whether to use colours.
     pub color: bool,
 }
 
-/// A command that did not do it, and what to do about that.
+/// Why a command failed, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}\n  -> {remedy}")]
 pub struct Failure {
@@ -185,10 +187,10 @@ impl From<StoreError> for Failure {
 }
 
 impl Operator {
-    /// Does what the command line says.
+    /// Runs one command.
     ///
     /// # Errors
-    /// What was not done, with its remedy.
+    /// What failed, with its remedy.
     pub async fn run(self, cli: Cli, console: &dyn Console) -> Result<(), Failure> {
         let json = cli.json;
         match cli.command {
@@ -213,12 +215,12 @@ impl Operator {
         }
     }
 
-    /// A `VersionId` that no other version has.
+    /// A new `VersionId`.
     fn new_version(&self) -> VersionId {
         VersionId::of_bytes(self.source.random())
     }
 
-    /// The document in a secret, if there is one, with its version.
+    /// Reads a secret's document and its version. `None` if the secret does not exist.
     async fn document(&self, name: &SecretName) -> Result<Option<(SecretDocument, VersionId)>, Failure> {
         let broken = |flaw: Flaw| Failure::from(Broken::secret(name, flaw));
         match self.secrets.read_one(name).await?.content {
@@ -228,7 +230,7 @@ impl Operator {
         }
     }
 
-    /// Stores a secret under a name that is not taken, or a new version of it.
+    /// Creates a secret, or stores a new version of an existing one.
     async fn write(&self, name: &SecretName, exists: bool, document: &SecretDocument) -> Result<VersionId, StoreError> {
         let (version, text) = (self.new_version(), document.text());
         if exists {

@@ -1,4 +1,4 @@
-//! `token-keeper list`: every connection at a glance, from what the stores say.
+//! `token-keeper list`: shows every connection and what to do about it. Reads the stores only.
 
 use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table, presets};
 use jiff::Timestamp;
@@ -23,7 +23,7 @@ impl Operator {
         }
         if seen.is_empty() {
             let path = refresher.settings.prefix.grants();
-            console.show(&format!("There are no connections: no secret is named {path}…"));
+            console.show(&format!("There are no connections: no secret's name starts with {path}"));
             console.show("Next: token-keeper connect --help");
             return Ok(());
         }
@@ -31,7 +31,7 @@ impl Operator {
         for seen in &seen {
             table.add_row(row(seen, now));
         }
-        // The scopes are what may break into several lines where the terminal is narrow.
+        // In a narrow terminal, only the scopes may break into several lines.
         table.column_iter_mut().take(5).for_each(|column| {
             column.set_constraint(ColumnConstraint::ContentWidth);
         });

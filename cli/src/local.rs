@@ -1,4 +1,4 @@
-//! The callback on a loopback port, for `connect --local`: the same handler as the function's.
+//! The callback on a loopback port, for `connect --local`. It uses the callback function's handler.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,7 +26,7 @@ const LAST_PAGE: Duration = Duration::from_secs(2);
 
 type Asked = (Request, oneshot::Sender<Response>);
 
-/// The loopback port of `base`, taken.
+/// Binds the loopback port of `base`.
 pub(super) async fn listen(base: &BaseUrl) -> Result<TcpListener, Failure> {
     let port = base.local_port();
     let port: u16 = port.ok_or_else(|| {
@@ -55,7 +55,8 @@ pub(super) async fn until_connected(
             accepted = listener.accept() => if let Ok((stream, _)) = accepted {
                 connections.spawn(serve(stream, ask.clone()));
             },
-            // Here and not in the connection's task: a browser that goes away must not break off what has begun.
+            // Answered here, not in the connection's task: if the browser goes away, an exchange
+            // that has begun still finishes.
             Some((request, answer)) = asked.recv() => {
                 let response = respond(&request, consent, Some(base)).await;
                 let (path, status) = (request.path.as_str(), response.status);
@@ -68,7 +69,7 @@ pub(super) async fn until_connected(
                 }
             },
             () = &mut over => {
-                return Err(Failure::new("nobody has agreed while the link was good", "run the command again"));
+                return Err(Failure::new("nobody agreed before the link expired", "run the command again"));
             }
         }
     }
@@ -88,7 +89,7 @@ async fn serve(stream: TcpStream, ask: mpsc::Sender<Asked>) {
         let _ended = ask.send((request, answer)).await;
         Ok::<_, Infallible>(answered.await.map_or_else(|_| hyper::Response::default(), into_hyper))
     });
-    // A connection that breaks is the browser's affair.
+    // If the connection breaks, the browser shows it. There is nothing to do here.
     let _broken = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service).await;
 }
 

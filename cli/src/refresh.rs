@@ -1,4 +1,4 @@
-//! `token-keeper refresh`: the Lambda's own use case, from here.
+//! `token-keeper refresh`: does a run of the refresher on this machine, and shows its report.
 
 use std::time::Duration;
 
@@ -16,22 +16,23 @@ use super::{Console, Failure, Operator};
 /// The shortest time between two runs.
 const SHORTEST_WATCH: SignedDuration = SignedDuration::from_mins(1);
 
-/// Which connections, and how hard.
+/// Which connections, and how to run.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  token-keeper refresh\n  token-keeper refresh crm-prod --force\n  token-keeper refresh --watch 15m   (a machine \
                   without Lambda)"
 )]
 pub struct Arguments {
-    /// These connections; all that are due if none is named
+    /// The connections to refresh; without a name, all that are due
     pub connections: Vec<ConnectionName>,
-    /// Mint for the named ones even if they are fresh, misconfigured or dead. A throttle's pause stands
+    /// Mint for the named connections even if they are fresh, misconfigured or dead. A throttled
+    /// connection still waits
     #[arg(long, requires = "connections")]
     pub force: bool,
-    /// Say what would be done and why; ask nobody but the stores
+    /// Show what a run would do and why, without asking Zoho and without writing
     #[arg(long, conflicts_with = "watch")]
     pub dry_run: bool,
-    /// Do it again and again, this far apart: 15m, 30m
+    /// Repeat the run, and wait this long between two runs: 15m, 30m
     #[arg(long, value_name = "EVERY", value_parser = every)]
     pub watch: Option<SignedDuration>,
 }
@@ -67,7 +68,7 @@ impl Operator {
     }
 }
 
-/// What a run would do.
+/// Shows what a run would do.
 async fn would<G: Grants, I: Issuer, L: Leases>(
     refresher: &Refresher<G, I, L>,
     request: &Request,
@@ -77,7 +78,7 @@ async fn would<G: Grants, I: Issuer, L: Leases>(
 ) -> Result<(), Failure> {
     let seen = refresher.look(request, force, None).await?;
     let plan = |state: Option<&State>| match state {
-        None => ("mint", "its token is missing, near its end, or of another grant".to_owned()),
+        None => ("mint", "its token is missing, ends soon, or comes from another grant".to_owned()),
         Some(State::Fresh { until }) => ("leave", format!("its token lives until {until}")),
         Some(State::AwaitingConsent) => ("leave", "nobody has consented yet".to_owned()),
         Some(State::ConsentRequired(trouble)) => ("leave", format!("its grant is dead ({})", trouble.error)),
@@ -93,14 +94,15 @@ async fn would<G: Grants, I: Issuer, L: Leases>(
     }
     let mut table = table(console.look(), &["connection", "would", "because"]);
     plans.for_each(|(name, (what, why))| {
-        let why = if force && what == "mint" { "it is forced".to_owned() } else { why };
+        let why = if force && what == "mint" { "--force is given".to_owned() } else { why };
         table.add_row([name.as_str(), what, &why]);
     });
     console.show(&table.trim_fmt());
     console.show("\nNothing was done.");
     Ok(())
 }
-/// Shows a report. One with connections that need attention is a failure.
+
+/// Shows a report. If a connection needs attention, the command fails.
 fn tell(report: &Report, json: bool, console: &dyn Console) -> Result<(), Failure> {
     let attention: usize =
         [&report.consent_required, &report.misconfigured, &report.throttled, &report.failed, &report.deferred]
@@ -122,14 +124,16 @@ fn tell(report: &Report, json: bool, console: &dyn Console) -> Result<(), Failur
         }
         let (all, refreshed, fresh) = (counted(report.connections, "connection"), report.refreshed, report.fresh);
         let seconds = report.duration_ms / 1000;
-        console.show(&format!(
-            "{all}: {refreshed} refreshed, {fresh} fresh, {attention} in need of attention ({seconds} s)."
-        ));
+        console
+            .show(&format!("{all}: {refreshed} refreshed, {fresh} fresh, {attention} need attention ({seconds} s)."));
     }
     if attention == 0 {
         Ok(())
     } else {
-        Err(Failure::new(counted(attention, "connection") + " in need of attention", "see above, or token-keeper list"))
+        Err(Failure::new(
+            "attention needed: ".to_owned() + &counted(attention, "connection"),
+            "see above, or token-keeper list",
+        ))
     }
 }
 

@@ -1,4 +1,7 @@
-//! `token-keeper revoke`: the end of a connection.
+//! `token-keeper revoke`: ends a connection.
+//!
+//! First Zoho revokes the refresh token, then the secret is removed, then the parameters. If the
+//! command stops halfway, the same command finishes the work.
 
 use jiff::SignedDuration;
 use token_keeper::connection::{GrantSecret, SecretDocument};
@@ -14,7 +17,7 @@ use super::{Console, Failure, Operator};
 pub struct Arguments {
     /// The connection
     pub connection: ConnectionName,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     pub yes: bool,
 }
@@ -26,7 +29,7 @@ impl Operator {
         let parameter = self.settings.prefix.lease(connection.as_str());
         let broken = |flaw: Flaw| Failure::from(Broken::secret(&name, flaw));
         let secret = match self.secrets.read_one(&name).await?.content {
-            // What was broken off after the secret's removal is finished now.
+            // An earlier revoke stopped after it had removed the secret: remove the parameters now.
             Err(Flaw::Deleted) => None,
             found => {
                 let version = found.map_err(broken)?;
@@ -36,25 +39,27 @@ impl Operator {
             }
         };
         let question = format!(
-            "End the connection {connection}? Its refresh token dies at Zoho, and programs lose the parameter {parameter}. [y/N] "
+            "End the connection {connection}? Its refresh token is revoked at Zoho, and the parameter {parameter} is removed. [y/N] "
         );
-        if !yes && !console.confirm(&question).map_err(|error| Failure::new(error, "say --yes"))? {
-            return Err(Failure::new("nothing was done", "say --yes where nobody can be asked"));
+        if !yes && !console.confirm(&question).map_err(|error| Failure::new(error, "use --yes"))? {
+            return Err(Failure::new("nothing was done", "use --yes where nobody can answer"));
         }
         if let Some(secret) = &secret {
             if let Some(refresh_token) = secret.refresh_token() {
                 self.zoho.revoke(refresh_token, secret.data_center()).await.map_err(|refusal| {
                     let what = format!("Zoho did not revoke the refresh token ({}); nothing was removed", refusal);
-                    Failure::new(what, "try again in some minutes")
+                    Failure::new(what, "try again in a few minutes")
                 })?;
-                console.show("Revoked at Zoho, together with every access token made from it. This cannot be undone.");
+                console.show(
+                    "Zoho has revoked the refresh token and every access token made from it. This cannot be undone.",
+                );
             } else {
                 console.show("There was no refresh token to revoke.");
             }
             self.secrets.remove(&name).await?;
             let until = self.source.now() + SignedDuration::from_hours(24 * RECOVERY_DAYS);
             console.show(&format!(
-                "Secret {name} is marked for deletion. Until {} it can be restored, without a live refresh token:",
+                "Secret {name} is marked for deletion. You can restore it until {}, but its refresh token stays dead:",
                 until.strftime("%Y-%m-%d")
             ));
             console.show(&format!("  aws secretsmanager restore-secret --secret-id {name}"));

@@ -1,4 +1,4 @@
-//! `token-keeper token`: the one command that prints a secret, on purpose.
+//! `token-keeper token`: prints a live access token. No other command prints a secret.
 
 use token_keeper::lease::TOKEN_TYPE;
 use token_keeper::name::ConnectionName;
@@ -6,7 +6,7 @@ use token_keeper::ports::Leases as _;
 
 use super::{Console, Failure, Operator};
 
-/// Whose token.
+/// Which connection's token.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  curl -H \"$(token-keeper token crm-prod --header)\" https://www.zohoapis.eu/crm/v8/org"
@@ -25,15 +25,14 @@ impl Operator {
         let parameter = self.settings.prefix.lease(connection.as_str());
         let mut leases = self.leases.read(std::slice::from_ref(connection)).await?;
         let Some(lease) = leases.remove(connection.as_str()) else {
-            let remedy =
-                format!("see its state with token-keeper list, or mint with token-keeper refresh {connection}");
+            let remedy = format!("see token-keeper list, or mint with token-keeper refresh {connection}");
             return Err(Failure::new(format!("there is no parameter {parameter}"), remedy));
         };
         let lease = lease?;
         let token = lease.token.filter(|token| token.expires_at > self.source.now()).ok_or_else(|| {
             let remedy = match lease.status.trouble() {
-                None => format!("mint with token-keeper refresh {connection}, and look into the log of the refresher"),
-                Some(_) => "see what to do with token-keeper list".to_owned(),
+                None => format!("mint with token-keeper refresh {connection}, then read the refresher's log"),
+                Some(_) => "token-keeper list says what to do".to_owned(),
             };
             Failure::new(format!("the token in {parameter} has expired (status {})", lease.status.word()), remedy)
         })?;

@@ -11,15 +11,15 @@ use crate::world::{BASE, World};
 /// A browser.
 #[derive(Default)]
 pub struct Browser {
-    /// Its cookies by name.
+    /// The cookies, by name.
     pub cookies: RefCell<BTreeMap<String, String>>,
 }
 
 impl Browser {
-    /// The request for an address of the callback.
+    /// The request for a URL of the callback.
     ///
     /// # Panics
-    /// If it is another server's address.
+    /// If the URL is another server's.
     pub fn request(&self, url: &str) -> Request {
         let rest = url.strip_prefix(BASE).expect("an address of the callback");
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -27,10 +27,10 @@ impl Browser {
         Request { method: "GET".to_owned(), path: path.to_owned(), query: query.to_owned(), cookies, domain: None }
     }
 
-    /// Opens an address of the callback.
+    /// Opens a URL of the callback.
     ///
     /// # Panics
-    /// If the answer has a cookie that is none.
+    /// If a cookie in the answer is malformed.
     pub async fn open(&self, world: &World, url: &str) -> Response {
         let response = world.respond(&self.request(url)).await;
         for cookie in &response.cookies {
@@ -40,20 +40,20 @@ impl Browser {
         response
     }
 
-    /// Opens the operator's link; where Zoho is asked.
+    /// Opens the operator's link. Returns the URL at Zoho to which it leads.
     ///
     /// # Panics
-    /// If the link is not taken.
+    /// If the link is refused.
     pub async fn begin(&self, world: &World, link: &str) -> String {
         let response = self.open(world, link).await;
         assert_eq!(response.status, 303, "{}", response.body);
         header(&response, "location").to_owned()
     }
 
-    /// The user decides at Zoho; where Zoho sends the browser then.
+    /// The user decides at Zoho. Returns the URL to which Zoho sends the browser.
     ///
     /// # Panics
-    /// If Zoho does not send it anywhere.
+    /// If Zoho does not redirect.
     pub async fn decide(&self, zoho: &str, decision: &str) -> String {
         let decide = zoho.replace("/oauth/v2/auth?", "/oauth/v2/decide?");
         let post = http::client(Roots::BuiltIn, None).expect("a client").post(decide).form(&[("decision", decision)]);
@@ -63,7 +63,7 @@ impl Browser {
         location.unwrap_or_else(|| panic!("the consent page answered {status}, no redirect"))
     }
 
-    /// The whole way with a user who agrees.
+    /// The whole consent, with a user who agrees.
     pub async fn consent(&self, world: &World, link: &str) -> Response {
         let zoho = self.begin(world, link).await;
         let callback = self.decide(&zoho, "accept").await;
@@ -71,7 +71,7 @@ impl Browser {
     }
 }
 
-/// A header of an answer; empty if there is none.
+/// A header of an answer, or an empty text.
 pub fn header<'r>(response: &'r Response, name: &str) -> &'r str {
     response.headers.iter().find(|(header, _)| *header == name).map_or("", |(_, value)| value)
 }

@@ -1,14 +1,14 @@
-//! A log that is kept, to look for what must not be in it.
+//! Keeps a log in memory, so that a test can search it for secrets.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-/// A log's writer that keeps what is written.
+/// A writer that keeps everything that is logged.
 #[derive(Clone, Default)]
 pub struct Kept(Arc<Mutex<Vec<u8>>>);
 
 impl Kept {
-    /// All that was written.
+    /// Everything that was written.
     ///
     /// # Panics
     /// If it is not UTF-8.

@@ -1,5 +1,5 @@
-//! A whole installation in one process: the real use cases with their real adapters, in front of both stand-ins and a clock that a test
-//! moves.
+//! A whole installation in one process: the real use cases with their real adapters, in front of
+//! both stand-ins and a clock that the test moves.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -29,58 +29,59 @@ use crate::quota::Quotas;
 use crate::wire::Faults;
 use crate::zoho::Zoho;
 
-/// When every world begins.
+/// The time at which every world begins.
 pub const START: &str = "2026-11-21T00:00:00Z";
-/// Where the callback function is reached.
+/// The public URL of the callback function.
 pub const BASE: &str = "https://consent.example";
-/// The client `acme`.
+/// The client id of `acme`.
 pub const CLIENT_ID: &str = "1000.CLIENTIDOFACME";
-/// Its secret in the data centre `eu`.
+/// The secret of `acme` in the data centre `eu`.
 pub const EU_SECRET: &str = "c11e27-5ec2e7-0f-acme-in-eu";
-/// Its secret in the data centre `us`.
+/// The secret of `acme` in the data centre `us`.
 pub const US_SECRET: &str = "c11e27-5ec2e7-0f-acme-in-us";
-/// What links are signed with.
+/// The key that signs links.
 pub const SIGNING_KEY: &str = "a-51gn1ng-key-of-more-than-32-characters";
-/// What a connection is granted unless a test says otherwise.
+/// The scope of a connection, unless a test asks for another.
 pub const SCOPE: &str = "ZohoCRM.modules.ALL";
-/// Enough for a healthy stand-in on a busy machine, and short for a hung one.
+/// The time-out for Zoho: enough for a busy machine, short for a hung stand-in.
 pub const ZOHO_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The installation and its surroundings: data centres us and eu (and in, where acme's secret is wrong), a signing key, and the client
-/// `acme` with its secret in each.
+/// The installation and what it talks to. Zoho has the data centres `us`, `eu` and `in`. The store
+/// has a signing key and the client `acme` with its secrets for `us` and `eu`; it has no secret for
+/// `in`.
 pub struct World {
-    /// The time of everything here.
+    /// The clock of everything here.
     pub clock: Clock,
-    /// What goes wrong on the wire, and every call that was made.
+    /// The faults on the wire, and every call so far.
     pub faults: Faults,
     /// Zoho's accounts servers.
     pub zoho: Zoho,
     /// AWS.
     pub aws: Aws,
-    /// The refresher, as one process has it.
+    /// The refresher in one process.
     pub refresher: TestRefresher,
-    /// Its way to the queue, if the settings name one.
+    /// The refresher's queue, if the settings name one.
     pub dispatcher: Option<Dispatcher<Sqs>>,
-    /// The callback's consent, as one process has it.
+    /// The callback's consent in one process.
     pub consent: TestConsent,
     environment: Vec<(String, String)>,
-    /// What the next process's random numbers are made of.
+    /// Seed of the next process's random numbers.
     seed: Cell<u8>,
 }
 
-/// The refresher over the wire.
+/// The refresher with its real adapters.
 pub type TestRefresher = Refresher<SecretsManager, token_keeper::zoho::Zoho, ParameterStore>;
-/// The consent over the wire.
+/// The consent with its real adapters.
 pub type TestConsent = Consent<SecretsManager, token_keeper::zoho::Zoho, ParameterStore>;
 
-/// What a link asks for beside the connection.
+/// What a link asks for, apart from the connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
-    /// Where the consent starts.
+    /// The data centre where the consent starts.
     pub data_center: &'a str,
-    /// Scopes to store; those stored already if there are none here.
+    /// Scopes to store. If empty, the stored ones stay.
     pub scopes: &'a [&'a str],
-    /// Whether an account of another data centre than before will do.
+    /// Whether the account may live in another data centre than before.
     pub allow_move: bool,
     /// How long the link works.
     pub life: SignedDuration,
@@ -93,17 +94,17 @@ impl Default for Asked<'_> {
 }
 
 impl World {
-    /// Without AWS's quotas and without a pace: most tests are about rules.
+    /// A world without AWS's quotas and without a pace: most tests are about rules.
     pub async fn new() -> Self {
         Self::with(&[]).await
     }
 
-    /// With these settings beside the necessary ones.
+    /// A world with these settings beside the necessary ones.
     pub async fn with(settings: &[(&str, &str)]) -> Self {
         Self::made(settings, ParameterStore::unpaced).await
     }
 
-    /// With the pace of a real process.
+    /// A world with the pace of a real process.
     pub async fn paced() -> Self {
         Self::made(&[], |leases| leases).await
     }
@@ -153,12 +154,12 @@ impl World {
         self.environment.push((variable.to_owned(), value.to_owned()));
     }
 
-    /// What the environment says. Writes are seen by all at once.
+    /// The configuration from the environment. Reads see writes at once here, so nothing waits.
     pub fn config(&self) -> Config {
         config(&self.environment)
     }
 
-    /// The adapters of one more process, without a pace, and its source.
+    /// The adapters of a new process, without a pace, and its source.
     pub async fn process(&self) -> (Adapters, Source) {
         self.seed.set(self.seed.get() + 1);
         let source = source(&self.clock, self.seed.get());
@@ -169,23 +170,23 @@ impl World {
     /// Sends an event through the refresher's handler.
     ///
     /// # Errors
-    /// The handler's own.
+    /// The handler's error.
     pub async fn send(&self, event: Value) -> Result<Value, HandlerError> {
         self.send_until(event, None).await
     }
 
-    /// As `send`, with the function's time up at `end`.
+    /// Like `send`, with the function's time over at `end`.
     ///
     /// # Errors
-    /// The handler's own.
+    /// The handler's error.
     pub async fn send_until(&self, event: Value, end: Option<Instant>) -> Result<Value, HandlerError> {
         Box::pin(handle(&event, &self.refresher, self.dispatcher.as_ref(), end, |_| {})).await
     }
 
-    /// A scheduled run; its report.
+    /// A scheduled run. Returns its report.
     ///
     /// # Panics
-    /// If it could do nothing.
+    /// If the run fails as a whole.
     pub async fn run(&self) -> Value {
         self.send(json!({})).await.expect("a run that could list")
     }
@@ -195,21 +196,23 @@ impl World {
     /// # Panics
     /// Never: the base URL is right.
     pub async fn respond(&self, request: &Request) -> Response {
-        // Boxed, as above: futures this deep are more than the compiler follows by default.
+        // Boxed, because the compiler's default limit is too low for futures nested this deep.
         let base = BASE.parse().expect("a base URL");
         Box::pin(respond(request, &self.consent, Some(&base))).await
     }
 
     /// A user in `eu` consents, and the operator stores the grant. Returns the refresh token.
     pub fn connect(&self, connection: &str) -> String {
-        // One user consents to everything here, and would otherwise lose the first of twenty-one grants.
+        // One user consents to everything here. Without this, the twenty-first grant would end the
+        // first.
         self.zoho.settings(|settings| settings.refresh_tokens_per_user = 1000);
         let refresh_token = self.zoho.consent("eu", CLIENT_ID, &[SCOPE]);
         self.store(connection, &json!({"refresh_token": refresh_token}));
         refresh_token
     }
 
-    /// Stores a grant of client acme in `eu` with these fields added or replaced. Returns its version.
+    /// Stores a grant of client acme in `eu`, with these fields added or replaced. Returns its
+    /// version.
     ///
     /// # Panics
     /// If `fields` is not an object.
@@ -221,12 +224,13 @@ impl World {
         self.aws.put_secret(&grant_name(connection), &grant.to_string())
     }
 
-    /// The operator's link for a connection of client acme in eu, which is stored if it is new.
+    /// The operator's link for a connection of client acme in `eu`. Stores the connection if it is
+    /// new.
     pub fn link(&self, connection: &str) -> String {
         self.link_with(connection, Asked::default())
     }
 
-    /// The same with other wishes.
+    /// The same, with other wishes.
     ///
     /// # Panics
     /// If the connection's name breaks the rules.
@@ -249,7 +253,7 @@ impl World {
         format!("{BASE}/connect?ticket={}", key.seal_ticket(&ticket))
     }
 
-    /// The fields of the connection's secret; null if there is none.
+    /// The fields of the connection's secret, or null.
     ///
     /// # Panics
     /// If it is not JSON.
@@ -263,7 +267,7 @@ impl World {
         self.grant(connection)["refresh_token"].as_str().map(str::to_owned)
     }
 
-    /// The document that consumers of the connection read.
+    /// The document that programs read for the connection.
     ///
     /// # Panics
     /// If it is not JSON.
@@ -272,23 +276,24 @@ impl World {
         Some(serde_json::from_str(&parameter.value).expect("a document in JSON"))
     }
 
-    /// A field of the document; null if there is none.
+    /// A field of the document, or null.
     pub fn field(&self, connection: &str, field: &str) -> Value {
         self.document(connection).map_or(Value::Null, |document| document[field].clone())
     }
 
-    /// What an operator is told of the connection: a put's description, if it is marked.
+    /// The notices that the operator gets about the connection: the marked descriptions of its
+    /// puts.
     pub fn notices(&self, connection: &str) -> Vec<String> {
         let versions = self.aws.parameter_versions(&lease_name(connection)).into_iter();
         versions.filter_map(|version| version.description).filter(|said| said.starts_with(MARKER)).collect()
     }
 
-    /// Whether Zoho would accept now what consumers read.
+    /// Whether Zoho accepts the token that programs read now.
     pub fn token_lives(&self, connection: &str) -> bool {
         self.field(connection, "access_token").as_str().is_some_and(|token| self.zoho.access_token_lives(token))
     }
 
-    /// Requests to Zoho, but for a user's own decision.
+    /// Requests to Zoho, without the user's own decisions.
     pub fn zoho_calls(&self) -> usize {
         self.faults.calls().iter().filter(|call| call.service == "zoho" && call.operation != "decide").count()
     }
@@ -298,7 +303,7 @@ impl World {
         self.faults.count("ssm", "PutParameter")
     }
 
-    /// Changes of either store.
+    /// Writes to both stores.
     pub fn writes(&self) -> usize {
         let secrets = ["PutSecretValue", "CreateSecret"].map(|call| self.faults.count("secretsmanager", call));
         secrets.iter().sum::<usize>() + self.puts()
@@ -343,7 +348,7 @@ fn config(environment: &[(String, String)]) -> Config {
     Config { settings: Settings { settling: Duration::ZERO, ..config.settings }, ..config }
 }
 
-/// The clock's time, and random numbers that are all different and the same in every run.
+/// The clock's time, and random numbers that are all different but the same in every run.
 fn source(clock: &Clock, seed: u8) -> Source {
     let (clock, drawn) = (clock.clone(), Cell::new(0_u16));
     let random = move || {
@@ -356,20 +361,20 @@ fn source(clock: &Clock, seed: u8) -> Source {
     Source::new(move || clock.now(), random)
 }
 
-/// The secret of a connection's grant.
+/// The name of the secret with a connection's grant.
 pub fn grant_name(connection: &str) -> String {
     format!("token-keeper/connections/{connection}")
 }
 
-/// The parameter of a connection's lease.
+/// The name of the parameter with a connection's lease.
 pub fn lease_name(connection: &str) -> String {
     format!("/token-keeper/tokens/{connection}")
 }
 
-/// The grant `crm` of version `v1` that a secret's text says, with its client inline.
+/// The grant `crm` of version `v1` from a secret's text. Its client is inline.
 ///
 /// # Panics
-/// If the text is not a whole grant.
+/// If the text is not a complete grant.
 pub fn grant_of(text: &str, table: &DataCenters) -> Grant {
     let document = SecretDocument::parse(&SecretText::new(text)).expect("a document");
     let grant = GrantSecret::of("crm".parse().expect("a name"), VersionId::new("v1"), &document, table);

@@ -1,4 +1,4 @@
-//! A consent, from the operator's command to what consumers read.
+//! A consent, from the operator's command to what programs read.
 
 use jiff::SignedDuration;
 use serde_json::json;
@@ -81,7 +81,7 @@ async fn a_reconnection_replaces_the_grant_keeps_other_fields_and_revokes_the_ol
 }
 
 #[tokio::test]
-async fn a_consent_whose_first_token_is_not_published_is_told_by_the_next_run() {
+async fn the_next_run_reports_a_consent_whose_first_token_was_not_published() {
     let world = World::new().await;
     Browser::default().consent(&world, &world.link("desk")).await;
     world.zoho.kill(&world.refresh_token("desk").expect("a refresh token"));
@@ -97,7 +97,7 @@ async fn a_consent_whose_first_token_is_not_published_is_told_by_the_next_run() 
 }
 
 #[tokio::test]
-async fn an_account_of_another_data_center_is_remembered_and_asked_with_that_ones_secret() {
+async fn an_account_of_another_data_center_is_remembered_and_gets_that_centers_client_secret() {
     let world = World::new().await;
     world.zoho.settings(|settings| settings.home = Some("us".to_owned()));
     let page = Browser::default().consent(&world, &world.link("crm-prod")).await;
@@ -148,7 +148,7 @@ async fn a_moved_account_is_refused_unless_the_link_allows_it() {
 }
 
 #[tokio::test]
-async fn a_redirect_without_an_accounts_server_means_the_connections_own() {
+async fn a_redirect_without_an_accounts_server_means_the_connections_data_center() {
     let world = World::new().await;
     world.zoho.settings(|settings| settings.redirect_names_accounts_server = false);
     assert_eq!(title(&Browser::default().consent(&world, &world.link("crm-prod")).await), "Connected");
@@ -156,7 +156,7 @@ async fn a_redirect_without_an_accounts_server_means_the_connections_own() {
 }
 
 #[tokio::test]
-async fn a_user_who_declines_changes_nothing_and_may_think_again() {
+async fn a_user_who_declines_changes_nothing_and_may_agree_later() {
     let world = World::new().await;
     let (link, browser) = (world.link("crm-prod"), Browser::default());
     world.faults.forget_calls();
@@ -169,7 +169,7 @@ async fn a_user_who_declines_changes_nothing_and_may_think_again() {
 }
 
 #[tokio::test]
-async fn scopes_that_zoho_withholds_are_said_and_those_granted_recorded() {
+async fn the_page_names_scopes_that_zoho_withheld_and_the_grant_records_the_others() {
     let world = World::new().await;
     world.zoho.settings(|settings| settings.withheld_scopes = vec!["ZohoBooks.settings.ALL".to_owned()]);
     let link = world.link_with(
@@ -207,14 +207,14 @@ async fn a_link_works_once_and_says_so() {
 
     let page = browser.open(&world, &link).await;
     assert_eq!((page.status, title(&page)), (409, "Already connected"));
-    // A reload of the last page.
+    // The administrator reloads the last page.
     let page = browser.open(&world, &callback).await;
     assert_eq!((page.status, title(&page)), (409, "Already connected"));
     assert_eq!((world.grant("crm-prod"), world.zoho_calls(), world.writes()), (before, 0, 0));
 }
 
 #[tokio::test]
-async fn a_link_is_void_when_the_connection_was_changed_or_removed_and_when_its_time_is_over() {
+async fn a_link_stops_working_when_the_connection_changes_or_is_removed_or_the_link_expires() {
     let world = World::new().await;
     let (link, browser) = (world.link("crm-prod"), Browser::default());
     world.link_with("crm-prod", Asked { scopes: &["ZohoCRM.users.READ"], ..Asked::default() });
@@ -237,7 +237,7 @@ async fn a_link_is_void_when_the_connection_was_changed_or_removed_and_when_its_
 }
 
 #[tokio::test]
-async fn two_links_can_be_open_side_by_side_in_one_browser() {
+async fn two_links_can_be_open_at_once_in_one_browser() {
     let world = World::new().await;
     let browser = Browser::default();
     let (crm, books) = (world.link("crm"), world.link("books"));
@@ -249,7 +249,7 @@ async fn two_links_can_be_open_side_by_side_in_one_browser() {
 }
 
 #[tokio::test]
-async fn every_answer_carries_the_headers_that_keep_a_page_to_itself() {
+async fn every_answer_has_the_headers_that_isolate_the_page() {
     let world = World::new().await;
     let browser = Browser::default();
     let link = world.link("crm-prod");

@@ -1,5 +1,5 @@
-//! The consent against both stand-ins, over the wire: a browser that follows links, and strangers who send anything. Each test looks at
-//! what is stored afterwards.
+//! The consent against both stand-ins, over the wire: a browser that follows links, and strangers
+//! who send anything. Each test checks what is stored afterwards.
 
 mod failures;
 mod flow;

@@ -1,4 +1,4 @@
-//! Rules that hold whatever is sent: signatures, PKCE, and where no secret may appear.
+//! Rules for any input: signatures, PKCE, and places where no secret may appear.
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -45,7 +45,7 @@ fn the_code_challenge_is_the_one_of_rfc_7636_appendix_b() {
 }
 
 #[test]
-fn a_verifier_has_the_form_that_rfc_7636_asks_for_and_is_another_one_for_each_round_trip() {
+fn a_verifier_has_the_form_of_rfc_7636_and_differs_in_each_consent() {
     let verifier = key().code_verifier(&state());
     assert_eq!(verifier.expose().len(), 43);
     assert!(verifier.expose().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)));
@@ -54,7 +54,7 @@ fn a_verifier_has_the_form_that_rfc_7636_asks_for_and_is_another_one_for_each_ro
 }
 
 #[test]
-fn a_signed_text_comes_back_until_its_end_and_only_for_its_purpose() {
+fn a_signed_text_is_accepted_until_it_expires_and_only_for_its_purpose() {
     let (key, end) = (key(), ticket().expires_at);
     let second = SignedDuration::from_secs(1);
     let sealed = key.seal_ticket(&ticket());
@@ -68,7 +68,7 @@ fn a_signed_text_comes_back_until_its_end_and_only_for_its_purpose() {
 }
 
 #[test]
-fn no_change_of_one_character_is_accepted() {
+fn a_signed_text_with_one_changed_character_is_refused() {
     let sealed = key().seal_state(&state());
     let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/ ";
     for (at, right) in sealed.char_indices() {
@@ -90,7 +90,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_is_signed_comes_back_as_it_was(
+    fn a_signed_value_is_read_back_unchanged(
         connection in "[a-z0-9][a-z0-9_.-]{0,63}", version in ".{1,64}", nonce in ".{0,40}", allow_move: bool
     ) {
         let ticket = Ticket { connection: connection.parse().expect("a name"), version: VersionId::new(version), allow_move, ..ticket() };
@@ -114,7 +114,7 @@ proptest! {
 }
 
 #[test]
-fn cookies_are_found_in_their_list_and_else_in_their_header() {
+fn cookies_come_from_the_list_or_else_from_the_header() {
     let event = |cookies: Value| {
         json!({"rawPath": "/callback", "cookies": cookies, "headers": {"cookie": "a=1; b=2", "host": "consent.example"},
             "requestContext": {"domainName": "consent.example", "http": {"method": "GET"}}})
@@ -145,7 +145,7 @@ async fn every_event_file_of_the_callback_is_answered() {
 }
 
 #[tokio::test]
-async fn the_base_url_may_have_a_path_and_is_the_requests_own_domain_if_none_is_set() {
+async fn the_base_url_may_have_a_path_and_defaults_to_the_requests_domain() {
     let world = World::new().await;
     let link = world.link("crm-prod");
     let mut request = Browser::default().request(&link);
@@ -161,8 +161,8 @@ async fn the_base_url_may_have_a_path_and_is_the_requests_own_domain_if_none_is_
     assert!(header(&response, "location").contains("redirect_uri=https%3A%2F%2Fapi.example%2Fprod%2Fcallback&"));
     request.domain = None;
     let response = token_keeper::lambda::callback::respond(&request, &world.consent, None).await;
-    assert_eq!(title(&response), "Not found", "a function that does not know its own address redirects nobody");
-    // On a loopback address without HTTPS, browsers refuse the prefix and the attribute.
+    assert_eq!(title(&response), "Not found", "a function that does not know its address does not redirect");
+    // Without HTTPS, as on a loopback address, browsers refuse the prefix and the attribute.
     let (request, base) = (Browser::default().request(&link), "http://localhost:8765".parse().expect("a base URL"));
     let local = token_keeper::lambda::callback::respond(&request, &world.consent, Some(&base)).await;
     assert!(

@@ -1,5 +1,5 @@
-//! What operators and AWS can get wrong: each becomes that connection's outcome, with the secret or parameter, what is wrong and how to
-//! mend it. All others proceed.
+//! Mistakes that operators and AWS can make. Each becomes the outcome of one connection: it names
+//! the secret or parameter, what is wrong, and the remedy. All other connections proceed.
 
 use serde_json::{Value, json};
 use testkit::wire::{Fault, Rule};
@@ -7,7 +7,7 @@ use testkit::wire::{Fault, Rule};
 use crate::line;
 use testkit::world::{World, grant_name, lease_name};
 
-/// A connection named `bad` that `arrange` spoils, beside a healthy one: the outcome of the bad one, and what is said about it.
+/// Spoils a connection named `bad` beside a healthy one, and checks the outcome of `bad`.
 async fn check(arrange: impl Fn(&World), outcome: &str, error: &str, remedy: &str) {
     let world = World::new().await;
     world.connect("healthy");
@@ -24,7 +24,7 @@ async fn check(arrange: impl Fn(&World), outcome: &str, error: &str, remedy: &st
     assert!(world.token_lives("healthy"), "the others proceed");
     assert_eq!(world.faults.count("zoho", "refresh_token"), 1, "nothing is sent for the bad one");
     assert_eq!(world.aws.parameter(&lease_name("bad")).map(|parameter| parameter.value), before, "nothing is changed");
-    // The same by name.
+    // The same if the run names the connection.
     let report = world.send(json!({"connections": ["bad"]})).await.expect("a report");
     assert_eq!(report[outcome], json!(["bad"]));
 }
@@ -111,7 +111,7 @@ async fn a_lease_document_that_is_not_ours_or_newer_or_unreadable_is_left_alone(
     check(
         parameter(r#"{"access_token":"x"}"#),
         "misconfigured",
-        &format!("{name}it is no lease"),
+        &format!("{name}it is not a lease"),
         "remove the parameter",
     )
     .await;
@@ -143,7 +143,7 @@ async fn a_secret_whose_name_breaks_the_rules_is_reported_under_that_name() {
 }
 
 #[tokio::test]
-async fn a_named_connection_that_does_not_exist_or_is_deleted_is_said_so() {
+async fn a_run_says_that_a_named_connection_does_not_exist_or_is_deleted() {
     let world = World::new().await;
     world.connect("gone");
     world.aws.delete_secret(&grant_name("gone"));
@@ -163,7 +163,7 @@ async fn a_secret_of_64_kilobytes_is_worked_on() {
 }
 
 #[tokio::test]
-async fn empty_pages_with_more_to_come_are_read_through() {
+async fn a_listing_continues_after_empty_pages() {
     let world = World::new().await;
     world.aws.empty_pages(true);
     for number in 0..45 {
@@ -174,7 +174,7 @@ async fn empty_pages_with_more_to_come_are_read_through() {
 }
 
 #[tokio::test]
-async fn a_parameter_that_cannot_be_written_costs_its_own_connection_only() {
+async fn a_parameter_that_cannot_be_written_affects_only_its_own_connection() {
     let check = async |code: &str, remedy: &str| {
         let world = World::new().await;
         world.connect("healthy");
@@ -197,7 +197,7 @@ async fn a_parameter_that_cannot_be_written_costs_its_own_connection_only() {
 }
 
 #[tokio::test]
-async fn a_status_that_cannot_be_written_is_said_and_tried_again() {
+async fn a_status_that_cannot_be_written_is_reported_and_tried_again() {
     let world = World::new().await;
     let dead = world.connect("bad");
     world.zoho.kill(&dead);
@@ -209,7 +209,7 @@ async fn a_status_that_cannot_be_written_is_said_and_tried_again() {
 }
 
 #[tokio::test]
-async fn overlapping_updates_and_throttled_puts_are_waited_out() {
+async fn a_run_waits_for_overlapping_updates_and_throttled_puts() {
     let world = World::new().await;
     world.connect("crm-prod");
     for code in ["TooManyUpdates", "ThrottlingException"] {

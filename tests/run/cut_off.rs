@@ -1,10 +1,12 @@
-//! A run may be cut off at any call. The next one ends in the right state, with at most one mint more than was needed.
+//! A run may be cut off at any call. The next run ends in the right state, with at most one extra
+//! mint.
 
 use serde_json::json;
 
 use testkit::world::{World, grant_name};
 
-/// A world in which a run has every kind of work: two that are due, one dead, one refused, one fresh.
+/// A world with every kind of work for a run: two due connections, one dead, one refused, one
+/// fresh.
 async fn busy() -> (World, [String; 5]) {
     let world = World::with(&[("TOKEN_KEEPER_CONCURRENCY", "1"), ("TOKEN_KEEPER_PUBLISH", "document,plain")]).await;
     let fresh = world.connect("fresh");
@@ -19,7 +21,7 @@ async fn busy() -> (World, [String; 5]) {
     (world, [fresh, due, late, dead, refused])
 }
 
-/// Every connection is where it belongs.
+/// Checks that every connection is in the right state.
 fn check(world: &World, tokens: &[String; 5], cut: &str) {
     let statuses = ["fresh", "due", "late", "dead", "refused"].map(|name| world.field(name, "status"));
     assert_eq!(statuses, ["active", "active", "active", "consent_required", "misconfigured"], "{cut}");
@@ -36,13 +38,13 @@ fn check(world: &World, tokens: &[String; 5], cut: &str) {
 }
 
 #[tokio::test]
-async fn a_run_cut_off_at_any_call_is_made_good_by_the_next() {
+async fn the_next_run_repairs_a_run_that_was_cut_off_at_any_call() {
     let (whole, tokens) = busy().await;
     whole.run().await;
     check(&whole, &tokens, "uncut");
     let calls = whole.faults.calls();
-    // Two lists, four requests, two tokens published twice over, the dead one's second look at secret, client and
-    // lease, two marks.
+    // Two lists, four requests, two tokens with two puts each, a second read of secret, client and
+    // lease for the dead one, and two marks.
     assert_eq!(calls.len(), 15, "{calls:#?}");
     for (at, call) in calls.iter().enumerate() {
         for handled in [false, true] {

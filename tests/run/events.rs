@@ -1,4 +1,4 @@
-//! What the function can be sent, and what it says to anything else.
+//! The events that the function accepts, and its answer to anything else.
 
 use serde_json::{Value, json};
 use testkit::wire::{Fault, Rule};
@@ -35,7 +35,7 @@ async fn every_event_file_goes_through_the_handler() {
             "named" => check("named", [1, 1], json!({"connections": 2, "refreshed": 2})).await,
             "force" => check("force", [1, 0], json!({"connections": 1, "refreshed": 1})).await,
             "queue" => check("queue", [1, 1], json!({"batchItemFailures": []})).await,
-            // Those of the other function go through its handler in tests/consent/.
+            // tests/consent/ sends the callback's events to the callback's handler.
             "callback-http-api" | "callback-function-url" => continue,
             other => panic!("events/{other}.json is sent by no test"),
         }
@@ -45,7 +45,7 @@ async fn every_event_file_goes_through_the_handler() {
 }
 
 #[test]
-fn anything_else_is_refused_by_field_name() {
+fn any_other_event_is_refused_and_the_error_names_the_field() {
     let check = |event: Value, expected: &str| {
         let error: EventError = parse(&event).expect_err(expected);
         assert_eq!(error.to_string(), expected);
@@ -84,7 +84,7 @@ async fn a_refused_event_does_nothing_and_has_a_stable_error_type() {
 }
 
 #[tokio::test]
-async fn a_batch_returns_only_the_messages_that_are_to_come_again() {
+async fn a_batch_returns_only_the_messages_that_must_come_again() {
     let world = World::new().await;
     let [healthy, hung, _] = ["healthy", "hung", "dead"].map(|name| world.connect(name));
     let dead = world.connect("dead");

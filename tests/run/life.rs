@@ -1,4 +1,5 @@
-//! The life of a token: minted, kept fresh, refused, recovered. Each test is a story told by what consumers can read.
+//! The life of a token: minted, kept fresh, refused, recovered. Each test is a story, seen by
+//! programs that read the token.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::line;
 use testkit::world::{World, grant_name, lease_name};
 
 #[tokio::test]
-async fn a_new_grant_becomes_a_lease_that_says_all_that_a_consumer_needs() {
+async fn a_new_grant_becomes_a_lease_with_everything_that_a_program_needs() {
     let world = World::new().await;
     let refresh_token = world.connect("crm-prod");
     let report = world.run().await;
@@ -35,7 +36,7 @@ async fn a_new_grant_becomes_a_lease_that_says_all_that_a_consumer_needs() {
 }
 
 #[tokio::test]
-async fn a_day_of_runs_leaves_readers_never_less_than_half_an_hour() {
+async fn in_a_day_of_runs_readers_always_have_half_an_hour() {
     let world = World::new().await;
     let refresh_token = world.connect("crm-prod");
     world.run().await;
@@ -53,7 +54,7 @@ async fn a_day_of_runs_leaves_readers_never_less_than_half_an_hour() {
 }
 
 #[tokio::test]
-async fn a_run_with_nothing_due_asks_nobody_and_writes_nothing() {
+async fn a_run_with_nothing_due_does_not_ask_zoho_and_writes_nothing() {
     let world = World::new().await;
     for number in 0..25 {
         world.connect(&format!("crm-{number}"));
@@ -70,7 +71,7 @@ async fn a_run_with_nothing_due_asks_nobody_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_dead_grant_gets_one_request_and_a_new_one_is_taken_up_by_itself() {
+async fn a_dead_grant_gets_one_request_and_the_next_run_uses_a_new_one() {
     let world = World::new().await;
     let dead = world.connect("crm-prod");
     world.connect("books");
@@ -108,7 +109,7 @@ async fn a_dead_grant_gets_one_request_and_a_new_one_is_taken_up_by_itself() {
     assert_eq!(world.field("crm-prod", "status"), "active");
     assert_eq!(world.field("crm-prod", "error"), Value::Null);
     assert!(world.token_lives("crm-prod"));
-    assert_eq!(world.run().await["recovered"], json!([]), "told once");
+    assert_eq!(world.run().await["recovered"], json!([]), "reported once");
 }
 
 #[tokio::test]
@@ -117,7 +118,8 @@ async fn a_grant_that_was_replaced_during_the_run_is_not_called_dead() {
     let old = world.connect("crm-prod");
     world.zoho.kill(&old);
     let new = world.zoho.consent("eu", testkit::world::CLIENT_ID, &["ZohoCRM.modules.ALL"]);
-    // The refresher has listed the old grant; by the time that Zoho has refused it, the operator has stored the new one.
+    // The refresher has listed the old grant. When Zoho refuses it, the operator has already stored
+    // a new one.
     let mut stale: Value =
         serde_json::from_str(&world.aws.secret(&grant_name("crm-prod")).expect("a secret")).expect("JSON");
     let listing = json!({"SecretValues": [
@@ -159,7 +161,7 @@ async fn a_throttled_connection_is_left_alone_until_its_pause_ends() {
     let refresh_token = world.connect("crm-prod");
     world.run().await;
     world.advance_minutes(30);
-    // All that is published has whole seconds nevertheless.
+    // The published times have whole seconds all the same.
     world.clock.advance(SignedDuration::from_millis(250));
     world.faults.add(Rule::on("zoho", "refresh_token").times(2), Fault::Respond(answers::throttled_translated()));
     world.faults.forget_calls();
@@ -185,7 +187,11 @@ async fn a_throttled_connection_is_left_alone_until_its_pause_ends() {
     world.advance_minutes(11);
     let report = world.run().await;
     asked(3);
-    assert_eq!((report["refreshed"].clone(), report["recovered"].clone()), (json!(1), json!([])), "nobody had to help");
+    assert_eq!(
+        (report["refreshed"].clone(), report["recovered"].clone()),
+        (json!(1), json!([])),
+        "no operator had to help"
+    );
     assert_eq!(world.field("crm-prod", "status"), "active");
     assert_eq!(world.zoho.mints(&refresh_token), 2);
 }
@@ -201,20 +207,20 @@ async fn a_new_grant_ends_a_pause() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_throttled_as_a_whole_is_not_asked_for_any_more_in_the_run() {
+async fn after_zoho_throttles_a_whole_client_the_run_stops_asking_for_it() {
     let mut world = World::with(&[("TOKEN_KEEPER_CONCURRENCY", "1")]).await;
     world.zoho.settings(|settings| settings.counted_per = CountedPer::Client);
     for number in 10..40 {
         world.connect(&format!("crm-{number}"));
     }
-    // So little time is left that the run does not wait for its brake to let one try again.
+    // The run has so little time that it does not wait for its brake.
     let end = || Some(tokio::time::Instant::now() + Duration::from_secs(4));
     let report = world.send_until(json!({}), end()).await.expect("a report");
     assert_eq!(report["refreshed"], 10);
     assert_eq!(report["throttled"], json!(["crm-20", "crm-21", "crm-22"]));
     assert_eq!(report["deferred"].as_array().map(Vec::len), Some(17));
     assert_eq!(world.faults.count("zoho", "refresh_token"), 13);
-    // The rest follows, run by run, each in a process of its own.
+    // The next runs do the rest, each in a new process.
     for _ in 0..3 {
         world.advance_minutes(15);
         world.refresher.brakes = Brakes::default();
@@ -224,7 +230,7 @@ async fn a_client_that_is_throttled_as_a_whole_is_not_asked_for_any_more_in_the_
 }
 
 #[tokio::test]
-async fn a_wrong_client_secret_is_our_trouble_and_tried_once_an_hour() {
+async fn a_wrong_client_secret_is_misconfigured_and_tried_once_an_hour() {
     let world = World::new().await;
     let refresh_token = world.connect("crm-prod");
     world.run().await;
@@ -278,7 +284,7 @@ async fn passing_faults_change_nothing_and_are_tried_once_more_in_the_run() {
 }
 
 #[tokio::test]
-async fn the_last_known_api_domain_stands_where_an_answer_has_none() {
+async fn an_answer_without_an_api_domain_keeps_the_last_known_one() {
     let world = World::new().await;
     world.zoho.settings(|settings| settings.api_domain = Some("https://sandbox.zohoapis.eu/".to_owned()));
     world.connect("crm-prod");
@@ -289,7 +295,7 @@ async fn the_last_known_api_domain_stands_where_an_answer_has_none() {
     world.run().await;
     assert_eq!(world.field("crm-prod", "api_domain"), "https://sandbox.zohoapis.eu");
     assert_eq!(world.field("crm-prod", "issued_at"), "2026-11-21T00:30:00Z");
-    // Of a grant that has no lease yet, what the consent recorded counts, then the table.
+    // A grant without a lease uses the domain that the consent recorded, then the table's.
     let refresh_token = world.zoho.consent("eu", testkit::world::CLIENT_ID, &["A.b"]);
     world.store("recorded", &json!({"refresh_token": refresh_token, "api_domain": "https://recorded.example"}));
     world.connect("table");
@@ -308,7 +314,7 @@ async fn milliseconds_are_never_taken_for_seconds() {
 }
 
 #[tokio::test]
-async fn waiting_for_consent_is_no_trouble() {
+async fn waiting_for_consent_is_not_a_failure() {
     let world = World::new().await;
     world.store("new", &json!({}));
     let report = world.run().await;
@@ -318,7 +324,7 @@ async fn waiting_for_consent_is_no_trouble() {
 }
 
 #[tokio::test]
-async fn the_bare_token_is_published_first_where_asked_for_and_the_document_commits() {
+async fn with_plain_publishing_the_bare_token_is_written_first_and_the_document_last() {
     let world = World::with(&[("TOKEN_KEEPER_PUBLISH", "document,plain")]).await;
     world.connect("crm-prod");
     world.run().await;
@@ -327,7 +333,8 @@ async fn the_bare_token_is_published_first_where_asked_for_and_the_document_comm
     let puts: Vec<_> = world.faults.calls().into_iter().filter(|call| call.operation == "PutParameter").collect();
     let names: Vec<_> = puts.iter().map(|call| call.subject.as_str()).collect();
     assert_eq!(names, ["/token-keeper/access-tokens/crm-prod", "/token-keeper/tokens/crm-prod"]);
-    // If the first is refused, the second is not written: the document never promises what is not there.
+    // If the first put is refused, there is no second: the document never promises a token that is
+    // not there.
     world.aws.deny_put("/token-keeper/access-tokens/crm-prod");
     world.advance_minutes(30);
     let report = world.run().await;
@@ -337,7 +344,7 @@ async fn the_bare_token_is_published_first_where_asked_for_and_the_document_comm
 }
 
 #[tokio::test]
-async fn tier_and_key_are_the_operators_and_advanced_parameters_carry_an_expiration_policy() {
+async fn tier_and_key_follow_the_settings_and_advanced_parameters_have_an_expiration_policy() {
     let check = async |tier: &str, stored: &str, policy: Option<&str>| {
         let settings = [("TOKEN_KEEPER_TIER", tier), ("TOKEN_KEEPER_KMS_KEY_ID", "alias/tokens")];
         let world = World::with(&settings).await;
@@ -382,7 +389,7 @@ async fn named_connections_are_read_by_name_and_force_mints_for_the_fresh_and_th
 }
 
 #[tokio::test]
-async fn a_report_looks_at_every_connection_that_should_have_a_lease() {
+async fn the_shortest_life_in_a_report_counts_every_connection_that_should_have_a_lease() {
     let world = World::new().await;
     world.connect("healthy");
     world.run().await;

@@ -1,5 +1,5 @@
-//! The refresher against both stand-ins, over the wire. Each test arranges a world, sends events through the function's handler and
-//! looks at what consumers can read afterwards.
+//! The refresher against both stand-ins, over the wire. Each test arranges a world, sends events
+//! through the function's handler, and checks what programs can read afterwards.
 
 mod bad_input;
 mod cut_off;

@@ -1,4 +1,5 @@
-//! What an operator is told, by the descriptions of the puts: once when somebody is needed, once when that is over.
+//! The notices that an operator gets, in the descriptions of the puts: one when a connection needs
+//! a consent, one when it has recovered.
 
 use serde_json::{Value, json};
 use testkit::wire::{Fault, Rule};
@@ -29,7 +30,7 @@ fn description(world: &World, parameter: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_dead_grant_is_told_once_and_its_recovery_once() {
+async fn a_dead_grant_sends_one_notice_and_its_recovery_sends_one() {
     let (world, _) = dead().await;
     for _ in 0..4 {
         world.run().await;
@@ -50,7 +51,7 @@ async fn a_dead_grant_is_told_once_and_its_recovery_once() {
 }
 
 #[tokio::test]
-async fn a_new_grant_that_is_dead_too_is_told_as_the_first_was() {
+async fn a_new_grant_that_is_dead_too_sends_a_notice_again() {
     let (world, _) = dead().await;
     world.run().await;
     world.zoho.kill(&world.connect("desk"));
@@ -61,7 +62,7 @@ async fn a_new_grant_that_is_dead_too_is_told_as_the_first_was() {
 }
 
 #[tokio::test]
-async fn a_refused_client_is_left_to_its_alarm() {
+async fn a_refused_client_sends_no_notice_because_it_has_an_alarm() {
     let world = World::new().await;
     world.connect("desk");
     world.run().await;
@@ -75,7 +76,7 @@ async fn a_refused_client_is_left_to_its_alarm() {
 }
 
 #[tokio::test]
-async fn a_first_token_a_renewal_a_throttle_and_an_outage_are_no_news() {
+async fn a_first_token_a_renewal_a_throttle_and_an_outage_send_no_notice() {
     let world = World::new().await;
     world.connect("desk");
     world.run().await;
@@ -92,23 +93,23 @@ async fn a_first_token_a_renewal_a_throttle_and_an_outage_are_no_news() {
 }
 
 #[tokio::test]
-async fn a_repeated_run_tells_nothing_twice() {
+async fn a_repeated_run_sends_no_second_notice() {
     let (world, _) = dead().await;
     for _ in 0..2 {
         world.send(json!({"connections": ["desk"]})).await.expect("a report");
     }
     assert_eq!(world.notices("desk"), [DEAD]);
-    // Two runs at the very same moment know nothing of each other. What follows knows of both.
+    // Two runs at the same moment do not see each other. Later runs see both.
     world.connect("desk");
     tokio::join!(world.run(), world.run());
-    let told = world.notices("desk");
-    assert!((2..=3).contains(&told.len()), "{told:?}");
+    let notices = world.notices("desk");
+    assert!((2..=3).contains(&notices.len()), "{notices:?}");
     force(&world).await;
-    assert_eq!(world.notices("desk"), told);
+    assert_eq!(world.notices("desk"), notices);
 }
 
 #[tokio::test]
-async fn what_could_not_be_written_is_told_by_the_next_run() {
+async fn a_notice_that_could_not_be_written_comes_with_the_next_run() {
     let (world, _) = dead().await;
     world.aws.deny_put(&lease_name("desk"));
     assert_eq!(world.run().await["failed"], json!(["desk"]));
@@ -121,7 +122,7 @@ async fn what_could_not_be_written_is_told_by_the_next_run() {
 }
 
 #[tokio::test]
-async fn the_bare_token_tells_nothing_of_its_own() {
+async fn the_bare_tokens_parameter_sends_no_notice() {
     let world = World::with(&[("TOKEN_KEEPER_PUBLISH", "document,plain")]).await;
     world.zoho.kill(&world.connect("desk"));
     world.run().await;

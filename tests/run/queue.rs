@@ -1,4 +1,5 @@
-//! More connections than one run has time for: names go to a queue in chunks, and the function works them.
+//! More connections than one run has time for: a run sends names to a queue in chunks, and the
+//! function refreshes the chunks.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -18,7 +19,8 @@ use testkit::world::{World, grant_name, lease_name};
 
 const QUEUE: &str = "https://sqs.eu-central-1.amazonaws.com/123456789012/token-keeper";
 
-/// So many connections `c-000`, …, with their refresh tokens, in front of a queue for more than `above`.
+/// Connections `c-000`, …, and their refresh tokens. A run with more than `above` connections uses the
+/// queue.
 async fn world(connections: usize, above: usize) -> (World, Vec<(String, String)>) {
     let settings = [("TOKEN_KEEPER_QUEUE_URL", QUEUE), ("TOKEN_KEEPER_QUEUE_ABOVE", &above.to_string())];
     let world = World::with(&settings).await;
@@ -32,13 +34,13 @@ async fn world(connections: usize, above: usize) -> (World, Vec<(String, String)
     (world, connections)
 }
 
-/// The calls so far by operation, each once, and in order of their names.
+/// The operations called so far, each once, in alphabetical order.
 fn operations(world: &World) -> Vec<String> {
     let operations: BTreeSet<_> = world.faults.calls().into_iter().map(|call| call.operation).collect();
     operations.into_iter().collect()
 }
 
-/// What Lambda makes of messages; each has its number as its id.
+/// The event that Lambda makes of messages. The id of a message is its number.
 fn batch(messages: &[String]) -> Value {
     let record =
         |(id, body): (usize, &String)| json!({"messageId": id.to_string(), "eventSource": "aws:sqs", "body": body});
@@ -51,7 +53,7 @@ fn names_in(message: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn up_to_the_threshold_a_run_is_an_ordinary_one() {
+async fn up_to_the_threshold_a_run_does_not_use_the_queue() {
     let (world, connections) = world(2, 2).await;
     let report = world.run().await;
     assert_eq!((&report["connections"], &report["refreshed"]), (&json!(2), &json!(2)));
@@ -77,14 +79,14 @@ async fn above_the_threshold_a_run_only_lists_names_and_queues_each_once() {
 }
 
 #[tokio::test]
-async fn an_empty_page_of_names_is_not_taken_for_the_last() {
+async fn a_listing_of_names_continues_after_an_empty_page() {
     let (world, connections) = world(CHUNK + 1, CHUNK).await;
     world.aws.empty_pages(true);
     assert_eq!(world.run().await["queued"], connections.len());
 }
 
 #[tokio::test]
-async fn secrets_beside_the_connections_and_those_marked_for_deletion_do_not_count() {
+async fn other_secrets_and_those_marked_for_deletion_do_not_count() {
     let (world, _) = world(3, 2).await;
     world.aws.put_secret("token-keeper/connections-of-old/crm", "{}");
     world.aws.put_secret("token-keeper/signing-key", "a key");
@@ -95,7 +97,7 @@ async fn secrets_beside_the_connections_and_those_marked_for_deletion_do_not_cou
 }
 
 #[tokio::test]
-async fn a_name_that_only_resembles_a_connections_is_none() {
+async fn a_name_that_only_resembles_a_connections_name_does_not_count() {
     let (world, _) = world(2, 2).await;
     let names =
         ["token-keeper/connections/c-000", "Token-Keeper/Connections/c-001", "old/token-keeper/connections/c-002"];
@@ -120,7 +122,7 @@ async fn a_chunk_that_comes_twice_mints_once() {
 }
 
 #[tokio::test]
-async fn a_chunk_that_comes_twice_at_the_same_time_ends_in_the_right_state() {
+async fn two_copies_of_a_chunk_at_once_end_in_the_right_state() {
     let (world, connections) = world(CHUNK, 1).await;
     world.run().await;
     let messages = world.aws.take_messages(QUEUE);
@@ -136,7 +138,7 @@ async fn a_chunk_that_comes_twice_at_the_same_time_ends_in_the_right_state() {
 }
 
 #[tokio::test]
-async fn one_sick_connection_does_not_bring_its_chunk_back() {
+async fn one_failing_connection_does_not_bring_its_chunk_back() {
     let (world, connections) = world(2 * CHUNK + 5, 1).await;
     world.run().await;
     let messages = world.aws.take_messages(QUEUE);
@@ -154,7 +156,7 @@ async fn one_sick_connection_does_not_bring_its_chunk_back() {
 }
 
 #[tokio::test]
-async fn only_the_chunk_of_which_most_is_undone_comes_again_and_mints_only_what_is_undone() {
+async fn a_chunk_comes_again_if_most_of_it_is_undone_and_mints_only_the_rest() {
     let (mut world, connections) = world(2 * CHUNK + 5, 1).await;
     world.run().await;
     let messages = world.aws.take_messages(QUEUE);
@@ -162,7 +164,7 @@ async fn only_the_chunk_of_which_most_is_undone_comes_again_and_mints_only_what_
     for name in &sick {
         world.aws.deny_put(&lease_name(name));
     }
-    // So little time is left that the run does not wait for its brake to let one try again.
+    // The run has so little time that it does not wait for its brake.
     let end = Instant::now() + Duration::from_secs(4);
     let answer = world.send_until(batch(&messages[..2]), Some(end)).await.expect("an answer");
     assert_eq!(answer, json!({"batchItemFailures": [{"itemIdentifier": "1"}]}));
@@ -181,7 +183,7 @@ async fn only_the_chunk_of_which_most_is_undone_comes_again_and_mints_only_what_
 }
 
 #[tokio::test]
-async fn a_message_that_is_lost_is_made_good_by_the_next_scheduled_run() {
+async fn the_next_scheduled_run_repairs_a_lost_message() {
     let (world, connections) = world(2 * CHUNK, 1).await;
     world.run().await;
     let messages = world.aws.take_messages(QUEUE);
@@ -196,7 +198,7 @@ async fn a_message_that_is_lost_is_made_good_by_the_next_scheduled_run() {
 }
 
 #[tokio::test]
-async fn messages_for_which_there_is_no_time_left_come_again_untouched() {
+async fn messages_without_time_left_come_again_untouched() {
     let (world, _) = world(CHUNK + 1, 1).await;
     world.run().await;
     let messages = world.aws.take_messages(QUEUE);
@@ -214,7 +216,7 @@ async fn a_run_without_time_queues_nothing_and_says_so() {
 }
 
 #[tokio::test]
-async fn what_a_throttle_has_deferred_does_not_come_back_within_its_pause() {
+async fn connections_deferred_by_a_throttle_do_not_come_back_within_its_pause() {
     let (world, _) = world(40, 2).await;
     world.run().await;
     let messages = world.aws.take_messages(QUEUE);
@@ -226,7 +228,7 @@ async fn what_a_throttle_has_deferred_does_not_come_back_within_its_pause() {
 }
 
 #[tokio::test]
-async fn a_connection_removed_after_it_was_queued_holds_up_no_other() {
+async fn a_connection_removed_after_it_was_queued_does_not_stop_the_others() {
     let (world, _) = world(3, 2).await;
     world.run().await;
     let messages = world.aws.take_messages(QUEUE);
@@ -234,14 +236,14 @@ async fn a_connection_removed_after_it_was_queued_holds_up_no_other() {
     assert_eq!(world.send(batch(&messages)).await.expect("an answer"), json!({"batchItemFailures": []}));
     assert!(world.token_lives("c-000") && world.token_lives("c-002"));
     assert_eq!(world.document("c-001"), None);
-    // Its chunk may hold nothing else; and an operator who names it is told.
+    // A chunk with only this connection succeeds too. A run that an operator starts reports it.
     world.send(batch(&[json!({"connections": ["c-001"]}).to_string()])).await.expect("an answer");
     let report = world.send(json!({"connections": ["c-001"]})).await.expect("a report");
     assert_eq!(report["misconfigured"], json!(["c-001"]));
 }
 
 #[tokio::test]
-async fn what_names_its_connections_and_what_a_queue_brings_is_not_queued() {
+async fn events_that_name_connections_and_messages_from_the_queue_are_not_queued_again() {
     let (world, connections) = world(3, 2).await;
     let names: Vec<_> = connections.iter().map(|(name, _)| name).collect();
     for event in
@@ -254,7 +256,7 @@ async fn what_names_its_connections_and_what_a_queue_brings_is_not_queued() {
 }
 
 #[tokio::test]
-async fn a_wrong_name_is_reported_as_in_any_run_and_the_others_are_queued() {
+async fn a_wrong_name_is_reported_and_the_others_are_queued() {
     let (world, connections) = world(3, 3).await;
     world.aws.put_secret(&grant_name("CRM"), "{}");
     let report = world.run().await;
@@ -270,7 +272,7 @@ async fn a_wrong_name_is_reported_as_in_any_run_and_the_others_are_queued() {
 }
 
 #[tokio::test]
-async fn a_run_whose_messages_are_not_taken_is_an_error_with_a_stable_type_and_a_remedy() {
+async fn if_no_message_can_be_sent_the_run_fails_with_a_stable_type_and_a_remedy() {
     let check = async |service, operation: &str, code: &str, error_type: &str, wanted: [&str; 2]| {
         let (world, _) = world(CHUNK + 1, 1).await;
         let refusal = testkit::aws::error(code, "User: arn:aws:iam::1:role/r is not authorized");
@@ -293,7 +295,7 @@ async fn a_run_whose_messages_are_not_taken_is_an_error_with_a_stable_type_and_a
 }
 
 #[tokio::test]
-async fn a_queue_that_does_not_exist_is_told_from_other_trouble() {
+async fn a_queue_that_does_not_exist_has_its_own_remedy() {
     let settings = [("TOKEN_KEEPER_QUEUE_URL", QUEUE), ("TOKEN_KEEPER_QUEUE_ABOVE", "1")];
     let world = World::with(&settings).await;
     world.connect("crm");
@@ -303,12 +305,13 @@ async fn a_queue_that_does_not_exist_is_told_from_other_trouble() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_not_taken_is_told_and_all_others_are_queued() {
+async fn a_message_that_cannot_be_sent_is_reported_and_the_others_are_queued() {
     let (world, connections) = world(2 * CHUNK + 5, 1).await;
     world.aws.refuse_message("c-150");
     let error = world.send(json!({})).await.expect_err("an error");
-    let told = "1 of 3 messages could not be queued: sqs:SendMessage failed: InternalError; the next run tries again";
-    assert!(error.to_string().contains(told), "{error}");
+    let message =
+        "1 of 3 messages could not be queued: sqs:SendMessage failed: InternalError; the next run tries again";
+    assert!(error.to_string().contains(message), "{error}");
     let sizes: Vec<_> = world.aws.take_messages(QUEUE).iter().map(|message| names_in(message).len()).collect();
     assert_eq!(sizes, [69, 69]);
     world.aws.allow("c-150");
@@ -317,7 +320,7 @@ async fn a_message_that_is_not_taken_is_told_and_all_others_are_queued() {
 }
 
 #[tokio::test]
-async fn the_metrics_of_a_run_that_queues_have_what_it_queued_and_no_life_left() {
+async fn a_run_that_queues_reports_how_many_it_queued_and_no_life_left() {
     let (world, _) = world(3, 2).await;
     let lines = Mutex::new(Vec::new());
     let tell = |report: &token_keeper::run::report::Report| {

@@ -1,4 +1,4 @@
-//! No secret appears where it must not, at any log level.
+//! No secret appears in a wrong place, at any log level.
 
 use std::fmt::Write as _;
 use std::sync::Mutex;
@@ -69,7 +69,7 @@ async fn no_secret_reaches_a_log_a_report_an_error_a_metric_or_a_description_at_
 }
 
 #[tokio::test]
-async fn debug_of_what_holds_secrets_shows_none() {
+async fn debug_output_of_types_with_secrets_shows_no_secret() {
     let world = World::new().await;
     let refresh_token = world.connect("crm-prod");
     let settings = &world.refresher.settings;

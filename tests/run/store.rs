@@ -1,4 +1,5 @@
-//! Parameter Store that says no, and others who write to it: on the wire, through the real adapter.
+//! Parameter Store refuses, or others write to it at the same time: on the wire, through the real
+//! adapter.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use testkit::world::{World, grant_name, lease_name};
 use testkit::zoho::answers;
 
 #[tokio::test]
-async fn a_put_that_is_one_too_many_is_tried_again_until_it_is_taken_and_its_token_is_not_lost() {
+async fn a_throttled_put_is_repeated_until_it_succeeds_and_its_token_is_not_lost() {
     let world = World::new().await;
     let tokens: Vec<_> = (0..60).map(|number| world.connect(&format!("crm-{number}"))).collect();
     world.aws.quotas(Quotas { puts_per_second: 40.0, put_burst: 1.0, ..Quotas::lifted() });
@@ -25,13 +26,13 @@ async fn a_put_that_is_one_too_many_is_tried_again_until_it_is_taken_and_its_tok
         world.advance_minutes(30);
     }
     assert!(tokens.iter().all(|token| world.zoho.mints(token) == 2));
-    // Without a pace it asks again at once. The SDK by itself has a hundred such retries for a
-    // process.
+    // Without a pace, the adapter asks again at once. The SDK alone allows a process a hundred such
+    // retries.
     assert!(world.puts() > 120 + 100, "{} puts", world.puts());
 }
 
 #[tokio::test]
-async fn reads_that_are_too_many_are_tried_again_as_well() {
+async fn throttled_reads_are_repeated_too() {
     let world = World::new().await;
     for number in 0..100 {
         world.connect(&format!("crm-{number}"));
@@ -44,7 +45,7 @@ async fn reads_that_are_too_many_are_tried_again_as_well() {
 }
 
 #[tokio::test]
-async fn twelve_puts_take_the_time_that_three_a_second_make_of_them() {
+async fn twelve_puts_take_as_long_as_three_a_second_allow() {
     let world = World::paced().await;
     let tokens: Vec<_> = (0..12).map(|number| world.connect(&format!("crm-{number}"))).collect();
     world.aws.quotas(Quotas::default());
@@ -57,7 +58,7 @@ async fn twelve_puts_take_the_time_that_three_a_second_make_of_them() {
 }
 
 #[tokio::test]
-async fn a_parameter_that_somebody_else_is_updating_holds_up_nobody() {
+async fn a_parameter_that_somebody_else_updates_delays_no_other_connection() {
     let world = World::with(&[("TOKEN_KEEPER_CONCURRENCY", "2")]).await;
     world.connect("busy");
     (0..20).for_each(|number| drop(world.connect(&format!("crm-{number}"))));
@@ -69,39 +70,39 @@ async fn a_parameter_that_somebody_else_is_updating_holds_up_nobody() {
 }
 
 #[tokio::test]
-async fn where_the_account_is_full_the_connections_that_have_a_parameter_are_refreshed() {
+async fn in_a_full_account_connections_with_a_parameter_are_refreshed() {
     let world = World::with(&[("TOKEN_KEEPER_CONCURRENCY", "1")]).await;
     (0..20).for_each(|number| drop(world.connect(&format!("here-{number}"))));
     world.run().await;
     world.aws.parameter_limit(20);
     let new: Vec<_> = (0..20).map(|number| world.connect(&format!("new-{number}"))).collect();
     world.advance_minutes(30);
-    // So little time is left that the run does not wait for its brake to let one try again.
+    // The run has so little time that it does not wait for its brake.
     let end = Instant::now() + Duration::from_secs(6);
     let report = world.send_until(json!({}), Some(end)).await.expect("a report");
     assert_eq!(report["refreshed"], 20);
     let lost: usize = new.iter().map(|token| world.zoho.mints(token)).sum();
-    assert!(lost <= 3, "{lost} tokens for nobody");
+    assert!(lost <= 3, "{lost} wasted tokens");
 }
 
 #[tokio::test]
-async fn puts_that_are_refused_for_good_end_the_minting() {
+async fn the_run_stops_minting_if_puts_are_refused_for_good() {
     let world = World::with(&[("TOKEN_KEEPER_CONCURRENCY", "4")]).await;
     let tokens: Vec<_> = (0..40).map(|number| world.connect(&format!("crm-{number:02}"))).collect();
     let refusal = testkit::aws::error("AccessDeniedException", "not authorized to perform ssm:PutParameter");
     world.faults.add(Rule::on("ssm", "PutParameter"), Fault::Respond(refusal));
-    // So little time is left that the run does not wait for its brake to let one try again.
+    // The run has so little time that it does not wait for its brake.
     let end = Instant::now() + Duration::from_secs(4);
     let report = world.send_until(json!({}), Some(end)).await.expect("a report");
     let minted: usize = tokens.iter().map(|token| world.zoho.mints(token)).sum();
-    assert!(minted <= 2 + 4, "{minted} tokens for nobody");
+    assert!(minted <= 2 + 4, "{minted} wasted tokens");
     assert_eq!(report["failed"].as_array().map(Vec::len), Some(minted));
     assert_eq!(report["deferred"].as_array().map(Vec::len), Some(40 - minted));
     assert_eq!(line(&report, "crm-39")["error"], "Parameter Store refuses new parameters");
 }
 
 #[tokio::test]
-async fn an_account_that_is_full_of_parameters_is_told_and_those_that_have_one_are_refreshed() {
+async fn a_full_account_is_reported_and_connections_with_a_parameter_are_refreshed() {
     let world = World::with(&[("TOKEN_KEEPER_CONCURRENCY", "1")]).await;
     world.connect("here");
     world.run().await;
@@ -110,12 +111,12 @@ async fn an_account_that_is_full_of_parameters_is_told_and_those_that_have_one_a
     world.advance_minutes(30);
     let report = world.run().await;
     assert_eq!((&report["refreshed"], &report["failed"]), (&json!(1), &json!(["new"])));
-    let told = line(&report, "new").to_string();
-    assert!(told.contains("ParameterLimitExceeded") && told.contains("Intelligent-Tiering"), "{told}");
+    let reported = line(&report, "new").to_string();
+    assert!(reported.contains("ParameterLimitExceeded") && reported.contains("Intelligent-Tiering"), "{reported}");
 }
 
-/// A connection with a token that is due, and calls so slow that somebody else can act before they
-/// are carried out.
+/// A connection with a token that is due. Calls are so slow that somebody else can act before they
+/// are executed.
 async fn slow(service: &'static str, operation: &str) -> (World, String) {
     let world = World::new().await;
     let refresh_token = world.connect("crm");
@@ -125,8 +126,7 @@ async fn slow(service: &'static str, operation: &str) -> (World, String) {
     (world, refresh_token)
 }
 
-/// A consent that is completed while a run waits: grant, lease, and the end of the old refresh
-/// token.
+/// A consent that completes while a run waits: grant, lease, and the end of the old refresh token.
 async fn consent_meanwhile(world: &World, old: &str) -> Value {
     sleep(Duration::from_millis(100)).await;
     world.connect("crm");
@@ -159,8 +159,8 @@ async fn a_refusal_that_comes_after_a_consent_does_not_mark_the_fresh_grant() {
             world.aws.hold_back_secret(&grant_name("crm"));
         }
         if first_seen {
-            // The run begins just after the consent: it finds its lease, and an old answer about
-            // its grant.
+            // The run begins just after the consent. It reads the new lease, but an old answer
+            // about the grant.
             let lease = consent_meanwhile(&world, &old).await;
             if throttled {
                 world.faults.add(Rule::on("zoho", "refresh_token").about(&old), Fault::Respond(answers::throttled()));
@@ -195,13 +195,13 @@ async fn a_run_that_sees_the_lease_of_a_consent_before_its_grant_looks_again_bef
 }
 
 #[tokio::test]
-async fn where_both_stores_are_behind_the_write_itself_tells_and_the_fresh_grant_is_put_back() {
+async fn if_both_stores_read_old_values_the_write_reveals_it_and_the_fresh_lease_is_restored() {
     let (mut world, old) = slow("zoho", "refresh_token").await;
     world.refresher.settings.settling = Duration::from_millis(300);
     world.aws.hold_back_secret(&grant_name("crm"));
     world.aws.hold_back_parameter(&lease_name("crm"));
-    // Behind until the grant is marked, some 500 ms after the beginning; not any more when the
-    // write is looked at.
+    // Reads are old until the grant is marked, some 500 ms after the start. They are current when
+    // the write is checked.
     let marked = async {
         while world.puts() < 2 {
             sleep(Duration::from_millis(5)).await;

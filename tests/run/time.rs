@@ -1,5 +1,5 @@
-//! What a run does with its time: order, concurrency, a hung provider, the function's end. Ports in memory and virtual time, so that minutes
-//! pass in no time.
+//! How a run uses its time: order, concurrency, a hung provider, the function's end. Ports are in
+//! memory and time is virtual, so minutes pass at once.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use token_keeper::secret::{AccessToken, SecretText};
 use token_keeper::source::Source;
 use tokio::time::{Instant, sleep};
 
-/// Grants by connection: how long Zoho takes for each, in seconds (`None`: for ever), and its answer.
+/// Grants by connection: how many seconds Zoho takes (`None`: for ever), and its answer.
 struct Memory {
     connections: BTreeMap<String, (Option<u64>, bool)>,
     listing: Duration,
@@ -30,7 +30,7 @@ struct Memory {
     pace: Pace,
 }
 
-/// The time-out of a hung request, as the real issuer has it.
+/// The time-out of a hung request, as in the real issuer.
 const TIMEOUT: u64 = 10;
 
 impl Memory {
@@ -169,7 +169,7 @@ fn quick(count: usize) -> impl Iterator<Item = (String, Option<u64>, bool)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_run_at_once_than_allowed_and_no_fewer() {
+async fn as_many_run_at_once_as_allowed() {
     let memory = Memory::with(quick(100));
     let start = Instant::now();
     let report = memory.run(16, None).await.expect("a report");
@@ -200,7 +200,7 @@ async fn the_shortest_life_comes_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hung_connection_costs_a_time_out_of_its_own_and_nobody_elses_time() {
+async fn a_hung_connection_delays_no_other() {
     let memory = Memory::with(quick(60).chain([("a-hung".to_owned(), None, true)]));
     let start = Instant::now();
     let report = memory.run(4, None).await.expect("a report");
@@ -216,7 +216,7 @@ async fn a_hung_data_center_does_not_use_up_the_time_of_another() {
     let memory = Memory::with(hung.chain(healthy));
     let start = Instant::now();
     let report = memory.run(16, Some(60)).await.expect("a report");
-    // Sixteen were under way when the first failed, and two tried again, each after a pause.
+    // Sixteen were under way at the first failure, and two were tried again, each after a pause.
     assert_eq!((report.refreshed, report.failed.len(), report.deferred.len()), (50, 18, 182));
     assert_eq!(start.elapsed().as_secs(), 50, "three time-outs and the pauses between them");
 }
@@ -231,20 +231,20 @@ async fn a_passing_fault_is_tried_once_more_after_a_short_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn near_the_functions_end_nothing_is_started_and_the_rest_is_deferred() {
+async fn near_the_functions_end_nothing_starts_and_the_rest_is_deferred() {
     let memory = Memory::with(quick(100));
     let start = Instant::now();
     let report = memory.run(2, Some(30)).await.expect("a report");
     assert_eq!(start.elapsed().as_secs(), 18, "from then on Zoho might take until after the end");
     assert_eq!((report.refreshed, report.deferred.len()), (36, 64));
     assert_eq!(memory.asked.borrow().len(), 36);
-    // The next run goes on where this one stopped.
+    // The next run continues where this one stopped.
     let report = memory.run(100, None).await.expect("a report");
     assert_eq!((report.fresh, report.refreshed), (36, 64));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_still_runs_at_the_functions_end_is_broken_off_and_deferred() {
+async fn work_at_the_functions_end_is_stopped_and_deferred() {
     let memory = Memory::with(quick(3).chain([("slow".to_owned(), Some(60), true)]));
     let report = memory.run(16, Some(20)).await.expect("a report");
     assert_eq!((report.refreshed, report.deferred), (3, vec!["slow".to_owned()]));

@@ -1,5 +1,5 @@
-//! Zoho and AWS over TLS: which authorities the client trusts, and what is said of a certificate
-//! that it refuses.
+//! Zoho and AWS over TLS: which authorities the client trusts, and its error for a certificate that
+//! it refuses.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use token_keeper::zoho::Zoho;
 
 use testkit::world::{START, ZOHO_TIMEOUT, grant_of};
 
-/// Answers as Zoho to one path and as an empty Secrets Manager to the other.
+/// Answers as Zoho on one path, and as an empty Secrets Manager on the other.
 struct Both;
 
 impl StandIn for Both {
@@ -39,7 +39,8 @@ struct Wire {
 }
 
 impl Wire {
-    /// A server with such a certificate of an authority, and a client that trusts those in `bundle`.
+    /// A server with this kind of certificate, and a client that trusts the authorities in
+    /// `bundle`.
     fn new(authority: &Authority, kind: Kind, bundle: Option<&OsStr>) -> Self {
         let faults = Faults::new();
         let server = Server::start(Arc::new(Both), faults.over_tls(&authority.certify(kind)));
@@ -72,7 +73,7 @@ impl Wire {
     }
 }
 
-/// A file for `AWS_CA_BUNDLE` with this in it.
+/// A file for `AWS_CA_BUNDLE` with this content.
 fn file(name: &str, text: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.pem"));
     std::fs::write(&path, text).expect("a file");
@@ -80,7 +81,7 @@ fn file(name: &str, text: &str) -> PathBuf {
 }
 
 #[tokio::test]
-async fn an_authority_of_ones_own_is_trusted_beside_the_built_in_ones_if_the_bundle_has_it() {
+async fn an_authority_in_the_bundle_is_trusted_beside_the_built_in_ones() {
     let (ours, another) = (Authority::new(), Authority::new());
     let bundle = file("both", &format!("Ours\n{}\nAnother's\n{}", ours.pem(), another.pem()));
     for authority in [&ours, &another] {
@@ -93,7 +94,7 @@ async fn an_authority_of_ones_own_is_trusted_beside_the_built_in_ones_if_the_bun
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_certificate_is_said_once_and_nothing_is_sent_or_tried_again() {
+async fn a_wrong_certificate_is_reported_once_and_nothing_is_sent_or_tried_again() {
     let (ours, another) = (Authority::new(), Authority::new());
     let bundle = file("ours", &ours.pem());
     let check = async |authority: &Authority, kind: Kind, bundle: Option<&OsStr>, words: &str, remedy: &str| {
@@ -120,11 +121,12 @@ async fn what_is_wrong_with_a_certificate_is_said_once_and_nothing_is_sent_or_tr
     check(&ours, Kind::Expired, Some(bundle.as_os_str()), "has expired", "this machine's clock").await;
     check(&ours, Kind::NotValidYet, Some(bundle.as_os_str()), "is not valid yet", "this machine's clock").await;
     check(&ours, Kind::OtherHost, Some(bundle.as_os_str()), "is for another host", "AWS_ENDPOINT_URL").await;
-    check(&ours, Kind::Authority, Some(bundle.as_os_str()), "cannot be accepted", "or an authority's own").await;
+    check(&ours, Kind::Authority, Some(bundle.as_os_str()), "cannot be accepted", "or the certificate of an authority")
+        .await;
 }
 
 #[test]
-fn a_bundle_that_is_none_is_refused_with_its_name_and_what_is_wrong_and_nothing_of_it_is_quoted() {
+fn an_invalid_bundle_is_refused_by_name_with_the_reason_and_is_not_quoted() {
     let pem = Authority::new().pem();
     let key = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2Vw\n-----END PRIVATE KEY-----\n";
     let in_the_middle = pem.len() / 2;

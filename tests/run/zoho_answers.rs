@@ -1,4 +1,5 @@
-//! Zoho's answers row by row, as bytes on the wire: what the request looks like, and what becomes of each answer.
+//! Zoho's answers, row by row, as bytes on the wire: the form of the request, and the class of each
+//! answer.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +14,7 @@ use token_keeper::zoho::Zoho;
 
 use testkit::world::{START, ZOHO_TIMEOUT, grant_of};
 
-/// Answers everything alike and keeps what it was asked.
+/// Gives every request the same answer and records the requests.
 #[derive(Default)]
 struct Parrot {
     answer: Mutex<Response<Bytes>>,
@@ -101,7 +102,7 @@ async fn the_request_is_a_form_in_the_body_and_nothing_in_the_url() {
 }
 
 #[tokio::test]
-async fn every_form_of_success_gives_a_token_with_a_credible_life() {
+async fn every_form_of_success_gives_a_token_with_a_plausible_life() {
     let wire = Wire::new();
     let check = async |body: Value, life: i64, api_domain: Option<&str>, scope: Option<&str>| {
         let mut answer = json!({"access_token": "1000.a", "token_type": "Bearer"});
@@ -137,31 +138,31 @@ async fn every_form_of_success_gives_a_token_with_a_credible_life() {
 }
 
 #[tokio::test]
-async fn every_refusal_is_classed_by_its_body_first() {
+async fn every_refusal_is_classified_by_its_body_first() {
     let wire = Wire::new();
     let check = async |answer: Response<Bytes>, expected: Refusal| {
         let what = format!("{} {:?}", answer.status(), answer.body());
         assert_eq!(wire.ask_and_get(answer).await.expect_err(&what), expected, "{what}");
     };
-    // A dead grant, on 2xx only.
+    // A dead grant: only on 2xx.
     check(answers::refusal("invalid_code"), dead("invalid_code")).await;
     check(answers::status(201, &json!({"error": "invalid_code"})), dead("invalid_code")).await;
     check(answers::refusal("invalid_grant"), dead("invalid_grant")).await;
     check(ok(&json!({"error": "invalid_code", "access_token": "1000.a"})), dead("invalid_code")).await;
     check(answers::status(400, &json!({"error": "invalid_code"})), unclear("invalid_code (HTTP 400)", false)).await;
     check(answers::status(401, &json!({"error": "invalid_grant"})), unclear("invalid_grant (HTTP 401)", false)).await;
-    // Our own configuration, on 2xx only.
+    // Our own configuration: only on 2xx.
     for code in ["invalid_client", "invalid_client_secret", "invalid_redirect_uri"] {
         check(answers::refusal(code), ours(code)).await;
         check(answers::status(400, &json!({"error": code})), unclear(&format!("{code} (HTTP 400)"), false)).await;
     }
-    // Throttled, in any language, on 200 and 400.
+    // Throttled: in any language, on 200 and 400.
     check(answers::throttled(), Refusal::Throttled).await;
     check(answers::throttled_translated(), Refusal::Throttled).await;
     check(ok(&json!({"error": "Access Denied", "status": "failure"})), Refusal::Throttled).await;
     check(ok(&json!({"error": "\u{62d2}\u{7edd}\u{8bbf}\u{95ee}", "status": "failure"})), Refusal::Throttled).await;
     check(answers::status(429, &json!({})), Refusal::Throttled).await;
-    // Passing: whatever the body says, a 5xx is one.
+    // Passing: a 5xx is passing, whatever its body says.
     check(answers::server_error("invalid_code"), Refusal::OutOfOrder(Silence::ServerError(500))).await;
     check(answers::status(503, &json!({"error": "invalid_client"})), Refusal::OutOfOrder(Silence::ServerError(503)))
         .await;
@@ -178,7 +179,7 @@ async fn every_refusal_is_classed_by_its_body_first() {
     for code in ["invalid_request", "unauthorized_client", "unsupported_grant_type", "invalid_scope"] {
         check(answers::status(400, &json!({"error": code})), unclear(&format!("{code} (HTTP 400)"), false)).await;
     }
-    // What is no code is never repeated: it could be anything.
+    // A text that is not a code is never repeated in an error: it could be anything.
     check(ok(&json!({"error": "s3cr3t.1000.abc"})), unclear("an error without a known code (HTTP 200)", false)).await;
     check(ok(&json!({"error": {"code": 1}})), unclear("an error without a known code (HTTP 200)", false)).await;
     check(answers::status(404, &json!({})), unclear("HTTP 404", false)).await;

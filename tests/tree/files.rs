@@ -1,4 +1,4 @@
-//! Rules about the tree: the documentation, the code and the files say the same.
+//! Rules about the tree: documentation, code and files must agree.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ const OPERATION: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/infra
 const DEPLOY: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/infra/deploy.sh"));
 
 #[test]
-fn the_reference_lists_every_setting_with_its_default_and_no_other() {
+fn the_reference_lists_exactly_the_settings_and_their_defaults() {
     let rows = REFERENCE.lines().filter_map(|line| line.strip_prefix("| `TOKEN_KEEPER_")?.split_once("` | "));
     let listed: Vec<_> = rows
         .map(|(name, rest)| {
@@ -37,7 +37,7 @@ fn the_reference_shows_every_event_file() {
 }
 
 #[test]
-fn the_template_sets_every_setting_and_no_other() {
+fn the_template_sets_exactly_the_settings() {
     let set: BTreeSet<_> = TEMPLATE
         .lines()
         .filter_map(|line| line.trim_start().split_once(": "))
@@ -60,7 +60,7 @@ fn every_function_is_deployed_in_both_ways() {
 }
 
 #[test]
-fn alarms_and_dashboard_look_at_metrics_that_the_code_emits() {
+fn alarms_and_dashboard_use_metrics_that_the_code_emits() {
     let prefix = "token-keeper".parse().expect("a prefix");
     let entry = Entry { connection: "crm".to_owned(), outcome: Outcome::Fresh, expires_at: None };
     let (now, no_time) = (Timestamp::UNIX_EPOCH, SignedDuration::ZERO);
@@ -78,7 +78,8 @@ fn alarms_and_dashboard_look_at_metrics_that_the_code_emits() {
     let named = |start: &str, end: char| -> Vec<&str> {
         OPERATION.split(start).skip(1).map(|rest| rest.split(end).next().unwrap_or_default()).collect()
     };
-    // An alarm's metric, or one of its expression's, with whatever stands between namespace and the next property.
+    // The metric of an alarm or of its expression, whatever comes between the namespace and the
+    // next property.
     let watched = named("Namespace: TokenKeeper", ']');
     let dimension = "Dimensions: [{Name: Prefix, Value: !Ref Prefix}";
     assert!(watched.iter().all(|metric| metric.ends_with(dimension)), "each alarm has the metrics' dimension");

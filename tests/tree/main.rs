@@ -1,4 +1,5 @@
-//! Rules about the tree: what the documents say, what the code does and what the files hold are the same.
+//! Rules about the tree: what the documents say, what the code does and what the files contain must
+//! agree.
 
 mod files;
 mod source;

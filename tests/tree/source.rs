@@ -1,4 +1,4 @@
-//! Rules that hold for the whole source: what the domain may not know, and who may name what.
+//! Rules for the whole source: what the domain must not know, and which module may name what.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ fn sources() -> Vec<(String, String)> {
     files.iter().map(|path| (name(path), std::fs::read_to_string(path).expect("a source file"))).collect()
 }
 
-/// No file of the selection has any of the words in its code before its tests.
+/// Checks that no selected file has one of the words in its code above its tests.
 fn check_absent(words: &[&str], selected: impl Fn(&str) -> bool) {
     let mut seen = 0;
     for (name, text) in sources().into_iter().filter(|(name, _)| selected(name)) {
@@ -46,7 +46,7 @@ fn the_domain_reads_no_clock_environment_or_network() {
 }
 
 #[test]
-fn the_sdk_zohos_http_the_environment_and_the_clock_are_named_in_one_place_each() {
+fn one_module_each_names_the_sdk_http_the_environment_and_the_clock() {
     check_absent(&["aws_sdk", "aws_config", "aws_smithy", "aws_credential"], |name| !name.starts_with("aws"));
     check_absent(&["reqwest"], |name| !name.starts_with("aws") && name != "zoho.rs" && name != "http.rs");
     check_absent(&["std::env::"], |name| !name.starts_with("bin"));
@@ -54,7 +54,7 @@ fn the_sdk_zohos_http_the_environment_and_the_clock_are_named_in_one_place_each(
 }
 
 #[test]
-fn the_refresher_can_name_nothing_that_writes_a_secret_and_nobody_deletes_one() {
+fn the_refresher_cannot_write_a_secret_and_nothing_deletes_one() {
     let refresher = |name: &str| name.starts_with("run") || ["lambda/refresher.rs", "bin/refresher.rs"].contains(&name);
     check_absent(&["SecretWriter", "Authorizer", "put_secret_value", "create_secret"], refresher);
     check_absent(&["put_secret_value", "create_secret"], |name| name != "aws/grants.rs");
@@ -64,19 +64,19 @@ fn the_refresher_can_name_nothing_that_writes_a_secret_and_nobody_deletes_one() 
 }
 
 #[test]
-fn a_run_that_queues_can_name_nothing_that_reads_a_grant_or_a_lease_or_asks_zoho() {
+fn a_run_that_queues_cannot_read_a_grant_or_a_lease_or_ask_zoho() {
     let dispatch = |name: &str| name == "run/dispatch.rs";
     check_absent(&["Issuer", "Leases", "StoredSecret", "Lease", "RefreshToken"], dispatch);
     check_absent(&["send_message"], |name| name != "aws/queue.rs");
 }
 
-/// The module that a file is, or is a part of.
+/// The module of a file. A file in a folder belongs to the folder's module.
 fn module(file: &str) -> &str {
     file.split(['/', '.']).next().unwrap_or_default()
 }
 
 #[test]
-fn a_module_uses_only_modules_of_the_layers_above_its_own() {
+fn a_module_uses_only_modules_of_the_layers_above() {
     let block = ARCHITECTURE.split("## Layers\n\n```\n").nth(1).and_then(|rest| rest.split("```").next());
     let layers = block.expect("the layers").lines().map(|line| line.split(':').next().unwrap_or_default());
     let layers: Vec<Vec<_>> = layers.map(|modules| modules.split(", ").collect()).collect();

@@ -1,4 +1,4 @@
-//! What is found of connections, their clients and their leases.
+//! The checks of connections, their clients and their leases.
 
 use std::collections::BTreeSet;
 
@@ -15,14 +15,14 @@ use super::super::refresh::counted;
 use super::facts::Facts;
 use super::finding::{Finding, Severity, listed, or_ok};
 
-/// What keeps a connection from a new token, as far as the stores know.
+/// What stops a connection from getting a new token, as far as the stores show.
 pub(super) fn connections(facts: &Facts<'_>, seen: &[Seen]) -> Vec<Finding> {
     if seen.is_empty() {
-        let what = format!("there are none: no secret is named {}…", facts.settings.prefix.grants());
+        let what = format!("there are none yet: no secret's name starts with {}", facts.settings.prefix.grants());
         let (why, remedy) = ("there is nothing to keep fresh", "connect an account: token-keeper connect --help");
         return vec![Finding::new("connections", Severity::Note, what, why, remedy)];
     }
-    // One flaw of a client is one finding, however many connections it has.
+    // If many connections share a client, its flaw is one finding, not many.
     let mut troubles: Vec<(Vec<&str>, Finding)> = Vec::new();
     for seen in seen.iter().filter(|seen| seen.name.parse::<ConnectionName>().is_ok()) {
         let Some(trouble) = trouble(seen, facts.now) else { continue };
@@ -43,20 +43,20 @@ pub(super) fn connections(facts: &Facts<'_>, seen: &[Seen]) -> Vec<Finding> {
     or_ok(troubles.collect(), Finding::ok("connections", ok))
 }
 
-/// What is wrong with one connection, not naming it.
+/// What is wrong with one connection. The text leaves out its name.
 fn trouble(seen: &Seen, now: Timestamp) -> Option<Finding> {
     let state = seen.state()?;
     let remedy = state.outcome().remedy(&seen.name)?;
     let last = last_token(seen, now);
     let (severity, what, why) = match state {
-        // The lease's flaw is the lease's finding.
+        // `leases` reports the flaw of a lease.
         State::Fresh { .. } | State::BrokenLease(_) => return None,
         State::BrokenGrant(broken) => {
             let why = match broken.flaw {
                 Flaw::Denied(_) | Flaw::Key(_) => {
-                    "it was asked for with your own rights; without it the refresher cannot mint either"
+                    "doctor read it with your permissions, not the refresher's; the refresher needs it too"
                 }
-                _ => "no token can be minted until this is mended",
+                _ => "no token can be minted until this is repaired",
             };
             (Severity::Wrong, broken.to_string(), why.to_owned())
         }
@@ -64,7 +64,7 @@ fn trouble(seen: &Seen, now: Timestamp) -> Option<Finding> {
             (Severity::Note, "nobody has consented yet".to_owned(), "no token can be minted until then".to_owned())
         }
         State::ConsentRequired(trouble) => {
-            (Severity::Wrong, format!("Zoho no longer takes its refresh token ({})", trouble.error), last)
+            (Severity::Wrong, format!("Zoho no longer accepts its refresh token ({})", trouble.error), last)
         }
         State::Misconfigured(trouble) => {
             (Severity::Wrong, format!("Zoho refuses its client ({})", trouble.error), last)
@@ -72,7 +72,7 @@ fn trouble(seen: &Seen, now: Timestamp) -> Option<Finding> {
         State::CoolingDown { until } => {
             let lives = token(seen).is_some_and(|token| token.expires_at > now);
             let severity = if lives { Severity::Note } else { Severity::Wrong };
-            (severity, format!("Zoho has had too many requests and is not asked before {until}"), last)
+            (severity, format!("Zoho got too many requests; the refresher waits until {until}"), last)
         }
     };
     Some(Finding::new("connections", severity, what, why, remedy))
@@ -82,16 +82,16 @@ fn token(seen: &Seen) -> Option<&Token> {
     seen.lease()?.token.as_ref()
 }
 
-/// What a connection's trouble means for programs.
+/// What this means for programs that read the token.
 fn last_token(seen: &Seen, now: Timestamp) -> String {
     match token(seen) {
         None => "programs have no token".to_owned(),
         Some(token) if token.expires_at <= now => format!("programs have had no live token since {}", token.expires_at),
-        Some(token) => format!("programs have a token until {} and none after that", token.expires_at),
+        Some(token) => format!("programs have a token until {}, then none", token.expires_at),
     }
 }
 
-/// Clients that are kept for nothing. A broken one that is used is its connections' finding.
+/// Clients that no connection uses. `connections` reports a broken client that is in use.
 pub(super) fn clients(facts: &Facts<'_>, secrets: &[StoredSecret], seen: &[Seen]) -> Vec<Finding> {
     let Settings { prefix, data_centers, .. } = facts.settings;
     let used: BTreeSet<_> = clients_of(secrets, prefix, data_centers);
@@ -106,18 +106,17 @@ pub(super) fn clients(facts: &Facts<'_>, secrets: &[StoredSecret], seen: &[Seen]
     let known = !seen.iter().any(unread);
     let idle = clients.keys().filter(|name| known && !used.contains(name)).map(|name| {
         let what = format!("no connection uses client {name}");
-        let why = "its secret is kept for nothing, unless a connection is about to be made with it";
+        let why = "nothing needs its secret, unless you are about to connect an account with it";
         Finding::new("clients", Severity::Note, what, why, format!("token-keeper client remove {name}"))
     });
-    let use_of =
-        if known { "each in use" } else { "in use or not: a connection's secret that cannot be read may name any" };
+    let use_of = if known { "each in use" } else { "use unknown: some connections could not be read" };
     or_ok(idle.collect(), Finding::ok("clients", format!("{}, {use_of}", counted(clients.len(), "client"))))
 }
 
-/// What programs can read, held against what they should.
+/// Compares what programs can read with what they should be able to read.
 pub(super) fn leases(facts: &Facts<'_>, published: &Published, seen: &[Seen]) -> Vec<Finding> {
     let foreign = published.values().filter_map(|lease| lease.as_ref().err()).map(|broken| {
-        let why = "the refresher leaves it alone, so no token is published there";
+        let why = "the refresher does not overwrite it, so no token is published there";
         Finding::new("leases", Severity::Wrong, broken, why, broken.flaw.remedy())
     });
     let due: Vec<_> = seen.iter().filter(|seen| seen.state().is_none()).collect();
@@ -126,7 +125,7 @@ pub(super) fn leases(facts: &Facts<'_>, published: &Published, seen: &[Seen]) ->
         (!names.is_empty())
             .then(|| Finding::new("leases", severity, format!("{what}: {}", listed(&names)), why, remedy))
     };
-    let mint = "mint now with token-keeper refresh; then look at the refresher's schedule, its log and its role";
+    let mint = "mint now with token-keeper refresh; then check the refresher's schedule, its log and its role";
     let expired = |seen: &Seen| token(seen).is_some_and(|token| token.expires_at <= facts.now);
     let of_another_grant = |seen: &Seen| match (seen.grant(), seen.lease()) {
         (Some(grant), Some(lease)) => lease.token.is_some() && lease.grant_version != grant.version,
@@ -136,22 +135,22 @@ pub(super) fn leases(facts: &Facts<'_>, published: &Published, seen: &[Seen]) ->
         group(
             Severity::Wrong,
             "the token has expired",
-            "programs read a dead token: for a while no run has come, or none has come through",
+            "programs read a dead token: the refresher has not run for a while, or its runs fail",
             mint,
             &expired,
         ),
         group(
             Severity::Wrong,
             "there is no token yet",
-            "there is a refresh token, but no run has minted with it",
+            "there is a refresh token, but no run has used it yet",
             mint,
             &|seen| token(seen).is_none(),
         ),
         group(
             Severity::Note,
-            "the token is of an older grant",
-            "the connection's secret has changed since; the next run mints",
-            "nothing, or mint now with token-keeper refresh",
+            "the token comes from an older grant",
+            "the connection's secret has changed since then; the next run mints a new token",
+            "wait for the next run, or mint now with token-keeper refresh",
             &|seen| of_another_grant(seen) && !expired(seen),
         ),
     ];
@@ -166,13 +165,13 @@ fn left_over_lease(facts: &Facts<'_>, connection: &str, flaw: &Flaw) -> Finding 
     let (parameter, secret) = (prefix.lease(connection), prefix.grant(connection));
     let remedy = if *flaw == Flaw::Deleted {
         format!(
-            "end it with token-keeper revoke {connection} --yes, or take it back with aws secretsmanager restore-secret --secret-id {secret}"
+            "end it with token-keeper revoke {connection} --yes, or restore it with aws secretsmanager restore-secret --secret-id {secret}"
         )
     } else {
         let plain = prefix.plain_token(connection);
         format!("aws ssm delete-parameters --names {parameter} {plain}")
     };
     let what = format!("parameter {parameter} is left over: {}", Broken::secret(&secret, flaw.clone()));
-    let why = "it is never renewed, so programs that still read it find a dead token";
+    let why = "nothing renews it, so programs that still read it find a dead token";
     Finding::new("leases", Severity::Wrong, what, why, remedy)
 }

@@ -1,4 +1,4 @@
-//! What is known of an installation before anything is judged.
+//! What `doctor` has read, before it judges anything.
 
 use std::collections::BTreeMap;
 
@@ -11,18 +11,19 @@ use token_keeper::flaw::Flaw;
 use token_keeper::ports::Published;
 use token_keeper::run::Settings;
 
-/// What could be found out, and what kept the rest from being found out.
+/// Each answer of a store, or why there was no answer.
 pub(super) struct Facts<'a> {
     pub(super) settings: &'a Settings,
     pub(super) publishing: &'a Publishing,
     pub(super) callback_url: Option<&'a BaseUrl>,
     pub(super) schedule: SignedDuration,
     pub(super) now: Timestamp,
-    /// Every connection's and client's secret.
+    /// The secrets of all connections and clients.
     pub(super) secrets: Result<Vec<StoredSecret>, StoreError>,
-    /// Connections that have a lease and no secret, and whether there is none or it is marked for deletion.
+    /// Connections that have a lease but no secret. The flaw says whether the secret does not exist
+    /// or is marked for deletion.
     pub(super) gone: BTreeMap<String, Flaw>,
     pub(super) leases: Result<Published, StoreError>,
-    /// The answer about the signing key's secret.
+    /// The secret with the signing key.
     pub(super) key: Result<StoredSecret, StoreError>,
 }

@@ -1,4 +1,4 @@
-//! A finding, and how it is told.
+//! A finding, and how it is printed.
 
 use std::fmt::{self, Display};
 
@@ -6,19 +6,20 @@ use serde::Serialize;
 
 /// The most names in one sentence.
 const MAX_NAMES: usize = 20;
-/// How a finding is to be taken.
+
+/// How serious a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Severity {
     /// All is well.
     Ok,
-    /// Worth knowing, and no program suffers.
+    /// Worth knowing. No program suffers.
     Note,
-    /// Programs are without a token, or will be.
+    /// Programs have no token now, or will have none.
     Wrong,
 }
 
-/// What a check came to.
+/// The result of one check.
 #[derive(Debug, Serialize)]
 pub(super) struct Finding {
     pub(super) check: &'static str,
@@ -58,12 +59,12 @@ impl Display for Finding {
     }
 }
 
-/// What there is to say, or that all is well.
+/// The findings or, if there are none, that all is well.
 pub(super) fn or_ok(findings: Vec<Finding>, ok: Finding) -> Vec<Finding> {
     if findings.is_empty() { vec![ok] } else { findings }
 }
 
-/// Names in a sentence, not more than can be read.
+/// The names for a sentence: the first ones, and how many more there are.
 pub(super) fn listed(names: &[&str]) -> String {
     let shown = names[..names.len().min(MAX_NAMES)].join(", ");
     match names.len().saturating_sub(MAX_NAMES) {

@@ -1,4 +1,4 @@
-//! From facts to findings. Nothing is asked here, so that every finding can be had from values.
+//! Turns facts into findings. Calls nothing, so that a test can get every finding from values.
 
 use std::fmt::Display;
 
@@ -20,10 +20,10 @@ use super::schedule;
 
 /// The timeout that the stack gives the refresher, in seconds.
 const FUNCTION_TIMEOUT: usize = 300;
-/// Puts a second that AWS allows an account and Region by default.
+/// Puts per second that AWS allows in an account and Region by default.
 const PUTS: usize = 3;
 
-/// Every check, in the order in which one would ask.
+/// Every check, in the order in which an operator would ask.
 pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     let mut findings = access(facts);
     if let Ok(secrets) = &facts.secrets {
@@ -44,7 +44,8 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     findings
 }
 
-/// The connections as a run would see them. Where no lease could be read, each counts as due.
+/// The connections as a run sees them. If the leases could not be read, every connection counts as
+/// due.
 fn seen(facts: &Facts<'_>, secrets: &[StoredSecret]) -> Vec<Seen> {
     let Settings { prefix, data_centers, margin, .. } = facts.settings;
     let policy = Policy { margin: *margin, force: false };
@@ -60,22 +61,22 @@ fn access(facts: &Facts<'_>) -> Vec<Finding> {
     };
     let findings = [
         facts.secrets.as_ref().err().map(|error| {
-            let why = "so connections, clients and leases could not be checked; listing takes secretsmanager:BatchGetSecretValue and \
+            let why = "connections, clients and leases could not be checked; that needs secretsmanager:BatchGetSecretValue and \
                        secretsmanager:ListSecrets on *, and secretsmanager:GetSecretValue on these secrets";
             refused(error, &format!("secrets {grants} and {clients}"), why)
         }),
         facts.leases.as_ref().err().map(|error| {
-            let why = "so leases could not be checked; listing takes ssm:GetParametersByPath on their path";
+            let why = "leases could not be checked; that needs ssm:GetParametersByPath on their path";
             refused(error, &format!("parameters {leases}"), why)
         }),
     ];
     let ok = format!(
-        "you can list and read the secrets {grants} and {clients} and the parameters {leases}; what the functions' own roles can do is \
-         not to be seen from here, so compare them with infra/refresher-policy.json and infra/callback-policy.json"
+        "you can list and read the secrets {grants} and {clients} and the parameters {leases}; doctor cannot see what the \
+         functions' roles may do: compare them with infra/refresher-policy.json and infra/callback-policy.json"
     );
     let mut findings = or_ok(findings.into_iter().flatten().collect(), Finding::ok("access", ok));
     if facts.secrets.is_ok() || facts.leases.is_ok() {
-        let clock = "AWS accepted the signature, so this machine's is right within five minutes";
+        let clock = "right within five minutes: AWS accepted this machine's signature";
         findings.push(Finding::ok("clock", clock));
     }
     findings
@@ -91,17 +92,18 @@ fn names(facts: &Facts<'_>, secrets: &[StoredSecret]) -> Vec<Finding> {
             let name = name.as_str().strip_prefix(&clients)?;
             (Severity::Note, name.parse::<ClientName>().err()?, "no connection can refer to it")
         };
-        let (what, remedy) = (Broken::secret(name, Flaw::Name(error)), "store it under another name, then remove it");
+        let (what, remedy) =
+            (Broken::secret(name, Flaw::Name(error)), "store it under another name, then remove this one");
         Some(Finding::new("names", severity, what, why, remedy))
     });
-    let ok = Finding::ok("names", format!("{} named by the rules", counted(secrets.len(), "secret")));
+    let ok = Finding::ok("names", format!("{} with valid names", counted(secrets.len(), "secret")));
     or_ok(wrong.collect(), ok)
 }
 
 fn signing_key(facts: &Facts<'_>) -> Finding {
     let name = facts.settings.prefix.signing_key();
     let severity = if facts.callback_url.is_some() { Severity::Wrong } else { Severity::Note };
-    let why = "consent links are signed with it; without it only connect --local and grant work";
+    let why = "it signs consent links; without it only connect --local and grant work";
     let finding = |what: &dyn Display, remedy: String| Finding::new("signing-key", severity, what, why, remedy);
     let content = match &facts.key {
         Err(error) => return finding(error, error.remedy()),
@@ -109,7 +111,7 @@ fn signing_key(facts: &Facts<'_>) -> Finding {
     };
     let flaw = match content {
         Ok(version) if SigningKey::new(version.text.expose()).is_strong() => {
-            return Finding::ok("signing-key", format!("secret {name} is there and long enough"));
+            return Finding::ok("signing-key", format!("secret {name} exists and is long enough"));
         }
         Ok(_) => &Flaw::WeakKey,
         Err(flaw) => flaw,
@@ -121,35 +123,35 @@ fn signing_key(facts: &Facts<'_>) -> Finding {
         Flaw::NotFound => store("create-secret --name"),
         Flaw::WeakKey | Flaw::Binary => store("put-secret-value --secret-id"),
         Flaw::Deleted => format!("aws secretsmanager restore-secret --secret-id {name}"),
-        Flaw::Denied(_) => "allow secretsmanager:GetSecretValue on it to the role or user that ran this".to_owned(),
-        Flaw::Key(_) => "allow kms:Decrypt on its key to the role or user that ran this".to_owned(),
+        Flaw::Denied(_) => {
+            "allow the role or user that ran this to call secretsmanager:GetSecretValue on it".to_owned()
+        }
+        Flaw::Key(_) => "allow the role or user that ran this to call kms:Decrypt on its key".to_owned(),
         flaw => flaw.remedy(),
     };
     finding(&Broken::secret(&name, flaw.clone()), remedy)
 }
 
 fn callback(url: Option<&BaseUrl>) -> Finding {
-    let register = |url: &BaseUrl| {
-        format!("each client must have the redirect URI {} registered in Zoho's API console", url.redirect_uri())
-    };
+    let register =
+        |url: &BaseUrl| format!("each client needs the redirect URI {} in Zoho's API console", url.redirect_uri());
     match url {
         Some(url) if url.is_secure() => Finding::ok("callback", register(url)),
         Some(url) => {
-            let why = "a link leads to the machine on which it is opened, and nowhere else";
+            let why = "this address is the machine of whoever opens the link, not the callback function";
             let remedy = "set TOKEN_KEEPER_CALLBACK_URL to the callback function's https URL";
             Finding::new("callback", Severity::Note, register(url), why, remedy)
         }
         None => {
-            let why =
-                "connect and reconnect need --callback-url each time, and the redirect URI to register cannot be told";
+            let why = "connect and reconnect need --callback-url each time, and doctor cannot name the redirect URI to register";
             let remedy =
-                "set it to the callback function's public URL, here and at the function; connect --local needs none";
+                "set it to the callback function's public URL, here and at the function (connect --local needs no URL)";
             Finding::new("callback", Severity::Note, "TOKEN_KEEPER_CALLBACK_URL is not set", why, remedy)
         }
     }
 }
 
-/// Parameter Store's bounds on so many connections.
+/// Compares the number of connections with the limits of Parameter Store.
 fn limits(connections: usize, publishing: &Publishing) -> Vec<Finding> {
     let (limit, words) = match publishing.tier {
         Tier::Standard => (10_000, "10,000 standard parameters"),
@@ -159,19 +161,19 @@ fn limits(connections: usize, publishing: &Publishing) -> Vec<Finding> {
     let rate = PUTS.min(usize::try_from(publishing.rate).unwrap_or(usize::MAX)).max(1);
     let seconds = parameters.div_ceil(rate);
     let room = format!(
-        "{} of the {words} that an account and Region hold, for {}",
+        "{} of the {words} that an account can have in a Region, for {}",
         parameters,
         counted(connections, "connection")
     );
-    let time = format!("a run with all of them due writes for {seconds} s at {rate} puts a second{}", {
+    let time = format!("a run in which all are due writes for {seconds} s at {rate} puts a second{}", {
         if rate == PUTS { ", which AWS allows by default" } else { "" }
     });
     let full = (parameters * 5 > limit * 4).then(|| {
         let severity = if parameters > limit { Severity::Wrong } else { Severity::Note };
-        let why = "a parameter more than that is refused, and other programs' parameters count too";
+        let why = "AWS refuses more than that, and other programs' parameters count too";
         let remedy = match publishing.tier {
             Tier::Standard => {
-                "set TOKEN_KEEPER_TIER=Advanced, which is paid for, or spread the connections over accounts or Regions"
+                "set TOKEN_KEEPER_TIER=Advanced (AWS bills each parameter), or spread the connections over accounts or Regions"
             }
             Tier::Advanced | Tier::IntelligentTiering => "spread the connections over accounts or Regions",
         };
@@ -179,10 +181,10 @@ fn limits(connections: usize, publishing: &Publishing) -> Vec<Finding> {
     });
     let slow = (seconds > FUNCTION_TIMEOUT).then(|| {
         let why = format!(
-            "the function is given {FUNCTION_TIMEOUT} s; the rest waits for the next run, unless the stack's queue shares out the work"
+            "the function has {FUNCTION_TIMEOUT} s; the rest waits for the next run, unless the stack's queue splits the work"
         );
-        let remedy = "switch on Parameter Store's higher throughput (10 puts a second), which the pace finds by itself; or raise the \
-                      function's timeout (900 s at most)";
+        let remedy = "switch on Parameter Store's higher throughput (10 puts a second), which the refresher then uses by itself; or \
+                      raise the function's timeout (900 s at most)";
         Finding::new("limits", Severity::Note, &time, why, remedy)
     });
     or_ok([full, slow].into_iter().flatten().collect(), Finding::ok("limits", format!("{room}; {time}")))
@@ -194,7 +196,7 @@ mod tests {
     use crate::doctor::finding::listed;
 
     #[test]
-    fn the_limits_are_those_of_tier_rate_and_timeout() {
+    fn the_limits_follow_from_tier_rate_and_timeout() {
         let check = |connections: usize, tier: Tier, plain: bool, rate: u32, expected: &[(Severity, &str)]| {
             let found = limits(connections, &Publishing { plain, rate, kms_key_id: None, tier });
             assert_eq!(found.len(), expected.len(), "{connections}: {found:?}");
@@ -219,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sentence_has_no_more_names_than_can_be_read() {
+    fn a_sentence_lists_twenty_names_at_most() {
         let names: Vec<_> = std::iter::repeat_n("crm", 23).collect();
         assert_eq!(listed(&names[..2]), "crm, crm");
         assert!(listed(&names).ends_with("crm, crm and 3 more"));

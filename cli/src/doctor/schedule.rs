@@ -1,26 +1,27 @@
-//! How much life a reader finds, by how often the refresher runs and how early it mints.
+//! Computes how long a token still lives when a program reads it. That follows from how often the
+//! refresher runs and how early it mints.
 
 use jiff::SignedDuration;
 use token_keeper::lease::MAX_LIFE;
 
 use super::finding::{Finding, Severity};
 
-/// What a reader finds at worst, in seconds. Nothing or less means a token that has ended.
+/// The shortest life that a program can find, in seconds. Zero or less means an expired token.
 #[derive(Debug, PartialEq, Eq)]
 struct Worst {
-    /// When every run comes.
+    /// If no run is lost.
     normal: i64,
-    /// When the run that would have minted is lost.
+    /// If the run that should mint is lost.
     one_lost: i64,
-    /// When the one after it is lost too.
+    /// If the run after that is lost too.
     two_lost: i64,
-    /// When every run comes, but the token was made by a consent, between two runs. The run before the one that mints had more
-    /// than the margin left, if only by a second.
+    /// If no run is lost, but a consent made the token between two runs. At the last run before the
+    /// one that mints, the token can have one second more than the margin left.
     after_consent: i64,
 }
 
 impl Worst {
-    /// Follows one token from the run that minted it to the run that mints the next.
+    /// Follows one token from the run that mints it to the run that mints the next one.
     fn of(schedule: SignedDuration, margin: SignedDuration) -> Self {
         let (every, margin) = (schedule.as_secs().max(1), margin.as_secs());
         let mut left = MAX_LIFE.as_secs().saturating_sub(every);
@@ -41,29 +42,29 @@ impl Worst {
     }
 }
 
-/// Holds the schedule against the margin.
+/// Compares the schedule with the margin.
 pub(super) fn check(schedule: SignedDuration, margin: SignedDuration) -> Finding {
     let worst = Worst::of(schedule, margin);
     let [normal, one, two, consent] =
         [worst.normal, worst.one_lost, worst.two_lost, worst.after_consent].map(in_minutes);
     let what = format!(
-        "every {schedule:#}, margin {margin:#}: a reader finds at least {normal} ({consent} before a consent's first renewal); after \
-         one lost run {one}, after two {two}"
+        "every {schedule:#}, margin {margin:#}; shortest life of a token that a program reads: {normal} (after a consent {consent}, \
+         after one lost run {one}, after two {two})"
     );
     let why = match worst.severity() {
         Severity::Ok => return Finding::ok("schedule", what),
-        Severity::Note => "one run that fails or comes late leaves programs with an expired token",
-        Severity::Wrong => "programs read an expired token although every run comes",
+        Severity::Note => "one run that fails or is late leaves programs with an expired token",
+        Severity::Wrong => "programs read an expired token even if no run is lost",
     };
-    let remedy = "run the refresher every 15m with TOKEN_KEEPER_MARGIN_S=2100, the defaults; if it runs at another pace than this, say so with \
-                  --schedule";
+    let remedy = "run the refresher every 15m with TOKEN_KEEPER_MARGIN_S=2100 (the defaults); if it already runs at another interval, give \
+                  that with --schedule";
     Finding::new("schedule", worst.severity(), what, why, remedy)
 }
 
 /// Whole minutes of life, rounded down.
 fn in_minutes(seconds: i64) -> String {
     if seconds < 0 {
-        format!("none for {} min", seconds.saturating_neg().saturating_add(59) / 60)
+        format!("expired for {} min", seconds.saturating_neg().saturating_add(59) / 60)
     } else {
         format!("{} min", seconds / 60)
     }
@@ -74,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_reader_finds_follows_from_schedule_and_margin() {
+    fn the_shortest_life_follows_from_schedule_and_margin() {
         let check = |schedule: i64, margin: i64, expected: [i64; 4], severity: Severity| {
             let worst = Worst::of(SignedDuration::from_mins(schedule), SignedDuration::from_mins(margin));
             let minutes = [worst.normal, worst.one_lost, worst.two_lost, worst.after_consent].map(|left| left / 60);
@@ -104,20 +105,20 @@ mod tests {
         };
         assert_eq!(
             what(900, 2100),
-            "every 15m, margin 35m: a reader finds at least 30 min (20 min before a consent's first renewal); after one lost run 15 \
-             min, after two 0 min"
+            "every 15m, margin 35m; shortest life of a token that a program reads: 30 min (after a consent 20 min, after one lost run \
+             15 min, after two 0 min)"
         );
         assert_eq!(
             what(3600, 90),
-            "every 1h, margin 1m 30s: a reader finds at least 0 min (none for 59 min before a consent's first renewal); after one lost \
-             run none for 60 min, after two none for 120 min"
+            "every 1h, margin 1m 30s; shortest life of a token that a program reads: 0 min (after a consent expired for 59 min, after \
+             one lost run expired for 60 min, after two expired for 120 min)"
         );
-        assert!(what(i64::MAX, 2100).contains("at least none for"), "the longest schedule");
+        assert!(what(i64::MAX, 2100).contains("program reads: expired for"), "the longest schedule");
     }
 
-    /// The formula for a consent's token, against every second at which a consent can come.
+    /// Checks the formula for a consent's token for every second at which a consent can happen.
     #[test]
-    fn no_moment_of_a_consent_is_worse_than_the_worst() {
+    fn the_formula_holds_for_every_moment_of_a_consent() {
         for (every, margin) in [(900, 2100), (1200, 2100), (1800, 600), (3600, 2100), (60, 3480)] {
             let found = (0..every).map(|phase| {
                 let runs = (1..).map(|run| 3600 - (run * every - phase));

@@ -1,6 +1,6 @@
-//! The formats in which refresh tokens come. What is read here is not yet checked; that is done as it will be stored.
+//! Reads the rows of an input: JSON, CSV or .env. `plan` checks them later.
 //!
-//! No message quotes the input: where columns are mixed up, a secret can stand anywhere.
+//! No message quotes the input: if columns are mixed up, any of them can hold a secret.
 
 use std::path::Path;
 
@@ -12,18 +12,19 @@ use super::super::Failure;
 use super::Format;
 use super::row::Row;
 
-/// The columns that become fields of the secret.
+/// Columns that become fields of the secret.
 const FIELDS: [&str; 7] =
     ["client", "client_id", "client_secret", "data_center", "scopes", "refresh_token", "api_domain"];
-/// What the official SDKs tell their rows apart by, the most telling first. `user_mail` is the older SDKs' word.
+/// Columns by which Zoho's SDKs identify a row; the best name comes first. Older SDKs write
+/// `user_mail`.
 const SDK_NAMES: [&str; 3] = ["user_name", "user_mail", "id"];
-/// Variables that say where the account lives, by name, by host or by URL.
+/// Variables that name the data centre of the account: by its name, a host or a URL.
 const DATA_CENTER_VARIABLES: [&str; 6] =
     ["ZOHO_DATA_CENTER", "ZOHO_DC", "ZOHO_ACCOUNTS_URL", "ZOHO_ACCOUNTS_SERVER", "ZOHO_DOMAIN", "ZOHO_API_DOMAIN"];
 const VARIABLES: [(&str, &str); 3] =
     [("ZOHO_CLIENT_ID", "client_id"), ("ZOHO_CLIENT_SECRET", "client_secret"), ("ZOHO_REFRESH_TOKEN", "refresh_token")];
 
-/// Reads every connection of the input, at least one.
+/// Reads every connection of the input. An input without connections is an error.
 pub(super) fn read(
     bytes: &[u8],
     path: Option<&Path>,
@@ -39,7 +40,7 @@ pub(super) fn read(
         return Err(Failure::new("the input is empty", "name a file, or pipe one in"));
     }
     let format = format.or_else(|| path.and_then(by_name)).or_else(|| by_content(text)).ok_or_else(|| {
-        Failure::new("the input is none of JSON, CSV and .env", "say which it is: --format json, csv or env")
+        Failure::new("the input does not look like JSON, CSV or .env", "name its format: --format json, csv or env")
     })?;
     let rows = match format {
         Format::Json => json_rows(text)?,
@@ -84,12 +85,12 @@ fn json_rows(text: &str) -> Result<Vec<Row>, Failure> {
     let wrong = |what: String| Failure::new(what, "give one JSON object, or an array of objects, each field once");
     let value: Value = serde_json::from_str(text).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        wrong(format!("the input is no JSON: it breaks off or goes wrong at line {line}, column {column}"))
+        wrong(format!("the input is not valid JSON: see line {line}, column {column}"))
     })?;
     let list = value.get("connections").unwrap_or(&value);
     let odd = list.as_array().and_then(|list| list.iter().position(|row| !row.is_object()));
     if let Some(odd) = odd {
-        return Err(wrong(format!("row {} is no JSON object", odd + 1)));
+        return Err(wrong(format!("row {} is not a JSON object", odd + 1)));
     }
     let objects = match &value {
         Value::Array(_) => serde_json::from_str(text),
@@ -105,8 +106,8 @@ fn json_rows(text: &str) -> Result<Vec<Row>, Failure> {
     Ok(objects.into_iter().map(row).collect())
 }
 
-/// Our own columns, or those of the file in which Zoho's SDKs persist tokens (`FileStore`). Theirs has more, such as
-/// `access_token`, which are left out.
+/// Reads our own columns, or those of the file in which Zoho's SDKs keep tokens (`FileStore`).
+/// Other columns of theirs, such as `access_token`, are ignored.
 fn csv_rows(text: &str) -> Result<Vec<Row>, Failure> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
     let header: Vec<String> = match reader.headers() {
@@ -121,9 +122,9 @@ fn csv_rows(text: &str) -> Result<Vec<Row>, Failure> {
                 csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
                     format!("row {} has {len} fields, and the header has {expected_len}", at + 1)
                 }
-                _ => format!("row {} is no CSV", at + 1),
+                _ => format!("row {} is not valid CSV", at + 1),
             };
-            Failure::new(what, "put a field that has a comma in it between double quotes")
+            Failure::new(what, "put double quotes around a field that contains a comma")
         })?;
         let value = |column: &str| {
             let at = header.iter().position(|name| name == column)?;
@@ -144,7 +145,8 @@ fn csv_rows(text: &str) -> Result<Vec<Row>, Failure> {
 fn check_header(header: &[String]) -> Result<(), Failure> {
     let known = |column: &str| column == "connection" || FIELDS.contains(&column);
     let wrong = |what: String| {
-        let remedy = format!("the first line names the columns, comma-separated: connection, {}", FIELDS.join(", "));
+        let remedy =
+            format!("the first line must name the columns, separated by commas: connection, {}", FIELDS.join(", "));
         Failure::new(what, remedy)
     };
     if !header.iter().any(|column| column == "refresh_token") {
@@ -156,7 +158,7 @@ fn check_header(header: &[String]) -> Result<(), Failure> {
     }
     let ours = header.iter().any(|column| column == "connection");
     match header.iter().position(|column| !known(column)) {
-        Some(at) if ours => Err(wrong(format!("column {} of the header has a name that is not known", at + 1))),
+        Some(at) if ours => Err(wrong(format!("column {} of the header has an unknown name", at + 1))),
         _ => Ok(()),
     }
 }
@@ -165,7 +167,7 @@ fn scopes(text: &str) -> Value {
     json!(text.split([' ', ',']).filter(|scope| !scope.is_empty()).collect::<Vec<_>>())
 }
 
-/// A name for the connection of an SDK's user, who is known by a mail address.
+/// Turns the mail address of an SDK's user into a connection name.
 fn connection_name(user: &str) -> String {
     let plain = |c: char| if c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c) { c } else { '-' };
     let name: String = user.to_lowercase().chars().map(plain).collect();
@@ -187,14 +189,15 @@ fn env_row(text: &str, table: &DataCenters) -> Result<Row, Failure> {
         if let Some(before) = fields.insert(field.to_owned(), value.clone())
             && before != value
         {
-            let what = format!("the input says two things about `{field}`, the second in {variable}");
-            return Err(Failure::new(what, "leave one of them"));
+            let what = format!("the input has two values for `{field}`, the second in {variable}");
+            return Err(Failure::new(what, "keep one of them"));
         }
     }
     Ok(Row::new(Value::Null, fields))
 }
 
-/// Refuses a variable that refers to another, because that would be looked up in this program's environment first.
+/// Refuses a variable that refers to another: dotenvy would look that one up in this program's
+/// environment first.
 fn check_references(text: &str, needed: impl Fn(&str) -> bool) -> Result<(), Failure> {
     for (at, line) in text.lines().enumerate() {
         let line = line.trim_start();
@@ -204,24 +207,24 @@ fn check_references(text: &str, needed: impl Fn(&str) -> bool) -> Result<(), Fai
             && value.contains('$')
         {
             let what = format!("{} in line {} refers to another variable", variable.trim(), at + 1);
-            return Err(Failure::new(what, "write the value itself there"));
+            return Err(Failure::new(what, "write the value itself"));
         }
     }
     Ok(())
 }
 
 fn not_env(text: &str, error: &dotenvy::Error) -> Failure {
-    let remedy = "correct that line, or leave only the lines that start with ZOHO_";
+    let remedy = "correct that line, or keep only the lines that start with ZOHO_";
     let line = match error {
         dotenvy::Error::LineParse(line, _) => text.find(line.as_str()),
         _ => None,
     };
-    let line = line.map(|at| format!(", in line {}", text[..at].matches('\n').count() + 1)).unwrap_or_default();
-    Failure::new(format!("the input is no .env file: not every line is NAME=value{line}"), remedy)
+    let line = line.map(|at| format!(" (see line {})", text[..at].matches('\n').count() + 1)).unwrap_or_default();
+    Failure::new(format!("the input is not a .env file: a line is not NAME=value{line}"), remedy)
 }
 
-/// The data centre's name, whether it is said as `eu`, `zoho.eu`, `accounts.zoho.eu` or a URL of it. What is none stays as it is,
-/// and is refused as what it is.
+/// Finds a data centre's name from `eu`, `zoho.eu`, `accounts.zoho.eu` or a URL. An unknown text
+/// comes back unchanged and is refused later.
 fn data_center(text: &str, table: &DataCenters) -> String {
     let text = text.trim().to_ascii_lowercase();
     let url = if text.contains("://") { text.clone() } else { format!("https://{text}") };
@@ -240,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_data_center_is_known_by_name_domain_host_and_url() {
+    fn a_data_center_is_found_by_name_domain_host_and_url() {
         let check = |text: &str, expected: &str| {
             assert_eq!(data_center(text, &DataCenters::default()), expected, "{text}");
         };
@@ -265,15 +268,15 @@ mod tests {
     }
 
     #[test]
-    fn the_format_is_told_by_the_name_and_else_by_the_content() {
+    fn the_format_follows_from_the_file_name_or_else_from_the_content() {
         let named = |name: &str| by_name(Path::new(name)).map(|format| format!("{format:?}")).unwrap_or_default();
         assert_eq!(
             ["a.JSON", "b/a.csv", ".env", "prod.env", ".env.local", "tokens.txt"].map(named),
             ["Json", "Csv", "Env", "Env", "Env", ""]
         );
-        let told = |text: &str| by_content(text).map(|format| format!("{format:?}")).unwrap_or_default();
+        let guessed = |text: &str| by_content(text).map(|format| format!("{format:?}")).unwrap_or_default();
         assert_eq!(
-            ["\n [", "{", "# mine\nA=1,2", "export A=1", "id,user_name\n1,a=b", "a,b=c", "hello"].map(told),
+            ["\n [", "{", "# mine\nA=1,2", "export A=1", "id,user_name\n1,a=b", "a,b=c", "hello"].map(guessed),
             ["Json", "Json", "Env", "Env", "Csv", "Csv", ""]
         );
     }

@@ -1,4 +1,5 @@
-//! What is to become of each row, decided before anything is written.
+//! Decides for each row whether it is new, replaces a stored one, changes nothing, or is refused.
+//! Writes nothing.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +12,11 @@ use token_keeper::run::Settings;
 
 use super::row::{Refused, Row};
 
-/// A row that can be taken.
+/// A row that can be imported.
 pub(super) struct Taken {
     pub(super) grant: Grant,
     pub(super) document: SecretDocument,
-    /// Whether there is a secret of this name.
+    /// Whether the secret exists already.
     pub(super) exists: bool,
     pub(super) plan: Plan,
 }
@@ -27,10 +28,10 @@ pub(super) enum Plan {
     Same,
 }
 
-/// What the rows are judged by.
+/// The stored secrets and settings with which each row is compared.
 pub(super) struct Store<'s> {
     settings: &'s Settings,
-    /// The secrets that are there already, by full name, each with why it cannot be read.
+    /// The secrets that exist already, by full name: the value, or why it cannot be read.
     secrets: BTreeMap<&'s SecretName, Result<&'s SecretVersion, &'s Flaw>>,
     clients: Clients,
 }
@@ -42,7 +43,7 @@ impl<'s> Store<'s> {
         Self { settings, secrets, clients }
     }
 
-    /// Checks a row as it will be read once it is stored.
+    /// Checks a row as the refresher will read it.
     pub(super) fn judge(&self, row: &Row, replace: bool) -> Result<Taken, Refused> {
         let prefix = &self.settings.prefix;
         let (connection, client) = (row.connection()?, row.client()?);
@@ -62,8 +63,8 @@ impl<'s> Store<'s> {
         })?;
         if row.registered.as_ref().is_some_and(|id| *id != grant.client.id.as_str()) {
             return Err(Refused::new(
-                "its `client_id` is not the one of --client, and a refresh token works with its own client only",
-                "name the client that it belongs to, or leave --client out",
+                "its `client_id` is not that of --client; a refresh token works only with its own client",
+                "give --client the client that the refresh token belongs to, or leave --client out",
             ));
         }
         let refresh_token = grant.refresh_token.as_ref().ok_or_else(|| Flaw::Missing("refresh_token".to_owned()))?;
@@ -74,14 +75,14 @@ impl<'s> Store<'s> {
             _ => {
                 return Err(Refused::new(
                     "it exists already, with another refresh token",
-                    "use another name, or --replace to put this one in its place",
+                    "use another name, or replace the stored one with --replace",
                 ));
             }
         };
         Ok(Taken { grant, document, exists: before.is_some(), plan })
     }
 
-    /// The document of a secret that is there already.
+    /// The document of a secret, if it exists already.
     fn stored(&self, name: &SecretName) -> Result<Option<SecretDocument>, Refused> {
         let broken = |flaw: Flaw| Refused::new(Broken::secret(name, flaw.clone()).to_string(), flaw.remedy());
         match self.secrets.get(name) {
@@ -92,7 +93,7 @@ impl<'s> Store<'s> {
     }
 }
 
-/// A name or a refresh token that was there before in the same input belongs to nobody.
+/// Refuses a row whose name or refresh token an earlier row already has.
 pub(super) fn refuse_duplicates(judged: &mut [Result<Taken, Refused>]) {
     let (mut names, mut tokens) = (BTreeMap::new(), BTreeMap::new());
     for (at, row) in judged.iter_mut().enumerate() {
@@ -104,7 +105,7 @@ pub(super) fn refuse_duplicates(judged: &mut [Result<Taken, Refused>]) {
             *row = Err(Refused::new(format!("row {} has the same name", first + 1), "give each connection one row"));
         } else if holder != at {
             let why = format!("row {} has the same refresh token", holder + 1);
-            *row = Err(Refused::new(why, "take each refresh token over once"));
+            *row = Err(Refused::new(why, "import each refresh token once"));
         }
     }
 }

@@ -1,12 +1,12 @@
-//! One connection as an input has it, and why it cannot be taken.
+//! One connection of the input, and why it is refused.
 //!
-//! No message quotes the input: where columns are mixed up, a secret can be in any of them.
+//! No message quotes the input: if columns are mixed up, any of them can hold a secret.
 
 use serde_json::{Map, Value};
 use token_keeper::flaw::Flaw;
 use token_keeper::name::{ClientName, ConnectionName, NameError};
 
-/// Why a row cannot be taken, and what to do about that.
+/// Why a row is refused, and what to do about it.
 pub(super) struct Refused {
     pub(super) why: String,
     pub(super) remedy: String,
@@ -21,9 +21,11 @@ impl Refused {
 impl From<Flaw> for Refused {
     fn from(flaw: Flaw) -> Self {
         let remedy = match &flaw {
-            Flaw::Missing(field) if field == "connection" => "give the connection's name, there or with --connection",
+            Flaw::Missing(field) if field == "connection" => {
+                "give the connection's name, in the input or with --connection"
+            }
             Flaw::Missing(field) if field == "data_center" => {
-                "say where the account lives, there or with --data-center"
+                "give the account's data centre, in the input or with --data-center"
             }
             Flaw::Missing(field) if field == "client" => "give `client_id` and `client_secret`, or --client",
             flaw => return Self::new(flaw.to_string(), flaw.remedy()),
@@ -32,13 +34,13 @@ impl From<Flaw> for Refused {
     }
 }
 
-/// One connection as the input has it.
+/// One connection of the input.
 pub(super) struct Row {
-    /// Its name; null if there is none.
+    /// The connection's name, or null if the input has no name.
     pub(super) name: Value,
     /// The fields of its secret.
     pub(super) fields: Map<String, Value>,
-    /// The client id that the input gave, where a stored client stands in its place.
+    /// The client id of the input, if --client replaces it with a stored client.
     pub(super) registered: Option<Value>,
 }
 
@@ -56,7 +58,7 @@ impl Row {
         }
     }
 
-    /// The client that it refers to, if it does.
+    /// The stored client that the row names, if any.
     pub(super) fn client(&self) -> Result<Option<ClientName>, Refused> {
         match self.text("client") {
             None => Ok(None),
@@ -65,13 +67,13 @@ impl Row {
         }
     }
 
-    /// A field that is text.
+    /// A field's value, if it is text.
     pub(super) fn text(&self, field: &str) -> Option<&str> {
         self.fields.get(field)?.as_str()
     }
 }
 
-/// Whether it could be a client secret or a token in the place of a name, which everybody may see.
+/// Whether a name could be a client secret or a token. Everybody may see names.
 fn like_a_secret(name: &str) -> bool {
     name.len() >= 32 && name.chars().all(|c| c.is_ascii_hexdigit() || c == '.')
 }
@@ -81,5 +83,5 @@ fn misnamed(field: &str, error: NameError) -> Refused {
 }
 
 fn mixed_up(field: &str) -> Refused {
-    Refused::new(format!("the field `{field}` looks like a secret"), "check whether fields are mixed up")
+    Refused::new(format!("the field `{field}` looks like a secret"), "check whether you mixed up two fields")
 }

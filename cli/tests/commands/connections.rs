@@ -1,4 +1,4 @@
-//! What an operator types from day to day, and what is shown.
+//! The commands of every day: list, token, refresh, reconnect, grant, revoke, client.
 
 use serde_json::{Value, json};
 use testkit::browser::{Browser, title};
@@ -29,7 +29,7 @@ async fn office() -> World {
 }
 
 #[tokio::test]
-async fn list_shows_every_connection_and_what_to_do_and_asks_nobody_but_the_stores() {
+async fn list_shows_every_connection_and_what_to_do_and_asks_only_the_stores() {
     let world = office().await;
     let shown = type_in(&world, "list", "").await.expect("a list");
     assert_eq!(
@@ -95,7 +95,7 @@ async fn an_empty_installation_says_how_to_begin() {
     let shown = type_in(&world, "status", "").await.expect("a list");
     assert_eq!(
         shown,
-        "There are no connections: no secret is named token-keeper/connections/…\nNext: token-keeper connect --help\n"
+        "There are no connections: no secret's name starts with token-keeper/connections/\nNext: token-keeper connect --help\n"
     );
     assert_eq!(type_in(&world, "list --json", "").await.expect("a list"), "[]\n");
 }
@@ -114,7 +114,7 @@ async fn token_prints_the_live_token_and_nothing_else() {
     for (connection, complaint) in [
         (
             "people",
-            "there is no parameter /token-keeper/tokens/people\n  -> see its state with token-keeper list, or mint with token-keeper refresh people",
+            "there is no parameter /token-keeper/tokens/people\n  -> see token-keeper list, or mint with token-keeper refresh people",
         ),
         ("nobody", "there is no parameter /token-keeper/tokens/nobody"),
     ] {
@@ -125,15 +125,15 @@ async fn token_prints_the_live_token_and_nothing_else() {
     let seen = type_in(&world, "token books", "").await.expect_err("expired");
     assert!(seen.starts_with("the token in /token-keeper/tokens/books has expired (status active)\n  -> mint with token-keeper refresh books"), "{seen}");
     let seen = type_in(&world, "token desk", "").await.expect_err("dead");
-    assert!(seen.contains("(status consent_required)\n  -> see what to do with token-keeper list"), "{seen}");
+    assert!(seen.contains("(status consent_required)\n  -> token-keeper list says what to do"), "{seen}");
 }
 
 #[tokio::test]
-async fn refresh_does_a_run_and_fails_if_somebody_is_needed() {
+async fn refresh_does_a_run_and_fails_if_a_connection_needs_attention() {
     let world = office().await;
     let console = Typed::default();
-    let failed = run(&world, "refresh", &console).await.expect_err("somebody is needed");
-    assert_eq!(failed, "3 connections in need of attention\n  -> see above, or token-keeper list");
+    let failed = run(&world, "refresh", &console).await.expect_err("the operator is needed");
+    assert_eq!(failed, "attention needed: 3 connections\n  -> see above, or token-keeper list");
     let shown = console.shown.into_inner();
     assert!(
         shown.contains(
@@ -141,13 +141,13 @@ async fn refresh_does_a_run_and_fails_if_somebody_is_needed() {
         ),
         "{shown}"
     );
-    assert!(shown.ends_with("6 connections: 0 refreshed, 2 fresh, 3 in need of attention (0 s).\n"), "{shown}");
+    assert!(shown.ends_with("6 connections: 0 refreshed, 2 fresh, 3 need attention (0 s).\n"), "{shown}");
     let shown = type_in(&world, "refresh books crm-prod --force", "").await.expect("refreshed");
     assert_eq!(
         shown,
         "books: refreshed, token until 2026-11-21T01:35:00Z\n\
          crm-prod: refreshed, token until 2026-11-21T01:35:00Z\n\
-         2 connections: 2 refreshed, 0 fresh, 0 in need of attention (0 s).\n"
+         2 connections: 2 refreshed, 0 fresh, 0 need attention (0 s).\n"
     );
     let report = type_in(&world, "refresh books --json", "").await.expect("fresh");
     assert_eq!(serde_json::from_str::<Value>(&report).expect("a report")["fresh"], 1);
@@ -187,7 +187,7 @@ async fn reconnect_makes_a_link_for_each_that_needs_one_and_each_works() {
         assert_eq!(title(&Browser::default().consent(&world, link).await), "Connected");
     }
     let shown = type_in(&world, "reconnect --callback-url BASE", "").await.expect("nothing");
-    assert_eq!(shown, "Every connection has a grant that works, as far as is known. Nothing to do.\n");
+    assert_eq!(shown, "No connection is known to need a new consent. Nothing to do.\n");
 }
 
 #[tokio::test]
@@ -198,7 +198,7 @@ async fn a_self_clients_code_becomes_a_connection() {
     let shown = type_in(&world, grant, &format!("{code}\n")).await.expect("connected");
     assert_eq!(
         shown,
-        "In Zoho's API console, open the self client, choose Generate Code, enter these scopes and take 10 minutes:\n  \
+        "In Zoho's API console, open the self client, choose Generate Code, enter these scopes and choose 10 minutes:\n  \
          ZohoCRM.modules.ALL\n\
          Connected. The access token is in the parameter /token-keeper/tokens/crm.\n"
     );
@@ -206,10 +206,13 @@ async fn a_self_clients_code_becomes_a_connection() {
     assert_eq!(world.document("crm").expect("a document")["status"], "active");
     let before = world.grant("crm");
     for (code, complaint) in [
-        (code.as_str(), "Zoho does not accept the code\n  -> it lives for the minutes chosen in the console"),
+        (
+            code.as_str(),
+            "Zoho does not accept the code\n  -> a code works once, in its own data centre, for the minutes chosen in the console",
+        ),
         ("1000.never", "Zoho does not accept the code"),
-        ("", "that is no code"),
-        ("1000.a b", "that is no code"),
+        ("", "this is not a code"),
+        ("1000.a b", "this is not a code"),
     ] {
         let seen = type_in(&world, grant, code).await.expect_err(complaint);
         assert!(seen.starts_with(complaint), "{seen}");
@@ -224,16 +227,16 @@ async fn revoke_asks_and_ends_a_connection_everywhere() {
     let refresh_token = world.refresh_token("books").expect("a refresh token");
     let console = Typed::default();
     let seen = run(&world, "revoke books", &console).await.expect_err("no");
-    assert_eq!(seen, "nothing was done\n  -> say --yes where nobody can be asked");
+    assert_eq!(seen, "nothing was done\n  -> use --yes where nobody can answer");
     assert!(world.zoho.refresh_token_lives(&refresh_token) && world.document("books").is_some());
 
     let console = Typed { yes: true, ..Typed::default() };
     run(&world, "revoke books", &console).await.expect("revoked");
     assert_eq!(
         console.shown.into_inner(),
-        "End the connection books? Its refresh token dies at Zoho, and programs lose the parameter /token-keeper/tokens/books. [y/N] \n\
-         Revoked at Zoho, together with every access token made from it. This cannot be undone.\n\
-         Secret token-keeper/connections/books is marked for deletion. Until 2026-12-21 it can be restored, without a live refresh token:\n  \
+        "End the connection books? Its refresh token is revoked at Zoho, and the parameter /token-keeper/tokens/books is removed. [y/N] \n\
+         Zoho has revoked the refresh token and every access token made from it. This cannot be undone.\n\
+         Secret token-keeper/connections/books is marked for deletion. You can restore it until 2026-12-21, but its refresh token stays dead:\n  \
          aws secretsmanager restore-secret --secret-id token-keeper/connections/books\n\
          Parameter /token-keeper/tokens/books is removed.\n"
     );
@@ -242,13 +245,13 @@ async fn revoke_asks_and_ends_a_connection_everywhere() {
 }
 
 #[tokio::test]
-async fn a_revocation_that_zoho_does_not_confirm_removes_nothing_and_one_broken_off_is_finished() {
+async fn revoke_removes_nothing_until_zoho_confirms_and_finishes_what_it_began() {
     let world = office().await;
     world.faults.add(Rule::on("zoho", "revoke").times(1), Fault::Respond(answers::server_error("general_error")));
     let seen = type_in(&world, "revoke books --yes", "").await.expect_err("not revoked");
     assert_eq!(
         seen,
-        "Zoho did not revoke the refresh token (HTTP 500); nothing was removed\n  -> try again in some minutes"
+        "Zoho did not revoke the refresh token (HTTP 500); nothing was removed\n  -> try again in a few minutes"
     );
     assert!(world.document("books").is_some() && world.refresh_token("books").is_some());
     world.faults.add(
@@ -264,7 +267,7 @@ async fn a_revocation_that_zoho_does_not_confirm_removes_nothing_and_one_broken_
 }
 
 #[tokio::test]
-async fn clients_are_listed_with_their_users_and_removed_only_without() {
+async fn clients_are_listed_with_their_connections_and_only_an_unused_one_can_be_removed() {
     let world = office().await;
     type_in(&world, "client add old-app --client-id 1000.OLD", "hush").await.expect("stored");
     let shown = type_in(&world, "client list", "").await.expect("a list");
@@ -278,12 +281,16 @@ async fn clients_are_listed_with_their_users_and_removed_only_without() {
 
     let seen = type_in(&world, "client remove acme", "").await.expect_err("in use");
     assert!(
-        seen.starts_with("client acme is used by books, campaigns, crm-prod, desk, people\n  -> revoke these first"),
+        seen.starts_with(
+            "client acme is used by books, campaigns, crm-prod, desk, people\n  -> revoke these connections first"
+        ),
         "{seen}"
     );
     let shown = type_in(&world, "client remove old-app", "").await.expect("removed");
     assert!(
-        shown.starts_with("Secret token-keeper/clients/old-app is marked for deletion. Until 2026-12-21"),
+        shown.starts_with(
+            "Secret token-keeper/clients/old-app is marked for deletion. You can restore it until 2026-12-21"
+        ),
         "{shown}"
     );
     let seen = type_in(&world, "client remove old-app", "").await.expect_err("gone");
@@ -318,30 +325,33 @@ fn every_command_has_help_with_an_example() {
 }
 
 #[tokio::test]
-async fn a_consent_that_heals_a_dead_connection_is_told_as_its_recovery_and_no_other_is_told() {
+async fn only_a_consent_that_heals_a_dead_connection_sends_a_recovery_notice() {
     let mut world = World::new().await;
     world.set("TOKEN_KEEPER_CALLBACK_URL", BASE);
     Browser::default().consent(&world, &world.link("desk")).await;
     Browser::default().consent(&world, &world.link("desk")).await;
-    assert_eq!(world.notices("desk"), [""; 0], "nobody was needed");
+    assert_eq!(world.notices("desk"), [""; 0], "no operator was needed");
 
     let die = async || {
         world.zoho.kill(&world.refresh_token("desk").expect("a refresh token"));
-        type_in(&world, "refresh desk --force", "").await.expect_err("somebody is needed");
+        type_in(&world, "refresh desk --force", "").await.expect_err("the operator is needed");
         world.notices("desk").pop().expect("a notice")
     };
     let notice = die().await;
-    let (told, command) = notice.split_once(" Type: token-keeper ").expect("a command");
-    assert_eq!(told, "Token Keeper: desk needs a new consent, Zoho no longer takes its refresh token (invalid_code).");
+    let (notified, command) = notice.split_once(" Type: token-keeper ").expect("a command");
+    assert_eq!(
+        notified,
+        "Token Keeper: desk needs a new consent, Zoho no longer takes its refresh token (invalid_code)."
+    );
     let shown = type_in(&world, command, "").await.expect("a link");
     let link = shown.lines().map(str::trim).find(|line| line.contains("ticket=")).expect("a link");
     assert_eq!(title(&Browser::default().consent(&world, link).await), "Connected");
     let recovered = "Token Keeper: desk has recovered, its token lives until 2026-11-21T01:00:00Z.";
     assert_eq!(world.notices("desk"), [notice.as_str(), recovered]);
     type_in(&world, "refresh desk --force", "").await.expect("refreshed");
-    assert_eq!(world.notices("desk").len(), 2, "told once");
+    assert_eq!(world.notices("desk").len(), 2, "one notice of recovery");
 
-    // A self client's code heals it as well.
+    // A self client's code heals it too.
     die().await;
     let code = world.zoho.code("eu", CLIENT_ID, &["ZohoCRM.modules.ALL"], None);
     type_in(&world, "grant desk", &code).await.expect("connected");

@@ -1,7 +1,7 @@
-//! The demo is run, and what the README shows of it is what it prints.
+//! Runs the demo, and checks that the README shows what the demo prints.
 
 #[path = "../../examples/demo.rs"]
-#[expect(dead_code, reason = "its main is the example's")]
+#[expect(dead_code, reason = "only the example calls main")]
 mod tour;
 
 const README: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md"));

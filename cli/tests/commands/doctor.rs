@@ -1,4 +1,4 @@
-//! `doctor`: what it says of an installation in which all is well, and of each way in which it can be sick.
+//! `doctor`: its findings for a healthy installation, and for each thing that can be wrong.
 
 use serde_json::{Value, json};
 use testkit::browser::Browser;
@@ -8,7 +8,7 @@ use testkit::zoho::answers;
 
 use crate::typed::{Typed, run, type_in};
 
-/// Two connections, fresh from their consents, and a callback URL that is set.
+/// A healthy installation: two newly connected accounts, and a callback URL.
 async fn practice() -> World {
     let mut world = World::new().await;
     world.set("TOKEN_KEEPER_CALLBACK_URL", BASE);
@@ -19,7 +19,7 @@ async fn practice() -> World {
     world
 }
 
-/// What is shown, and whether the command succeeds.
+/// Runs doctor. Returns what it shows, and whether it succeeds.
 async fn examine(world: &World, options: &str) -> (String, Result<(), String>) {
     let console = Typed::default();
     let done = run(&world, &format!("doctor {options}"), &console).await;
@@ -27,25 +27,25 @@ async fn examine(world: &World, options: &str) -> (String, Result<(), String>) {
 }
 
 #[tokio::test]
-async fn a_healthy_installation_is_ok_everywhere_and_neither_store_nor_zoho_notices() {
+async fn a_healthy_installation_is_ok_and_doctor_writes_nothing_and_does_not_ask_zoho() {
     let world = practice().await;
     let (shown, done) = examine(&world, "").await;
     assert_eq!(
         shown,
         "ok     access: you can list and read the secrets token-keeper/connections/* and token-keeper/clients/* and the parameters \
-         /token-keeper/tokens/*; what the functions' own roles can do is not to be seen from here, so compare them with \
+         /token-keeper/tokens/*; doctor cannot see what the functions' roles may do: compare them with \
          infra/refresher-policy.json and infra/callback-policy.json\n\
-         ok     clock: AWS accepted the signature, so this machine's is right within five minutes\n\
-         ok     names: 3 secrets named by the rules\n\
+         ok     clock: right within five minutes: AWS accepted this machine's signature\n\
+         ok     names: 3 secrets with valid names\n\
          ok     connections: 2 connections, each with a refresh token and its client's secret for its data centre\n\
          ok     clients: 1 client, each in use\n\
          ok     leases: 2 leases as they should be\n\
-         ok     limits: 2 of the 10,000 standard parameters that an account and Region hold, for 2 connections; a run with all of them due \
-         writes for 1 s at 3 puts a second, which AWS allows by default\n\
-         ok     signing-key: secret token-keeper/signing-key is there and long enough\n\
-         ok     callback: each client must have the redirect URI https://consent.example/callback registered in Zoho's API console\n\
-         ok     schedule: every 15m, margin 35m: a reader finds at least 30 min (20 min before a consent's first renewal); after one \
-         lost run 15 min, after two 0 min\n\
+         ok     limits: 2 of the 10,000 standard parameters that an account can have in a Region, for 2 connections; a run in which all \
+         are due writes for 1 s at 3 puts a second, which AWS allows by default\n\
+         ok     signing-key: secret token-keeper/signing-key exists and is long enough\n\
+         ok     callback: each client needs the redirect URI https://consent.example/callback in Zoho's API console\n\
+         ok     schedule: every 15m, margin 35m; shortest life of a token that a program reads: 30 min (after a consent 20 min, \
+         after one lost run 15 min, after two 0 min)\n\
          \n10 ok, 0 notes, 0 wrong. Nothing was changed, and Zoho was not asked.\n"
     );
     assert_eq!(done, Ok(()));
@@ -53,7 +53,8 @@ async fn a_healthy_installation_is_ok_everywhere_and_neither_store_nor_zoho_noti
     assert_eq!(world.faults.calls().len(), 3, "{:?}", world.faults.calls());
 }
 
-/// Something that goes wrong, and what is to be said about it: the start of the finding's first line, and the remedy's.
+/// Something that goes wrong, and the finding for it: the start of its first line, and the start of
+/// its remedy.
 type Illness = (fn(&World), &'static str, &'static str);
 
 const WRONG: [Illness; 17] = [
@@ -83,7 +84,7 @@ const WRONG: [Illness; 17] = [
     (
         |world| drop(world.aws.put_secret(&grant_name("CRM"), "{}")),
         "names: secret token-keeper/connections/CRM: a name is made of a-z",
-        "store it under another name, then remove it",
+        "store it under another name, then remove this one",
     ),
     (
         |world| drop(world.aws.put_secret("token-keeper/signing-key", "short")),
@@ -98,7 +99,7 @@ const WRONG: [Illness; 17] = [
     (
         |world| world.aws.deny_secret("token-keeper/signing-key"),
         "signing-key: secret token-keeper/signing-key: access denied",
-        "allow secretsmanager:GetSecretValue on it to the role or user that ran this",
+        "allow the role or user that ran this to call secretsmanager:GetSecretValue on it",
     ),
     (
         |world| world.aws.put_parameter("/token-keeper/tokens/books", "hush"),
@@ -121,7 +122,7 @@ const WRONG: [Illness; 17] = [
     (
         |world| world.aws.delete_secret(&grant_name("books")),
         "leases: parameter /token-keeper/tokens/books is left over: secret token-keeper/connections/books: it is marked for deletion",
-        "end it with token-keeper revoke books --yes, or take it back with aws secretsmanager restore-secret",
+        "end it with token-keeper revoke books --yes, or restore it with aws secretsmanager restore-secret",
     ),
     (
         |world| world.aws.remove_parameter("/token-keeper/tokens/books"),
@@ -131,7 +132,7 @@ const WRONG: [Illness; 17] = [
     (
         |world| world.advance_minutes(120),
         "leases: the token has expired: books, crm-prod",
-        "mint now with token-keeper refresh; then look at the refresher's schedule, its log and its role",
+        "mint now with token-keeper refresh; then check the refresher's schedule, its log and its role",
     ),
     (
         |world| {
@@ -161,7 +162,7 @@ const WRONG: [Illness; 17] = [
 ];
 
 #[tokio::test]
-async fn each_thing_that_is_wrong_is_found_with_its_remedy_and_is_a_failure() {
+async fn doctor_finds_each_thing_that_is_wrong_shows_its_remedy_and_fails() {
     for (sicken, what, remedy) in WRONG {
         let world = practice().await;
         sicken(&world);
@@ -169,7 +170,10 @@ async fn each_thing_that_is_wrong_is_found_with_its_remedy_and_is_a_failure() {
         let (shown, done) = examine(&world, "").await;
         check(&shown, "wrong", what, remedy);
         let failure = done.expect_err(what);
-        assert!(failure.ends_with("to mend\n  -> do what is said above, then ask again"), "{failure}");
+        assert!(
+            failure.ends_with("to repair\n  -> do what is written after each ->, then run doctor again"),
+            "{failure}"
+        );
         assert_eq!((world.zoho_calls(), world.writes()), (0, 0), "{what}");
         for secret in [EU_SECRET, US_SECRET, SIGNING_KEY, "hush", "1000.r", "short\n"] {
             assert!(!shown.contains(secret), "{shown}");
@@ -177,7 +181,7 @@ async fn each_thing_that_is_wrong_is_found_with_its_remedy_and_is_a_failure() {
     }
 }
 
-/// A finding of this severity starts with `what`, and its third line with the remedy.
+/// Checks that a finding of this severity starts with `what`, and its third line with the remedy.
 fn check(shown: &str, severity: &str, what: &str, remedy: &str) {
     let lines: Vec<_> = shown.lines().collect();
     let start = format!("{severity:<5}  {what}");
@@ -187,7 +191,7 @@ fn check(shown: &str, severity: &str, what: &str, remedy: &str) {
 }
 
 #[tokio::test]
-async fn what_zoho_has_answered_to_a_run_is_found() {
+async fn doctor_finds_what_zoho_answered_to_the_last_run() {
     let world = practice().await;
     world.zoho.kill(&world.refresh_token("books").expect("a refresh token"));
     world.faults.add(
@@ -195,23 +199,19 @@ async fn what_zoho_has_answered_to_a_run_is_found() {
         Fault::Respond(answers::throttled()),
     );
     world.advance_minutes(55);
-    let _somebody_is_needed = type_in(&world, "refresh", "").await;
+    let _attention = type_in(&world, "refresh", "").await;
     world.faults.forget_calls();
     let (shown, done) = examine(&world, "").await;
     check(
         &shown,
         "wrong",
-        "connections: books: Zoho no longer takes its refresh token (invalid_code)",
+        "connections: books: Zoho no longer accepts its refresh token (invalid_code)",
         "make a link with `token-keeper connect books` and send it to an administrator",
     );
-    assert!(
-        shown.contains("\n       programs have a token until 2026-11-21T01:00:00Z and none after that\n"),
-        "{shown}"
-    );
-    let throttled =
-        "connections: crm-prod: Zoho has had too many requests and is not asked before 2026-11-21T01:06:00Z";
+    assert!(shown.contains("\n       programs have a token until 2026-11-21T01:00:00Z, then none\n"), "{shown}");
+    let throttled = "connections: crm-prod: Zoho got too many requests; the refresher waits until 2026-11-21T01:06:00Z";
     check(&shown, "note", throttled, "only waiting helps");
-    assert!(done.expect_err("a dead grant").starts_with("1 finding to mend"));
+    assert!(done.expect_err("a dead grant").starts_with("1 finding to repair"));
     world.advance_minutes(5);
     let (shown, _) = examine(&world, "").await;
     check(&shown, "wrong", throttled, "only waiting helps");
@@ -220,13 +220,13 @@ async fn what_zoho_has_answered_to_a_run_is_found() {
     world.zoho.change_secret(CLIENT_ID, "eu", "another");
     world.faults.clear();
     world.advance_minutes(30);
-    let _somebody_is_needed = type_in(&world, "refresh", "").await;
+    let _attention = type_in(&world, "refresh", "").await;
     let (shown, _) = examine(&world, "").await;
     check(&shown, "wrong", "connections: crm-prod: Zoho refuses its client (invalid_client", "compare client_id");
 }
 
 #[tokio::test]
-async fn notes_alone_are_no_failure() {
+async fn doctor_succeeds_if_there_are_only_notes() {
     let mut world = practice().await;
     world.link("people");
     type_in(&world, "client add old-app --client-id 1000.OLD", "hush").await.expect("stored");
@@ -235,8 +235,14 @@ async fn notes_alone_are_no_failure() {
     for (what, remedy) in [
         ("connections: people: nobody has consented yet", "make a link with `token-keeper connect people`"),
         ("clients: no connection uses client old-app", "token-keeper client remove old-app"),
-        ("leases: the token is of an older grant: books", "nothing, or mint now with token-keeper refresh"),
-        ("schedule: every 30m, margin 35m: a reader finds at least 30 min", "run the refresher every 15m"),
+        (
+            "leases: the token comes from an older grant: books",
+            "wait for the next run, or mint now with token-keeper refresh",
+        ),
+        (
+            "schedule: every 30m, margin 35m; shortest life of a token that a program reads: 30 min",
+            "run the refresher every 15m",
+        ),
     ] {
         let (shown, done) = examine(&world, "--schedule 30m").await;
         check(&shown, "note", what, remedy);
@@ -244,16 +250,16 @@ async fn notes_alone_are_no_failure() {
     }
     world.set("TOKEN_KEEPER_CALLBACK_URL", "http://localhost:8765");
     let (shown, _) = examine(&world, "").await;
-    let redirect = "callback: each client must have the redirect URI http://localhost:8765/callback registered";
+    let redirect = "callback: each client needs the redirect URI http://localhost:8765/callback in Zoho's API console";
     check(&shown, "note", redirect, "set TOKEN_KEEPER_CALLBACK_URL to the callback function's https URL");
 }
 
 #[tokio::test]
-async fn an_installation_that_has_just_begun_is_told_what_comes_next() {
+async fn in_a_new_installation_doctor_says_what_comes_next() {
     let mut world = World::new().await;
     world.set("TOKEN_KEEPER_PREFIX", "team/new");
     let (shown, done) = examine(&world, "").await;
-    let none = "connections: there are none: no secret is named team/new/connections/…";
+    let none = "connections: there are none yet: no secret's name starts with team/new/connections/";
     check(&shown, "note", none, "connect an account: token-keeper connect --help");
     check(&shown, "note", "callback: TOKEN_KEEPER_CALLBACK_URL is not set", "set it to the callback function's");
     let create =
@@ -263,7 +269,7 @@ async fn an_installation_that_has_just_begun_is_told_what_comes_next() {
 }
 
 #[tokio::test]
-async fn nothing_is_said_of_what_could_not_be_seen() {
+async fn doctor_says_nothing_about_what_it_could_not_read() {
     let world = practice().await;
     let skewed = testkit::aws::error("InvalidSignatureException", "Signature expired: 20261121T000000Z is now earlier");
     world.faults.add(Rule::service("ssm"), Fault::Respond(skewed.clone()));
@@ -286,15 +292,12 @@ async fn nothing_is_said_of_what_could_not_be_seen() {
     world.aws.put_secret(&grant_name("books"), "{");
     world.aws.put_secret(&grant_name("crm-prod"), "{");
     let (shown, _) = examine(&world, "").await;
-    assert!(
-        shown.contains("\nok     clients: 1 client, in use or not: a connection's secret that cannot be read"),
-        "{shown}"
-    );
+    assert!(shown.contains("\nok     clients: 1 client, use unknown: some connections could not be read"), "{shown}");
 }
 
-/// Secrets Manager's listing is minutes behind; AWS's answer about a name is not.
+/// Secrets Manager's listing is minutes behind. The answer to a read by name is current.
 #[tokio::test]
-async fn a_connection_that_is_not_listed_yet_is_no_left_over_lease() {
+async fn a_connection_that_is_not_listed_yet_has_no_left_over_lease() {
     let world = practice().await;
     let client = world.aws.secret("token-keeper/clients/acme").expect("a client");
     let page = json!({"SecretValues": [
@@ -322,18 +325,18 @@ async fn programs_get_the_same_findings_as_json() {
     let sick: Value = serde_json::from_str(&shown).expect("JSON");
     assert_eq!(sick["ok"], false);
     let field = |check: &Value, name: &str| check[name].as_str().map(str::to_owned);
-    let told = sick["checks"].as_array().expect("an array").iter().map(|check| {
+    let printed = sick["checks"].as_array().expect("an array").iter().map(|check| {
         let [severity, name, what] = ["severity", "check", "what"].map(|name| field(check, name).expect(name));
         let rest = [("", field(check, "why")), ("-> ", field(check, "remedy"))];
         let rest = rest.into_iter().filter_map(|(mark, text)| Some(format!("       {mark}{}\n", text?)));
         format!("{severity:<5}  {name}: {what}\n{}", rest.collect::<String>())
     });
     let (shown, _) = examine(&world, "--schedule 1h").await;
-    assert_eq!(shown.split("\n\n").next().map(|findings| format!("{findings}\n")), Some(told.collect()));
+    assert_eq!(shown.split("\n\n").next().map(|findings| format!("{findings}\n")), Some(printed.collect()));
 }
 
 #[tokio::test]
-async fn a_schedule_that_is_no_time_is_refused() {
+async fn a_schedule_that_is_not_a_time_is_refused() {
     let world = World::new().await;
     for schedule in ["often", "30s", "-15m"] {
         let refused = type_in(&world, &format!("doctor --schedule={schedule}"), "").await.expect_err(schedule);

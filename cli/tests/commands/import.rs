@@ -1,5 +1,6 @@
-//! `import`: refresh tokens from elsewhere, in each format, and what is refused. Every secret here has "hush" in it or is the
-//! stand-in's own, and none may ever be seen.
+//! `import`: each format, and each thing that it refuses.
+//!
+//! Every secret here contains "hush" or belongs to the stand-in. No command may print one.
 
 use serde_json::{Value, json};
 use testkit::aws;
@@ -10,7 +11,7 @@ use crate::typed::{Typed, run, type_in};
 
 const HUSH: &str = "1000.hush00000000000000000000000000000000000000000000000000.hush";
 
-/// Imports this input; what is shown, and what is complained of.
+/// Imports this input. Returns what the command shows, and its error.
 async fn import(world: &World, arguments: &str, input: impl AsRef<[u8]>) -> (String, Result<(), String>) {
     let console = Typed { file: input.as_ref().to_vec(), width: Some(80), ..Typed::default() };
     let done = run(&world, &format!("import {arguments}"), &console).await;
@@ -25,7 +26,7 @@ async fn import(world: &World, arguments: &str, input: impl AsRef<[u8]>) -> (Str
 }
 
 async fn complaint(world: &World, arguments: &str, input: impl AsRef<[u8]>) -> String {
-    import(world, arguments, input).await.1.expect_err("nothing that can be taken")
+    import(world, arguments, input).await.1.expect_err("an input that is refused")
 }
 
 /// A grant that refers to client acme.
@@ -38,7 +39,7 @@ fn token(number: usize) -> String {
 }
 
 #[tokio::test]
-async fn the_plan_is_shown_then_carried_out_and_nothing_is_minted() {
+async fn import_shows_its_plan_stores_it_and_mints_nothing() {
     let world = World::new().await;
     world.aws.put_secret(&grant_name("books"), &grant("books", &token(1)).to_string());
     world.aws.put_secret(&grant_name("desk"), &grant("desk", &token(9)).to_string());
@@ -50,7 +51,7 @@ async fn the_plan_is_shown_then_carried_out_and_nothing_is_minted() {
     assert_eq!(
         shown,
         " connection  centre  client   scopes               refresh token  plan\n \
-          books       eu      acme                          1000....       same already\n \
+          books       eu      acme                          1000....       unchanged\n \
           crm-prod    us      its own  ZohoCRM.modules.ALL  1000....       new\n \
           desk        eu      acme                          1000....       replace\n\n\
          2 of 3 connections stored.\n\
@@ -104,7 +105,7 @@ async fn each_format_becomes_a_connection_that_mints() {
 }
 
 #[tokio::test]
-async fn an_input_that_is_none_is_refused_as_a_whole_and_changes_nothing() {
+async fn an_input_that_cannot_be_read_is_refused_and_changes_nothing() {
     let world = World::new().await;
     world.faults.forget_calls();
     let header = "connection,client,data_center,refresh_token";
@@ -115,21 +116,21 @@ async fn an_input_that_is_none_is_refused_as_a_whole_and_changes_nothing() {
         (
             "",
             "hush".to_owned(),
-            "the input is none of JSON, CSV and .env\n  -> say which it is: --format json, csv or env",
+            "the input does not look like JSON, CSV or .env\n  -> name its format: --format json, csv or env",
         ),
-        ("a.json", "hush".to_owned(), "the input is no JSON: it breaks off or goes wrong at line 1, column 1\n"),
+        ("a.json", "hush".to_owned(), "the input is not valid JSON: see line 1, column 1\n"),
         ("a.json", "\"hush\"".to_owned(), "the input is neither a JSON object nor an array\n"),
-        ("a.json", "[{}, \"hush\"]".to_owned(), "row 2 is no JSON object\n"),
-        ("", "{\"connections\": [7]}".to_owned(), "row 1 is no JSON object\n"),
+        ("a.json", "[{}, \"hush\"]".to_owned(), "row 2 is not a JSON object\n"),
+        ("", "{\"connections\": [7]}".to_owned(), "row 1 is not a JSON object\n"),
         ("", "[]".to_owned(), "there is no connection in the input\n"),
         ("", own(r#""refresh_token": "hush1", "refresh_token": "hush2""#), "a field occurs twice, at line 1\n"),
         (
             "a.csv",
             "crm,acme,eu,hush".to_owned(),
-            "the header has no column `refresh_token`\n  -> the first line names the columns, comma-separated: connection, client,",
+            "the header has no column `refresh_token`\n  -> the first line must name the columns, separated by commas: connection, client,",
         ),
         ("a.csv", header.to_owned(), "there is no connection in the input"),
-        ("a.csv", format!("{header},hush\n"), "column 5 of the header has a name that is not known"),
+        ("a.csv", format!("{header},hush\n"), "column 5 of the header has an unknown name"),
         ("a.csv", format!("{header},client\n"), "the header has the column `client` twice"),
         (
             "a.csv",
@@ -139,30 +140,30 @@ async fn an_input_that_is_none_is_refused_as_a_whole_and_changes_nothing() {
         (
             "a.env",
             "A=1\n\nhush hush\n".to_owned(),
-            "the input is no .env file: not every line is NAME=value, in line 3\n",
+            "the input is not a .env file: a line is not NAME=value (see line 3)\n",
         ),
-        ("a.env", "A='hush\nZOHO_REFRESH_TOKEN=hush\n".to_owned(), "not every line is NAME=value, in line 1\n"),
+        ("a.env", "A='hush\nZOHO_REFRESH_TOKEN=hush\n".to_owned(), "a line is not NAME=value (see line 1)\n"),
         (
             "a.env",
             "ZOHO_DC=eu\nZOHO_ACCOUNTS_URL=https://accounts.zoho.jp".to_owned(),
-            "the input says two things about `data_center`, the second in ZOHO_ACCOUNTS_URL\n",
+            "the input has two values for `data_center`, the second in ZOHO_ACCOUNTS_URL\n",
         ),
         (
             "a.env",
             "ZOHO_REFRESH_TOKEN=hush\nZOHO_REFRESH_TOKEN=hush2".to_owned(),
-            "the input says two things about `refresh_token`",
+            "the input has two values for `refresh_token`",
         ),
         (
             "a.env",
             "A=1\nexport ZOHO_REFRESH_TOKEN=${HOME}".to_owned(),
-            "ZOHO_REFRESH_TOKEN in line 2 refers to another variable\n  -> write the value itself there",
+            "ZOHO_REFRESH_TOKEN in line 2 refers to another variable\n  -> write the value itself",
         ),
         (
             "a.json --connection crm",
             "[{}, {}]".to_owned(),
-            "--connection is one name, and the input has 2 connections\n",
+            "--connection gives one name, but the input has 2 connections\n",
         ),
-        ("a.json --data-center mars", "[{}]".to_owned(), "mars is no data centre\n  -> use one of ae, au"),
+        ("a.json --data-center mars", "[{}]".to_owned(), "mars is not a known data centre\n  -> use one of ae, au"),
         ("a.json --format xml", "[{}]".to_owned(), "invalid value 'xml'"),
         ("a.json --connection Crm", "[{}]".to_owned(), "a name is made of a-z"),
     ] {
@@ -171,11 +172,11 @@ async fn an_input_that_is_none_is_refused_as_a_whole_and_changes_nothing() {
     }
     let seen = complaint(&world, "a.csv", b"connection,refresh_token\ncrm,hush\xff\n").await;
     assert_eq!(seen, "the input is not UTF-8, from line 2 on\n  -> save it as UTF-8");
-    assert_eq!(world.faults.calls().len(), 0, "nobody is asked");
+    assert_eq!(world.faults.calls().len(), 0, "no call is made");
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_taken_is_refused_by_its_number_and_field_and_nothing_is_stored() {
+async fn a_refused_row_is_named_by_number_and_field_and_nothing_is_stored() {
     let world = World::new().await;
     world.aws.put_secret(&grant_name("gone"), "{}");
     world.aws.delete_secret(&grant_name("gone"));
@@ -189,14 +190,17 @@ async fn a_row_that_cannot_be_taken_is_refused_by_its_number_and_field_and_nothi
     let without = |field: &str| with(field, Value::Null);
     let like_a_token = "1000.0123456789abcdef0123456789abcdef";
     for (row, expected) in [
-        (json!({}), "row 2: the field `connection` is missing; give the connection's name, there or with --connection"),
+        (
+            json!({}),
+            "row 2: the field `connection` is missing; give the connection's name, in the input or with --connection",
+        ),
         (
             without("client"),
             "row 2 (crm): the field `client` is missing; give `client_id` and `client_secret`, or --client",
         ),
         (
             without("data_center"),
-            "row 2 (crm): the field `data_center` is missing; say where the account lives, there or with --data-center",
+            "row 2 (crm): the field `data_center` is missing; give the account's data centre, in the input or with --data-center",
         ),
         (
             without("refresh_token"),
@@ -218,7 +222,7 @@ async fn a_row_that_cannot_be_taken_is_refused_by_its_number_and_field_and_nothi
         (with("client", json!("Acme")), "row 2 (crm): the field `client`: a name is made of a-z"),
         (
             with("client", json!(like_a_token)),
-            "row 2 (crm): the field `client` looks like a secret; check whether fields are mixed up",
+            "row 2 (crm): the field `client` looks like a secret; check whether you mixed up two fields",
         ),
         (with("client_id", json!("hush")), "row 2 (crm): both `client` and `client_id`/`client_secret` are given"),
         (with("scopes", json!("hush")), "row 2 (crm): the field `scopes` is not an array of strings"),
@@ -236,7 +240,7 @@ async fn a_row_that_cannot_be_taken_is_refused_by_its_number_and_field_and_nothi
         (with("connection", json!("books")), "row 2 (books): row 1 has the same name; give each connection one row"),
         (
             with("refresh_token", json!(token(1))),
-            "row 2 (crm): row 1 has the same refresh token; take each refresh token over once",
+            "row 2 (crm): row 1 has the same refresh token; import each refresh token once",
         ),
         (
             with("connection", json!("gone")),
@@ -250,9 +254,9 @@ async fn a_row_that_cannot_be_taken_is_refused_by_its_number_and_field_and_nothi
         let input = json!([grant("books", &token(1)), row]).to_string();
         let (shown, done) = import(&world, "a.json", &input).await;
         let seen = done.expect_err("a refused row");
-        assert!(seen.starts_with("nothing was stored, because 1 of 2 rows cannot be taken:\n  row 2"), "{seen}");
+        assert!(seen.starts_with("nothing was stored, because 1 of 2 rows cannot be imported:\n  row 2"), "{seen}");
         assert!(seen.contains(expected), "{input}: {seen}");
-        assert!(seen.ends_with("\n  -> correct this, then run it again"), "{seen}");
+        assert!(seen.ends_with("\n  -> correct this, then run the command again"), "{seen}");
         assert!(!format!("{shown}{seen}").contains(like_a_token), "{shown}{seen}");
         let plans: Vec<_> = shown.lines().filter_map(|line| line.split_whitespace().last()).collect();
         assert_eq!(plans, ["plan", "new", "refused"], "{shown}");
@@ -261,7 +265,7 @@ async fn a_row_that_cannot_be_taken_is_refused_by_its_number_and_field_and_nothi
 }
 
 #[tokio::test]
-async fn what_only_one_format_can_lack_is_named_too() {
+async fn what_is_missing_in_one_format_is_named_too() {
     let world = World::new().await;
     world.faults.forget_calls();
     let sdk = "id,user_name,client_id,client_secret,refresh_token,access_token,grant_token,expiry_time,redirect_url,api_domain";
@@ -291,7 +295,7 @@ async fn what_only_one_format_can_lack_is_named_too() {
             ),
             "row 2 (a-b): row 1 has the same name",
         ),
-        ("--client acme", other.to_string(), "row 1 (crm): its `client_id` is not the one of --client"),
+        ("--client acme", other.to_string(), "row 1 (crm): its `client_id` is not that of --client"),
         ("", other.to_string(), "row 1 (crm): the field `client_secret` is missing"),
     ] {
         let seen = complaint(&world, arguments, &input).await;
@@ -314,10 +318,10 @@ async fn a_refusal_looks_like_this() {
     );
     assert_eq!(
         done.expect_err("a refused row"),
-        "nothing was stored, because 1 of 2 rows cannot be taken:\n  \
+        "nothing was stored, because 1 of 2 rows cannot be imported:\n  \
            row 2 (desk): the data centre is not one of ae, au, ca, cn, eu, in, jp, sa, sg, uk, us; \
          correct `data_center`, or add the new one to TOKEN_KEEPER_DATA_CENTERS\n  \
-         -> correct this, then run it again"
+         -> correct this, then run the command again"
     );
 }
 
@@ -330,8 +334,8 @@ async fn three_hundred_rows_are_all_stored_or_none() {
     let seen = complaint(&world, "", json!(rows).to_string()).await;
     assert_eq!(
         seen,
-        "nothing was stored, because 1 of 300 rows cannot be taken:\n  row 300 (crm-299): the field `refresh_token` is empty; \
-         put a value into `refresh_token`\n  -> correct this, then run it again"
+        "nothing was stored, because 1 of 300 rows cannot be imported:\n  row 300 (crm-299): the field `refresh_token` is empty; \
+         put a value into `refresh_token`\n  -> correct this, then run the command again"
     );
     assert_eq!(world.writes(), 0);
     rows[299]["refresh_token"] = json!(token(299));
@@ -342,7 +346,7 @@ async fn three_hundred_rows_are_all_stored_or_none() {
 }
 
 #[tokio::test]
-async fn a_stored_refresh_token_gives_way_only_on_request_and_other_fields_stay() {
+async fn only_replace_overwrites_a_stored_refresh_token_and_other_fields_stay() {
     let world = World::new().await;
     let before = json!({"client_id": "1000.OLD", "client_secret": "hush", "data_center": "us", "refresh_token": token(1),
         "scopes": ["A.b"], "api_domain": "https://www.zohoapis.com", "granted_at": "2026-01-01T00:00:00Z", "note": ["mine"]});
@@ -350,7 +354,7 @@ async fn a_stored_refresh_token_gives_way_only_on_request_and_other_fields_stay(
     world.faults.forget_calls();
     let input = json!([grant("crm", &token(2))]).to_string();
     let seen = complaint(&world, "", &input).await;
-    assert!(seen.contains("row 1 (crm): it exists already, with another refresh token; use another name, or --replace to put this one in its place"), "{seen}");
+    assert!(seen.contains("row 1 (crm): it exists already, with another refresh token; use another name, or replace the stored one with --replace"), "{seen}");
     assert_eq!((world.grant("crm"), world.writes()), (before, 0));
     import(&world, "--replace", &input).await.1.expect("replaced");
     let after =
@@ -358,7 +362,7 @@ async fn a_stored_refresh_token_gives_way_only_on_request_and_other_fields_stay(
     assert_eq!(world.grant("crm"), after);
     let (shown, done) = import(&world, "", &input).await;
     assert_eq!((done, world.writes()), (Ok(()), 1));
-    assert!(shown.contains("same already") && shown.contains("\n0 of 1 connection stored.\n"), "{shown}");
+    assert!(shown.contains("unchanged") && shown.contains("\n0 of 1 connection stored.\n"), "{shown}");
 }
 
 #[tokio::test]
@@ -373,14 +377,14 @@ async fn a_connection_that_awaits_consent_is_filled_in() {
 }
 
 #[tokio::test]
-async fn an_import_broken_off_says_what_is_stored_and_is_finished_by_another() {
+async fn an_import_that_stops_halfway_says_what_is_stored_and_the_next_one_finishes_it() {
     let input =
         json!(["books", "crm", "desk"].iter().zip(1..).map(|(name, at)| grant(name, &token(at))).collect::<Vec<_>>());
     for (fault, expected) in [
         (
             Fault::Respond(aws::error("AccessDeniedException", "not you")),
             "\n  stored: books\n  not stored: crm, desk\n  -> allow secretsmanager:CreateSecret to the role or user that ran this; \
-             then run the same again, which passes over what is stored",
+             then run the same command again: it skips what is stored",
         ),
         (Fault::Drop { handled: true }, "\n  stored: books\n  perhaps stored: crm\n  not stored: desk\n  -> "),
     ] {
@@ -400,7 +404,7 @@ async fn an_import_broken_off_says_what_is_stored_and_is_finished_by_another() {
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_be_read_stops_the_import_before_anything() {
+async fn import_stops_at_once_if_the_store_cannot_be_read() {
     let world = World::new().await;
     let denied = Fault::Respond(aws::error("AccessDeniedException", "not you"));
     world.faults.add(Rule::on("secretsmanager", "BatchGetSecretValue"), denied);

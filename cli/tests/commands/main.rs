@@ -1,4 +1,5 @@
-//! The operator's commands against both stand-ins, as typed. Each test looks at what is shown and what is stored afterwards.
+//! The operator's commands, typed against both stand-ins. Each test checks what a command prints
+//! and what it stores.
 
 mod connections;
 mod demo;

@@ -1,4 +1,4 @@
-//! `client add` and `connect`, as typed.
+//! `client add` and `connect`, as an operator types them.
 
 use clap::Parser as _;
 use serde_json::json;
@@ -15,7 +15,7 @@ async fn a_client_is_stored_and_gets_more_secrets_without_losing_any() {
     assert_eq!(
         shown,
         "Client shop is stored in secret token-keeper/clients/shop. Its secrets: common.\n\
-         Next: make a link with which an administrator connects an account, for example\n  \
+         Next: make a link to connect an account, for example\n  \
          token-keeper connect crm-prod --client shop --data-center eu --scope ZohoCRM.modules.READ\n"
     );
     let shown =
@@ -39,9 +39,9 @@ async fn a_wrong_client_is_refused_and_changes_nothing() {
         (
             "client add acme --client-id 1000.OTHER",
             "hush",
-            "there is a client acme already, with another client id (1000.CLIENTIDOFACME)",
+            "client acme already exists, with another client id (1000.CLIENTIDOFACME)",
         ),
-        ("client add shop --client-id 1000.SHOP --data-center mars", "hush", "mars is no data centre"),
+        ("client add shop --client-id 1000.SHOP --data-center mars", "hush", "mars is not a known data centre"),
         ("client add shop --client-id 1000.SHOP", "", "the field `client_secret` is empty"),
         ("client add shop --client-id 1000.SHOP", "hush hush", "the field `client_secret` contains white space"),
         ("client add Shop --client-id 1000.SHOP", "hush", "a name is made of a-z"),
@@ -55,7 +55,7 @@ async fn a_wrong_client_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn connect_says_what_to_register_whom_to_send_the_link_and_what_comes_of_it() {
+async fn connect_says_what_to_register_who_gets_the_link_and_where_the_token_will_be() {
     let world = World::new().await;
     let command = "connect crm-prod --client acme --data-center eu --scope ZohoCRM.modules.ALL --callback-url BASE";
     let shown = type_in(&world, command, "").await.expect("a link");
@@ -63,11 +63,11 @@ async fn connect_says_what_to_register_whom_to_send_the_link_and_what_comes_of_i
     assert_eq!(
         shown.replace(ticket, "TICKET"),
         "The connection crm-prod awaits consent (secret token-keeper/connections/crm-prod created).\n\n\
-         1. In Zoho's API console, this redirect URI must be registered with the client:\n     \
+         1. In Zoho's API console, register this redirect URI with the client:\n     \
               https://consent.example/callback\n\
          2. Send this link to an administrator of the Zoho account. It works once, until 2026-11-21T01:00:00Z:\n     \
               https://consent.example/connect?ticket=TICKET\n\
-         3. After the consent the refresh token is in the secret and the first access token in the parameter\n     \
+         3. After the consent, the secret holds the refresh token and this parameter the first access token:\n     \
               /token-keeper/tokens/crm-prod\n"
     );
     let again =
@@ -79,7 +79,7 @@ async fn connect_says_what_to_register_whom_to_send_the_link_and_what_comes_of_i
 }
 
 #[tokio::test]
-async fn a_connection_that_could_not_be_consented_to_is_refused_before_anything_is_written() {
+async fn connect_refuses_what_cannot_work_before_it_writes_anything() {
     let world = World::new().await;
     world
         .aws
@@ -87,14 +87,23 @@ async fn a_connection_that_could_not_be_consented_to_is_refused_before_anything_
     world.faults.forget_calls();
     let full = "--client acme --data-center eu --scope ZohoCRM.modules.ALL --callback-url BASE";
     for (arguments, complaint) in [
-        ("new --data-center eu --scope A.b --callback-url BASE".to_owned(), "new is new, and --client is missing"),
-        ("new --client acme --scope A.b --callback-url BASE".to_owned(), "new is new, and --data-center is missing"),
-        ("new --client acme --data-center eu --callback-url BASE".to_owned(), "new is new, and --scope is missing"),
-        ("byhand --callback-url BASE".to_owned(), "the secret of byhand says none, and --scope is missing"),
+        (
+            "new --data-center eu --scope A.b --callback-url BASE".to_owned(),
+            "--client is required: new is a new connection",
+        ),
+        (
+            "new --client acme --scope A.b --callback-url BASE".to_owned(),
+            "--data-center is required: new is a new connection",
+        ),
+        (
+            "new --client acme --data-center eu --callback-url BASE".to_owned(),
+            "--scope is required: new is a new connection",
+        ),
+        ("byhand --callback-url BASE".to_owned(), "--scope is required: none is stored for byhand"),
         ("new --client acme --data-center eu --scope A.b".to_owned(), "the callback function's address is not known"),
         (
             "new --client acme --data-center eu --scope A.b --callback-url http://consent.example".to_owned(),
-            "is no address for the callback",
+            "cannot be the address of the callback",
         ),
         (
             "new --client acme --data-center mars --scope A.b --callback-url BASE".to_owned(),
@@ -109,7 +118,7 @@ async fn a_connection_that_could_not_be_consented_to_is_refused_before_anything_
             "store the client first: token-keeper client add nobody",
         ),
         (format!("new {full} --valid-for 8d"), "use a time such as 30m, 1h or 2d, at most 7d"),
-        (format!("new {full} --local --json"), "--json prints a link for somebody else"),
+        (format!("new {full} --local --json"), "--json and --local cannot be used together"),
         (format!("new {full} --valid-for soon"), "invalid value 'soon'"),
         (format!("New {full}"), "a name is made of a-z"),
     ] {
@@ -133,11 +142,11 @@ async fn a_connected_account_keeps_its_client_and_moves_only_on_request() {
         assert!(seen.contains(complaint), "{arguments}: {seen}");
     }
     type_in(&world, "connect crm-prod --data-center us --allow-move --callback-url BASE", "").await.expect("a link");
-    assert_eq!(world.aws.secret_version(&grant_name("crm-prod")), before, "nothing is moved before the consent");
+    assert_eq!(world.aws.secret_version(&grant_name("crm-prod")), before, "nothing moves before the consent");
 }
 
 #[tokio::test]
-async fn links_need_a_key_that_is_there_and_strong() {
+async fn links_need_a_strong_signing_key() {
     let world = World::new().await;
     let connect = "connect crm-prod --client acme --data-center eu --scope A.b --callback-url BASE";
     world.aws.put_secret("token-keeper/signing-key", "short");
@@ -149,7 +158,7 @@ async fn links_need_a_key_that_is_there_and_strong() {
     assert!(seen.contains("aws secretsmanager create-secret --name token-keeper/signing-key"), "{seen}");
 }
 
-/// A console from which somebody copies the link.
+/// A console that hands the printed link to the test.
 struct Waiting {
     link: tokio::sync::watch::Sender<String>,
 }
@@ -229,18 +238,18 @@ async fn a_local_connect_needs_a_free_port_of_this_machine() {
     assert!(seen.contains(&format!("port {port} of this machine cannot be used")), "{seen}");
     let seen = type_in(&world, &format!("{connect} BASE"), "").await.expect_err("not here");
     assert!(seen.contains("--local cannot answer at https://consent.example"), "{seen}");
-    assert_eq!(world.writes(), 0, "nothing is stored for a consent that cannot be taken");
+    assert_eq!(world.writes(), 0, "nothing is stored if the consent cannot work");
 }
 
 #[test]
-fn every_command_that_the_documentation_shows_is_one() {
+fn every_command_in_the_documentation_is_a_command() {
     let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md"));
     let guide = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operating.md"));
     let pages = [readme, guide].concat().replace(" \\\n", " ");
     let commands: Vec<_> = pages.lines().filter(|line| line.starts_with("token-keeper ")).collect();
     assert!(commands.len() >= 11, "{commands:?}");
     for command in commands {
-        // What the shell puts in is an address.
+        // The shell inserts an address here.
         let command = command.split_once("\"$(").map_or(command.to_owned(), |(start, _)| format!("{start} {BASE}"));
         if let Err(error) = token_keeper_cli::Cli::try_parse_from(command.split_whitespace()) {
             panic!("{command}: {error}");
@@ -248,9 +257,10 @@ fn every_command_that_the_documentation_shows_is_one() {
     }
 }
 
-/// Every console block of the guide, with what differs from day to day replaced.
+/// Types each command in the guide's console blocks. Tickets and tokens are masked: they change
+/// with each run.
 #[tokio::test]
-async fn the_guide_shows_what_one_sees() {
+async fn the_guide_shows_what_an_operator_sees() {
     let guide = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operating.md"));
     let world = World::new().await;
     for (connection, scope) in
@@ -261,7 +271,7 @@ async fn the_guide_shows_what_one_sees() {
     }
     world.advance_minutes(30);
     world.zoho.kill(&world.refresh_token("desk").expect("a refresh token"));
-    let _somebody_is_needed = type_in(&world, "refresh crm-prod desk --force", "").await;
+    let _attention = type_in(&world, "refresh crm-prod desk --force", "").await;
     let mut checked = 0;
     for block in guide.split("```console\n").skip(1) {
         let block = block.split("```").next().unwrap_or_default();
@@ -275,7 +285,7 @@ async fn the_guide_shows_what_one_sees() {
     assert_eq!(checked, 7);
 }
 
-/// Tickets and tokens as the guide shows them.
+/// The text with tickets and tokens cut as in the guide.
 fn masked(text: &str) -> String {
     let mask = |line: &str| {
         let start = ["ticket=", "Zoho-oauthtoken "].into_iter().find_map(|mark| Some(line.find(mark)? + mark.len()));

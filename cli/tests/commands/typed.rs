@@ -1,4 +1,4 @@
-//! A console at which somebody types, and commands as typed at it.
+//! A console that plays the operator, and functions that type commands at it.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -8,12 +8,12 @@ use testkit::world::{Adapters, BASE, World};
 use token_keeper::config::Config;
 use token_keeper_cli::{Cli, Console, Look, Operator};
 
-/// A console at which somebody types `answer` when asked for a secret, and `yes` or not.
+/// A console that answers `answer` when it is asked for a secret, and `yes` when asked to confirm.
 #[derive(Default)]
 pub(crate) struct Typed {
     pub(crate) answer: String,
     pub(crate) yes: bool,
-    /// What is read, whatever the file's name.
+    /// The content of any file that a command reads.
     pub(crate) file: Vec<u8>,
     pub(crate) width: Option<u16>,
     pub(crate) shown: RefCell<String>,
@@ -45,14 +45,14 @@ impl Console for Typed {
     }
 }
 
-/// Types a command; what it shows, or what it complains of.
+/// Types a command. Returns what it shows, or its error.
 pub(crate) async fn type_in(world: &World, command: &str, answer: &str) -> Result<String, String> {
     let console = Typed { answer: answer.to_owned(), width: Some(80), ..Typed::default() };
     run(world, command, &console).await?;
     Ok(console.shown.into_inner())
 }
 
-/// Types a command on a terminal of so many columns.
+/// Types a command on a terminal with `width` columns.
 pub(crate) async fn type_in_at(world: &World, width: Option<u16>, command: &str) -> Result<String, String> {
     let console = Typed { width, ..Typed::default() };
     run(world, command, &console).await?;
@@ -67,6 +67,6 @@ pub(crate) async fn run(world: &World, command: &str, console: &dyn Console) -> 
     let Config { settings, publishing, callback_url, .. } = world.config();
     let (Adapters { secrets, leases, zoho, .. }, source) = world.process().await;
     let operator = Operator { settings, publishing, callback_url, secrets, zoho, leases, source };
-    // Boxed, because futures this deep are more than the compiler follows by default.
+    // Boxed, because the compiler's default limit is too low for futures nested this deep.
     Box::pin(operator.run(cli, console)).await.map_err(|failure| failure.to_string())
 }
