@@ -121,5 +121,5 @@ where
 }
 
 fn about_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
-    successors(Some(error), |&error| error.source()).any(|error| error.is::<CredentialsError>())
+    successors(Some(error), |&error| error.source()).any(<dyn std::error::Error>::is::<CredentialsError>)
 }

@@ -83,7 +83,7 @@ pub fn log(report: &Report) {
 
 /// Writes a report's metrics as one line of the embedded metric format. The prefix is their
 /// dimension, so that one installation's alarms do not see another's runs. Connection names are not
-/// dimensions: CloudWatch bills each value.
+/// dimensions: `CloudWatch` bills each value.
 ///
 /// # Errors
 /// If the line cannot be written.

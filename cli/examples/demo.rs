@@ -16,7 +16,7 @@ use token_keeper_cli::{Cli, Console, Look, Operator};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    print!("{}", tour().await);
+    print!("{}", Box::pin(tour()).await);
 }
 
 /// The connections: name, what is wrong with it, and its refresh token.

@@ -161,7 +161,7 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
             return Next::Nothing;
         }
         let now = Instant::now();
-        let (mut tries, mut hold): (Option<(bool, Option<Timestamp>, usize)>, Option<Instant>) = (None, None);
+        let (mut tries, mut hold) = (None, None);
         for (place, due) in waiting.iter().enumerate() {
             match self.brakes.permit(&due.grant, due.last.is_none(), now) {
                 Permit::Go => return Next::Start(place),
