@@ -1,8 +1,8 @@
-//! Use case 1: find the leases that are due, mint and publish ([`renew`](crate::run::renew)), and
+//! Use case 1: find the leases that are due, mint and publish (`renew`), and
 //! report.
 //!
 //! It knows the outside only through [`ports`](crate::ports) and gets its clock from the caller.
-//! What to do about a connection is decided in [`decision`](crate::run::decision).
+//! What to do about a connection is decided in [`decision`].
 
 pub mod brake;
 pub mod decision;
