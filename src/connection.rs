@@ -1,6 +1,6 @@
 //! Data centres, and grants and clients as parsed from their secrets.
 //!
-//! Everything here is pure. SecretText from a secret never reaches an error: errors name secrets and fields only.
+//! Everything here is pure. Text from a secret never reaches an error: errors name secrets and fields only.
 
 mod data_center;
 mod document;

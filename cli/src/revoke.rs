@@ -44,7 +44,7 @@ impl Operator {
         if let Some(secret) = &secret {
             if let Some(refresh_token) = secret.refresh_token() {
                 self.zoho.revoke(refresh_token, secret.data_center()).await.map_err(|refusal| {
-                    let what = format!("Zoho did not revoke the refresh token ({}); nothing was removed", refusal);
+                    let what = format!("Zoho did not revoke the refresh token ({refusal}); nothing was removed");
                     Failure::new(what, "try again in some minutes")
                 })?;
                 console.show("Revoked at Zoho, together with every access token made from it. This cannot be undone.");
