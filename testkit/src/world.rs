@@ -33,6 +33,8 @@ use crate::zoho::Zoho;
 pub const START: &str = "2026-11-21T00:00:00Z";
 /// Where the callback function is reached.
 pub const BASE: &str = "https://consent.example";
+/// The Region of everything here.
+pub const REGION: &str = "eu-central-1";
 /// The client `acme`.
 pub const CLIENT_ID: &str = "1000.CLIENTIDOFACME";
 /// Its secret in the data centre `eu`.
@@ -325,7 +327,7 @@ impl Adapters {
         let loader = aws_config::defaults(aws_config::BehaviorVersion::latest())
             .empty_test_environment()
             .test_credentials()
-            .region("eu-central-1")
+            .region(REGION)
             .endpoint_url(aws.url());
         let shared = token_keeper::aws::shared(loader, &http).await;
         let (secrets, leases) = token_keeper::aws::stores(&shared, &settings.prefix, publishing, source);
