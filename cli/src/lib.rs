@@ -10,6 +10,7 @@ pub mod grant;
 pub mod import;
 pub mod list;
 pub mod local;
+pub mod login;
 pub mod refresh;
 pub mod revoke;
 pub mod token;
@@ -44,7 +45,7 @@ pub struct Cli {
     /// First part of every secret's and parameter's name, instead of `TOKEN_KEEPER_PREFIX`
     #[arg(long, global = true, value_name = "PREFIX", help_heading = "Global options")]
     pub prefix: Option<String>,
-    /// AWS profile
+    /// AWS profile. Wins over keys in the environment
     #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
     pub profile: Option<String>,
     /// AWS Region
@@ -121,6 +122,10 @@ pub struct Operator {
     pub leases: ParameterStore,
     /// The time, and random bytes.
     pub source: Source,
+    /// The Region of both stores, if it is known.
+    pub region: Option<String>,
+    /// The AWS profile, if one was named.
+    pub profile: Option<String>,
 }
 
 /// The terminal, or what stands in its place.
@@ -190,6 +195,10 @@ impl Operator {
     /// What was not done, with its remedy.
     pub async fn run(self, cli: Cli, console: &dyn Console) -> Result<(), Failure> {
         let json = cli.json;
+        // Before anything is asked, so that who gets an error knows where it comes from.
+        if !json && matches!(cli.command, Command::List | Command::Connect(_) | Command::Doctor(_)) {
+            console.show(&self.place());
+        }
         match cli.command {
             Command::Client(ClientCommand::Add(arguments)) => self.add_client(&arguments, console).await,
             Command::Client(ClientCommand::List) => self.list_clients(json, console).await,
@@ -210,6 +219,13 @@ impl Operator {
                 Ok(())
             }
         }
+    }
+
+    /// Where the command looks: another Region or prefix is another installation.
+    fn place(&self) -> String {
+        let region = self.region.as_ref().map_or("no Region".to_owned(), |region| format!("Region {region}"));
+        let profile = self.profile.as_ref().map(|profile| format!(", AWS profile {profile}")).unwrap_or_default();
+        format!("{region}, prefix {}{profile}", self.settings.prefix.as_str())
     }
 
     /// A `VersionId` that no other version has.

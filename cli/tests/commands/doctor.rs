@@ -22,7 +22,7 @@ async fn practice() -> World {
 /// What is shown, and whether the command succeeds.
 async fn examine(world: &World, options: &str) -> (String, Result<(), String>) {
     let console = Typed::default();
-    let done = run(&world, &format!("doctor {options}"), &console).await;
+    let done = run(world, &format!("doctor {options}"), &console).await;
     (console.shown.into_inner(), done)
 }
 
@@ -32,7 +32,8 @@ async fn a_healthy_installation_is_ok_everywhere_and_neither_store_nor_zoho_noti
     let (shown, done) = examine(&world, "").await;
     assert_eq!(
         shown,
-        "ok     access: you can list and read the secrets token-keeper/connections/* and token-keeper/clients/* and the parameters \
+        "Region eu-central-1, prefix token-keeper\n\
+         ok     access: you can list and read the secrets token-keeper/connections/* and token-keeper/clients/* and the parameters \
          /token-keeper/tokens/*; what the functions' own roles can do is not to be seen from here, so compare them with \
          infra/refresher-policy.json and infra/callback-policy.json\n\
          ok     clock: AWS accepted the signature, so this machine's is right within five minutes\n\
@@ -329,7 +330,9 @@ async fn programs_get_the_same_findings_as_json() {
         format!("{severity:<5}  {name}: {what}\n{}", rest.collect::<String>())
     });
     let (shown, _) = examine(&world, "--schedule 1h").await;
-    assert_eq!(shown.split("\n\n").next().map(|findings| format!("{findings}\n")), Some(told.collect()));
+    let (place, findings) = shown.split_once('\n').expect("more than a line");
+    assert_eq!(place, "Region eu-central-1, prefix token-keeper");
+    assert_eq!(findings.split("\n\n").next().map(|findings| format!("{findings}\n")), Some(told.collect()));
 }
 
 #[tokio::test]

@@ -4,5 +4,6 @@ mod connections;
 mod demo;
 mod doctor;
 mod import;
+mod login;
 mod operator;
 mod typed;
