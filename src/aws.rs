@@ -24,7 +24,7 @@ pub use grants::SecretsManager;
 pub use leases::{ParameterStore, Publishing, Tier};
 pub use queue::Sqs;
 
-use crate::failure::{Cause, StoreError};
+use crate::failure::{Cause, NoCredentials, StoreError};
 use crate::name::Prefix;
 use crate::source::Source;
 
@@ -112,14 +112,20 @@ where
     if let Some(untrusted) = crate::http::untrusted(error) {
         return Cause::Untrusted(untrusted);
     }
+    if let Some(missing) = no_credentials(error) {
+        return Cause::NoCredentials(missing);
+    }
     match error {
         SdkError::ResponseError(_) | SdkError::ServiceError(_) => Cause::NotAws,
-        _ if about_credentials(error) => Cause::NoCredentials,
         SdkError::ConstructionFailure(_) => Cause::NoRegion,
         _ => Cause::NoAnswer,
     }
 }
 
-fn about_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
-    successors(Some(error), |&error| error.source()).any(<dyn std::error::Error>::is::<CredentialsError>)
+/// Why there are no credentials, if that is the trouble. A provider of credentials may say it
+/// itself, with a [`NoCredentials`] as the source of its error.
+fn no_credentials(error: &(dyn std::error::Error + 'static)) -> Option<NoCredentials> {
+    let mut sources = successors(Some(error), |&error| error.source());
+    sources.find(|error| error.is::<CredentialsError>())?;
+    Some(sources.find_map(|error| error.downcast_ref().cloned()).unwrap_or_default())
 }

@@ -103,9 +103,28 @@ pub enum Cause {
     /// The server's certificate was refused, so nothing was sent.
     Untrusted(Untrusted),
     /// No credentials to sign the call, so nothing was sent.
-    NoCredentials,
+    NoCredentials(NoCredentials),
     /// No Region is set, so nothing was sent.
     NoRegion,
+}
+
+/// Why there are no credentials, and what to do about it. It never holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct NoCredentials {
+    /// What is wrong.
+    pub why: String,
+    /// What to do about it, as an instruction.
+    pub remedy: String,
+}
+
+impl Default for NoCredentials {
+    fn default() -> Self {
+        Self {
+            why: "no credentials".to_owned(),
+            remedy: "log in with `aws login` or `aws sso login`, or set up keys with `aws configure`".to_owned(),
+        }
+    }
 }
 
 impl fmt::Display for Cause {
@@ -116,7 +135,7 @@ impl fmt::Display for Cause {
             Self::NotAws => f.write_str("something answered that is not AWS"),
             Self::NoAnswer => f.write_str("no answer"),
             Self::Untrusted(untrusted) => write!(f, "the server's certificate {}", untrusted.words()),
-            Self::NoCredentials => f.write_str("no credentials"),
+            Self::NoCredentials(NoCredentials { why, .. }) => f.write_str(why),
             Self::NoRegion => f.write_str("no Region"),
         }
     }
@@ -238,9 +257,7 @@ impl StoreError {
             Cause::NoAnswer => {
                 return "check the Region, the network and AWS_ENDPOINT_URL; the next run tries again".to_owned();
             }
-            Cause::NoCredentials => {
-                return "set up AWS credentials, for example with `aws configure` or AWS_PROFILE".to_owned();
-            }
+            Cause::NoCredentials(missing) => return missing.remedy.clone(),
             Cause::NoRegion => return "set AWS_REGION, or give --region".to_owned(),
         };
         match code {

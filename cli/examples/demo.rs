@@ -8,7 +8,7 @@ use clap::Parser as _;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use testkit::browser::{Browser, title};
-use testkit::world::{Adapters, BASE, CLIENT_ID, EU_SECRET, SCOPE, World};
+use testkit::world::{Adapters, BASE, CLIENT_ID, EU_SECRET, REGION, SCOPE, World};
 use token_keeper::config::Config;
 use token_keeper::connection::read_grants;
 use token_keeper::ports::{Grants as _, Issuer as _};
@@ -87,10 +87,12 @@ impl Demo {
     async fn reconnect(&self, text: &mut String) {
         let Config { settings, publishing, callback_url, .. } = self.0.config();
         let (Adapters { secrets, leases, zoho, .. }, source) = self.0.process().await;
-        let operator = Operator { settings, publishing, callback_url, secrets, zoho, leases, source };
+        let region = Some(REGION.to_owned());
+        let operator =
+            Operator { settings, publishing, callback_url, secrets, zoho, leases, source, region, profile: None };
         let cli = Cli::try_parse_from(["token-keeper", "connect", "desk", "--callback-url", BASE]);
         let terminal = Terminal::default();
-        operator.run(cli.expect("a right command"), &terminal).await.expect("a link");
+        Box::pin(operator.run(cli.expect("a right command"), &terminal)).await.expect("a link");
         text.push_str(&terminal.shown.into_inner());
 
         let page = Browser::default().consent(&self.0, &terminal.link.into_inner()).await;

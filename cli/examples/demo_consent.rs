@@ -80,5 +80,6 @@ async fn operator(stand_in: &Zoho, store: &Aws) -> Operator {
     let (source, http) = (Source::system(), http::client(Roots::BuiltIn, None).expect("a client"));
     let (secrets, leases) = aws::connect(loader, &http, &settings.prefix, publishing.clone(), &source).await;
     let zoho = zoho::Zoho::new(http, zoho::TIMEOUT, source.clone());
-    Operator { settings, publishing, callback_url, secrets, zoho, leases, source }
+    let region = Some("eu-central-1".to_owned());
+    Operator { settings, publishing, callback_url, secrets, zoho, leases, source, region, profile: None }
 }

@@ -11,6 +11,7 @@ pub mod grant;
 pub mod import;
 pub mod list;
 pub mod local;
+pub mod login;
 pub mod refresh;
 pub mod revoke;
 pub mod token;
@@ -47,7 +48,7 @@ pub struct Cli {
     /// First part of the name of every secret and parameter, instead of `TOKEN_KEEPER_PREFIX`
     #[arg(long, global = true, value_name = "PREFIX", help_heading = "Global options")]
     pub prefix: Option<String>,
-    /// AWS profile
+    /// AWS profile. Wins over keys in the environment
     #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
     pub profile: Option<String>,
     /// AWS Region
@@ -124,6 +125,10 @@ pub struct Operator {
     pub leases: ParameterStore,
     /// The time, and random bytes.
     pub source: Source,
+    /// The Region of both stores, if it is known.
+    pub region: Option<String>,
+    /// The AWS profile, if one was named.
+    pub profile: Option<String>,
 }
 
 /// The terminal, or its stand-in in a test.
@@ -193,6 +198,10 @@ impl Operator {
     /// What failed, with its remedy.
     pub async fn run(self, cli: Cli, console: &dyn Console) -> Result<(), Failure> {
         let json = cli.json;
+        // Before anything is asked, so that who gets an error knows where it comes from.
+        if !json && matches!(cli.command, Command::List | Command::Connect(_) | Command::Doctor(_)) {
+            console.show(&self.place());
+        }
         match cli.command {
             Command::Client(ClientCommand::Add(arguments)) => self.add_client(&arguments, console).await,
             Command::Client(ClientCommand::List) => self.list_clients(json, console).await,
@@ -213,6 +222,13 @@ impl Operator {
                 Ok(())
             }
         }
+    }
+
+    /// Where the command looks: another Region or prefix is another installation.
+    fn place(&self) -> String {
+        let region = self.region.as_ref().map_or("no Region".to_owned(), |region| format!("Region {region}"));
+        let profile = self.profile.as_ref().map(|profile| format!(", AWS profile {profile}")).unwrap_or_default();
+        format!("{region}, prefix {}{profile}", self.settings.prefix.as_str())
     }
 
     /// A new `VersionId`.

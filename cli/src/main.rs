@@ -10,7 +10,7 @@ use token_keeper::config::Config;
 use token_keeper::http::{self, Roots};
 use token_keeper::source::Source;
 use token_keeper::{aws, telemetry, zoho};
-use token_keeper_cli::{Cli, Console, Look, Operator};
+use token_keeper_cli::{Cli, Console, Look, Operator, login};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -39,9 +39,12 @@ async fn main() -> ExitCode {
         }
     };
     let source = Source::system();
-    let keys = std::env::var_os("AWS_ACCESS_KEY_ID").is_some() && cli.profile.is_none();
+    // As the AWS CLI: the option wins over keys in the environment, and these over AWS_PROFILE.
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+    let keys = variable("AWS_ACCESS_KEY_ID").is_some() && cli.profile.is_none();
+    let profile = cli.profile.clone().or_else(|| variable("AWS_PROFILE").filter(|_| !keys));
     let mut loader = aws::loader(keys);
-    if let Some(profile) = &cli.profile {
+    if let Some(profile) = &profile {
         loader = loader.profile_name(profile);
     }
     if let Some(region) = &cli.region {
@@ -57,9 +60,14 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let (secrets, leases) = aws::connect(loader, &http, &settings.prefix, publishing.clone(), &source).await;
+    let mut shared = aws::shared(loader, &http).await;
+    if !keys {
+        shared = login::with_profile(&shared, profile.clone());
+    }
+    let region = shared.region().map(ToString::to_string);
+    let (secrets, leases) = aws::stores(&shared, &settings.prefix, publishing.clone(), &source);
     let zoho = zoho::Zoho::new(http, zoho::TIMEOUT, source.clone());
-    let operator = Operator { settings, publishing, callback_url, secrets, zoho, leases, source };
+    let operator = Operator { settings, publishing, callback_url, secrets, zoho, leases, source, region, profile };
     // Where standard error is no terminal, it draws nothing.
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len}").unwrap_or(ProgressStyle::default_bar());
     let terminal = Terminal { bar: ProgressBar::new(0).with_style(style) };

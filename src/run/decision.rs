@@ -165,7 +165,6 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + second).expect("a time")
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "as `decide` takes it")]
     fn grant(version: &str, refresh_token: &str) -> Result<Grant, Broken> {
         let text = format!(r#"{{"client_id":"c","client_secret":"s","data_center":"eu"{refresh_token}}}"#);
         let connection = "crm".parse().expect("a name");

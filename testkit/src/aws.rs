@@ -19,6 +19,7 @@ mod secret_filters;
 mod secret_reads;
 mod secrets;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -64,6 +65,7 @@ impl Aws {
             queues: Queues::new(clock),
             gate: Gate::new(&Quotas::default(), Timestamp::UNIX_EPOCH),
             started: Instant::now(),
+            signers: BTreeSet::new(),
         };
         let services = Arc::new(Services(Mutex::new(state)));
         let server = Server::start_on(port, services.clone(), faults);
@@ -73,6 +75,11 @@ impl Aws {
     /// The value for `AWS_ENDPOINT_URL`.
     pub fn url(&self) -> String {
         self.server.url()
+    }
+
+    /// The access key ids that calls were signed with so far.
+    pub fn signers(&self) -> BTreeSet<String> {
+        self.state().signers.clone()
     }
 
     /// Creates a secret or gives it a new current version, and undoes its deletion. Returns the id
@@ -247,6 +254,7 @@ struct State {
     queues: Queues,
     gate: Gate,
     started: Instant,
+    signers: BTreeSet<String>,
 }
 
 impl State {
@@ -294,7 +302,9 @@ impl StandIn for Services {
 
     fn handle(&self, request: &Request<Bytes>) -> Response<Bytes> {
         let (service, operation) = target(request);
-        let answer = self.state().answer(service, operation, request.body());
+        let mut state = self.state();
+        state.signers.extend(signer(request));
+        let answer = state.answer(service, operation, request.body());
         if service == "sqs" { answer::sqs_response(answer) } else { answer::response(answer) }
     }
 }
@@ -308,6 +318,12 @@ fn target(request: &Request<Bytes>) -> (&'static str, &str) {
         Some(("AmazonSQS", operation)) => ("sqs", operation),
         _ => ("unknown", target),
     }
+}
+
+/// The access key id in the signature.
+fn signer(request: &Request<Bytes>) -> Option<String> {
+    let signature = request.headers().get("authorization")?.to_str().ok()?;
+    Some(signature.split_once("Credential=")?.1.split_once('/')?.0.to_owned())
 }
 
 /// The fields that name the subject of a request, for all services.

@@ -33,6 +33,8 @@ use crate::zoho::Zoho;
 pub const START: &str = "2026-11-21T00:00:00Z";
 /// The public URL of the callback function.
 pub const BASE: &str = "https://consent.example";
+/// The Region of everything here.
+pub const REGION: &str = "eu-central-1";
 /// The client id of `acme`.
 pub const CLIENT_ID: &str = "1000.CLIENTIDOFACME";
 /// The secret of `acme` in the data centre `eu`.
@@ -334,7 +336,7 @@ impl Adapters {
         let loader = aws_config::defaults(aws_config::BehaviorVersion::latest())
             .empty_test_environment()
             .test_credentials()
-            .region("eu-central-1")
+            .region(REGION)
             .endpoint_url(aws.url());
         let shared = token_keeper::aws::shared(loader, &http).await;
         let (secrets, leases) = token_keeper::aws::stores(&shared, &settings.prefix, publishing, source);

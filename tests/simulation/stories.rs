@@ -215,7 +215,7 @@ async fn a_client_is_tried_again_with_the_grant_that_has_worked_last() {
     instance.run(Some(FUNCTION)).await.expect("a report");
     // Nothing can be written, so that nobody remembers who is throttled; its lease is of an older
     // grant, and says nothing.
-    world.out_of_order(Fault::Puts(Way::Refuse), 12 * INTERVAL - seconds(300));
+    world.out_of_order(Fault::Puts(Way::Refuse), 11 * INTERVAL + seconds(600));
     world.out_of_order(Fault::Throttled(throttled), WEEKS);
     assert!(!world.consent(throttled, seconds(10)).await.expect("a consent").published);
     for _ in 0..12 {

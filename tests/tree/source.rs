@@ -81,7 +81,7 @@ fn a_module_uses_only_modules_of_the_layers_above() {
     let layers = block.expect("the layers").lines().map(|line| line.split(':').next().unwrap_or_default());
     let layers: Vec<Vec<_>> = layers.map(|modules| modules.split(", ").collect()).collect();
     let layer = |module: &str| layers.iter().position(|layer| layer.contains(&module));
-    let mut uses = 0;
+    let mut imports = 0;
     for (name, text) in sources().into_iter().filter(|(name, _)| name != "lib.rs") {
         let own = module(&name);
         let at = layer(own).unwrap_or_else(|| panic!("{own} is in no layer of ARCHITECTURE.md"));
@@ -90,10 +90,10 @@ fn a_module_uses_only_modules_of_the_layers_above() {
             let used = used.into_iter().next().unwrap_or_default();
             let Some(other) = layer(used) else { continue };
             assert!(used == own || other < at, "src/{name} uses {used}, which is in no layer above its own");
-            uses += 1;
+            imports += 1;
         }
     }
-    assert!(uses > 100, "the imports were found");
+    assert!(imports > 100, "the imports were found");
     let declared: Vec<_> = LIB.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
     let places: Vec<_> = declared.iter().map(|module| layer(module)).collect();
     assert!(places.is_sorted(), "src/lib.rs declares in the order of the layers: {declared:?}");

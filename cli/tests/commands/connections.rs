@@ -35,7 +35,8 @@ async fn list_shows_every_connection_and_what_to_do_and_asks_only_the_stores() {
     assert_eq!(
         shown,
         "\
-\x20connection  centre  status            token            minted      scopes
+Region eu-central-1, prefix token-keeper
+ connection  centre  status            token            minted      scopes
  books       eu      fresh             [======] 55 min  5 min ago   ZohoCRM.mod
                                                                     ules.ALL
  campaigns   eu      throttled         [===---] 25 min  35 min ago  ZohoCRM.mod
@@ -95,7 +96,8 @@ async fn an_empty_installation_says_how_to_begin() {
     let shown = type_in(&world, "status", "").await.expect("a list");
     assert_eq!(
         shown,
-        "There are no connections: no secret's name starts with token-keeper/connections/\nNext: token-keeper connect --help\n"
+        "Region eu-central-1, prefix token-keeper\n\
+         There are no connections: no secret's name starts with token-keeper/connections/\nNext: token-keeper connect --help\n"
     );
     assert_eq!(type_in(&world, "list --json", "").await.expect("a list"), "[]\n");
 }

@@ -22,7 +22,7 @@ async fn practice() -> World {
 /// Runs doctor. Returns what it shows, and whether it succeeds.
 async fn examine(world: &World, options: &str) -> (String, Result<(), String>) {
     let console = Typed::default();
-    let done = run(&world, &format!("doctor {options}"), &console).await;
+    let done = run(world, &format!("doctor {options}"), &console).await;
     (console.shown.into_inner(), done)
 }
 
@@ -32,7 +32,8 @@ async fn a_healthy_installation_is_ok_and_doctor_writes_nothing_and_does_not_ask
     let (shown, done) = examine(&world, "").await;
     assert_eq!(
         shown,
-        "ok     access: you can list and read the secrets token-keeper/connections/* and token-keeper/clients/* and the parameters \
+        "Region eu-central-1, prefix token-keeper\n\
+         ok     access: you can list and read the secrets token-keeper/connections/* and token-keeper/clients/* and the parameters \
          /token-keeper/tokens/*; doctor cannot see what the functions' roles may do: compare them with \
          infra/refresher-policy.json and infra/callback-policy.json\n\
          ok     clock: right within five minutes: AWS accepted this machine's signature\n\
@@ -332,7 +333,9 @@ async fn programs_get_the_same_findings_as_json() {
         format!("{severity:<5}  {name}: {what}\n{}", rest.collect::<String>())
     });
     let (shown, _) = examine(&world, "--schedule 1h").await;
-    assert_eq!(shown.split("\n\n").next().map(|findings| format!("{findings}\n")), Some(printed.collect()));
+    let (place, findings) = shown.split_once('\n').expect("more than a line");
+    assert_eq!(place, "Region eu-central-1, prefix token-keeper");
+    assert_eq!(findings.split("\n\n").next().map(|findings| format!("{findings}\n")), Some(printed.collect()));
 }
 
 #[tokio::test]

@@ -5,5 +5,6 @@ mod connections;
 mod demo;
 mod doctor;
 mod import;
+mod login;
 mod operator;
 mod typed;

@@ -62,7 +62,8 @@ async fn connect_says_what_to_register_who_gets_the_link_and_where_the_token_wil
     let ticket = shown.split("ticket=").nth(1).and_then(|rest| rest.lines().next()).expect("a ticket");
     assert_eq!(
         shown.replace(ticket, "TICKET"),
-        "The connection crm-prod awaits consent (secret token-keeper/connections/crm-prod created).\n\n\
+        "Region eu-central-1, prefix token-keeper\n\
+         The connection crm-prod awaits consent (secret token-keeper/connections/crm-prod created).\n\n\
          1. In Zoho's API console, register this redirect URI with the client:\n     \
               https://consent.example/callback\n\
          2. Send this link to an administrator of the Zoho account. It works once, until 2026-11-21T01:00:00Z:\n     \

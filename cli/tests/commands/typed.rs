@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::Path;
 
 use clap::Parser as _;
-use testkit::world::{Adapters, BASE, World};
+use testkit::world::{Adapters, BASE, REGION, World};
 use token_keeper::config::Config;
 use token_keeper_cli::{Cli, Console, Look, Operator};
 
@@ -66,7 +66,9 @@ pub(crate) async fn run(world: &World, command: &str, console: &dyn Console) -> 
     let cli = cli.map_err(|error| error.to_string())?;
     let Config { settings, publishing, callback_url, .. } = world.config();
     let (Adapters { secrets, leases, zoho, .. }, source) = world.process().await;
-    let operator = Operator { settings, publishing, callback_url, secrets, zoho, leases, source };
+    let region = Some(REGION.to_owned());
+    let operator =
+        Operator { settings, publishing, callback_url, secrets, zoho, leases, source, region, profile: None };
     // Boxed, because the compiler's default limit is too low for futures nested this deep.
     Box::pin(operator.run(cli, console)).await.map_err(|failure| failure.to_string())
 }
