@@ -1,8 +1,7 @@
 //! Logs and metrics.
 //!
 //! Rules: a thing is logged once, where it is handled; identifiers are fields, with the unit in the field's name; never a body, never a
-//! secret, never an event. Libraries are kept at `WARN` (the Lambda runtime at `INFO`): at lower levels they log bodies. `aws_config`
-//! is silent: its warnings quote what a `credential_process` prints.
+//! secret, never an event. Libraries are kept at `WARN` (the Lambda runtime at `INFO`): at lower levels they log bodies.
 
 use std::io::{IsTerminal as _, Write};
 
@@ -36,7 +35,6 @@ where
     let filter = Targets::new()
         .with_default(LevelFilter::WARN)
         .with_target("lambda_runtime", LevelFilter::INFO)
-        .with_target("aws_config", LevelFilter::OFF)
         .with_target(env!("CARGO_CRATE_NAME"), level);
     let layer = fmt::layer().with_target(false).with_writer(writer);
     let layer = if terminal { layer.compact().boxed() } else { layer.json().flatten_event(true).boxed() };
