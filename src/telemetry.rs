@@ -2,8 +2,7 @@
 //!
 //! Rules: a thing is logged once, where it is handled. Identifiers are fields, with the unit in the
 //! field's name. No body, no secret and no event is logged. Libraries log from `WARN` on, because
-//! they log bodies at lower levels. `aws_config` logs nothing: its
-//! warnings quote what a `credential_process` prints.
+//! they log bodies at lower levels.
 
 use std::io::{IsTerminal as _, Write};
 
@@ -38,7 +37,6 @@ where
     let filter = Targets::new()
         .with_default(LevelFilter::WARN)
         .with_target("lambda_runtime", LevelFilter::INFO)
-        .with_target("aws_config", LevelFilter::OFF)
         .with_target(env!("CARGO_CRATE_NAME"), level);
     let layer = fmt::layer().with_target(false).with_writer(writer);
     let layer =

@@ -198,8 +198,9 @@ impl Operator {
     /// What failed, with its remedy.
     pub async fn run(self, cli: Cli, console: &dyn Console) -> Result<(), Failure> {
         let json = cli.json;
-        // Before anything is asked, so that who gets an error knows where it comes from.
-        if !json && matches!(cli.command, Command::List | Command::Connect(_) | Command::Doctor(_)) {
+        // First, so that an error shows where it comes from.
+        if !json && matches!(cli.command, Command::List | Command::Connect(_) | Command::Doctor(_) | Command::Revoke(_))
+        {
             console.show(&self.place());
         }
         match cli.command {

@@ -20,7 +20,9 @@ use tracing_subscriber::{Layer as _, fmt};
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     if cli.verbose {
-        telemetry::subscriber(Some("DEBUG"), true, io::stderr).init();
+        // The SDK's warnings quote what a `credential_process` prints.
+        let quiet = Targets::new().with_default(LevelFilter::TRACE).with_target("aws_config", LevelFilter::OFF);
+        telemetry::subscriber(Some("DEBUG"), true, io::stderr).with(quiet).init();
     } else {
         // Libraries are silent here: what they would warn of is in the command's own complaint.
         // The pace is heard as well, so that a command that waits does not do so in silence.

@@ -412,7 +412,7 @@ fn a_command_says_where_it_looked_even_if_it_found_nothing_or_failed() {
     assert_eq!(
         shown,
         "Region eu-central-1, prefix mine, AWS profile keys\n\
-         There are no connections: no secret is named mine/connections/…\nNext: token-keeper connect --help\n"
+         There are no connections: no secret's name starts with mine/connections/\nNext: token-keeper connect --help\n"
     );
     let shown = machine.type_in("list --region eu-west-1", &KEYS).expect("a list");
     assert!(shown.starts_with("Region eu-west-1, prefix token-keeper\n"), "{shown}");
