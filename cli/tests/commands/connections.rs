@@ -236,7 +236,8 @@ async fn revoke_asks_and_ends_a_connection_everywhere() {
     run(&world, "revoke books", &console).await.expect("revoked");
     assert_eq!(
         console.shown.into_inner(),
-        "End the connection books? Its refresh token is revoked at Zoho, and the parameter /token-keeper/tokens/books is removed. [y/N] \n\
+        "Region eu-central-1, prefix token-keeper\n\
+         End the connection books? Its refresh token is revoked at Zoho, and the parameter /token-keeper/tokens/books is removed. [y/N] \n\
          Zoho has revoked the refresh token and every access token made from it. This cannot be undone.\n\
          Secret token-keeper/connections/books is marked for deletion. You can restore it until 2026-12-21, but its refresh token stays dead:\n  \
          aws secretsmanager restore-secret --secret-id token-keeper/connections/books\n\
@@ -263,7 +264,7 @@ async fn revoke_removes_nothing_until_zoho_confirms_and_finishes_what_it_began()
     let seen = type_in(&world, "revoke books --yes", "").await.expect_err("lease not removed");
     assert!(seen.starts_with("ssm:DeleteParameters failed: AccessDeniedException"), "{seen}");
     let shown = type_in(&world, "revoke books --yes", "").await.expect("finished");
-    assert_eq!(shown, "Parameter /token-keeper/tokens/books is removed.\n");
+    assert!(shown.ends_with("token-keeper\nParameter /token-keeper/tokens/books is removed.\n"), "{shown}");
     let seen = type_in(&world, "revoke nobody --yes", "").await.expect_err("nobody");
     assert!(seen.starts_with("secret token-keeper/connections/nobody: there is no secret of this name"), "{seen}");
 }
