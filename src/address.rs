@@ -56,8 +56,8 @@ impl FromStr for BaseUrl {
             Host::Ipv6(address) => IpAddr::V6(address).is_loopback(),
         };
         let secure = url.scheme() == "https" || (url.scheme() == "http" && loopback);
-        // The parser takes `https:host` and `https:\\host`, and strips white space. The text itself must be
-        // plain.
+        // The parser also accepts `https:host` and `https:\\host`, and strips white space. So the
+        // text is checked as well.
         let plain = text.trim_end_matches('/').len() + 1 >= text.len()
             && text
                 .get(..url.scheme().len() + 3)

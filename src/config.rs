@@ -40,7 +40,8 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// Every variable that is read here, with its default. A test holds the table in docs/reference.md to this one.
+/// Every variable that is read here, with its default. A test compares the table in
+/// docs/reference.md with this one.
 pub const VARIABLES: [(&str, &str); 11] = [
     ("TOKEN_KEEPER_PREFIX", "token-keeper"),
     ("TOKEN_KEEPER_MARGIN_S", "2100"),

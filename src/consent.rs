@@ -232,7 +232,13 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
             );
         }
         let withheld: Vec<_> = asked.into_iter().filter(|scope| !grant.scopes.contains(scope)).collect();
-        info!(connection = connection.as_str(), data_center = home.name, published, ?withheld, "connected");
+        info!(
+            connection = connection.as_str(),
+            data_center = home.name,
+            published,
+            withheld = withheld.join(" "),
+            "connected"
+        );
         Ok(Connected { connection, data_center: home.name, withheld, published })
     }
 

@@ -40,7 +40,7 @@ async fn serve() -> Result<(), lambda_runtime::Error> {
     };
     let function = service_fn(async |event: LambdaEvent<Value>| {
         let request = Request::of_event(&event.payload)?;
-        // Boxed, because a future this deep in the layers of a caller is more than the compiler follows by default.
+        // Boxed, because the compiler's default limit is too low for futures nested this deep.
         Ok::<_, NotHttp>(Box::pin(respond(&request, &consent, callback_url.as_ref())).await.into_event())
     });
     lambda_runtime::run(function).await

@@ -39,7 +39,8 @@ async fn serve() -> Result<(), lambda_runtime::Error> {
     let issuer = zoho::Zoho::new(http, zoho::TIMEOUT, source.clone());
     let refresher = Refresher { settings, grants, issuer, leases, source, brakes: Brakes::default() };
     let function = service_fn(async |event: LambdaEvent<Value>| {
-        // A deadline in the past is none: cargo-lambda's local runtime sends the time-out's length instead of its end.
+        // A deadline in the past is ignored: cargo-lambda's local runtime sends the time-out's
+        // length instead of its end.
         let left = event.context.deadline().duration_since(SystemTime::now()).ok();
         let tell = |report: &Report| telemetry::tell(report, &refresher.settings.prefix, refresher.source.now());
         handle(&event.payload, &refresher, dispatcher.as_ref(), left.map(|left| Instant::now() + left), tell).await

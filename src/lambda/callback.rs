@@ -1,7 +1,8 @@
 //! The callback function: three routes, and pages for people.
 //!
-//! It is public, so anybody may send anything. Payloads of format 2.0 (function URL, HTTP API) are read here and not with
-//! `lambda_http`, which panics on a query with a character that a URI may not have.
+//! It is public, so anybody may send anything. Payloads of format 2.0 (function URL, HTTP API) are
+//! read here and not with `lambda_http`, which panics on a query with a character that a URI may
+//! not have.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,7 +22,8 @@ use crate::secret::AuthorizationCode;
 const MAX_QUERY: usize = 8 * 1024;
 /// The longest authorization code, in bytes. Zoho's have some 70.
 const MAX_CODE: usize = 512;
-/// Ties a cookie to the very host that set it, and to HTTPS (RFC 6265bis §4.1.3.2). Browsers refuse it without HTTPS.
+/// Ties a cookie to the host that set it, and to HTTPS (RFC 6265bis §4.1.3.2). Browsers refuse it
+/// without HTTPS.
 const HOST_PREFIX: &str = "__Host-";
 
 /// A request as far as this function looks at it.
@@ -31,7 +33,7 @@ pub struct Request {
     pub method: String,
     /// The path, not decoded: `/callback`.
     pub path: String,
-    /// What stands after the question mark, not decoded.
+    /// What comes after the question mark, not decoded.
     pub query: String,
     /// Each as `name=value`.
     pub cookies: Vec<String>,

@@ -31,7 +31,7 @@ pub struct EventError {
 /// Why the function failed.
 #[derive(thiserror::Error)]
 pub enum HandlerError {
-    /// The event is none that this function takes. Nothing was done.
+    /// This function does not take such an event. Nothing was done.
     #[error("nothing was done, the event is not understood: {0}")]
     Event(#[from] EventError),
     /// The run could do nothing.
@@ -73,8 +73,7 @@ pub async fn handle<G: Grants + GrantNames, I: Issuer, L: Leases, Q: Queue>(
     tell: impl Fn(&Report),
 ) -> Result<Value, HandlerError> {
     let run = async |request: &Request| {
-        // Boxed, because a future this deep in the layers of a caller is more than the compiler
-        // follows by default.
+        // Boxed, because the compiler's default limit is too low for futures nested this deep.
         let report = Box::pin(refresher.run(request, end, |_, _| {})).await?;
         tell(&report);
         Ok::<_, RunError>(report)
