@@ -1,10 +1,12 @@
 //! The events that the function accepts, and its answer to anything else.
 
 use serde_json::{Value, json};
+use testkit::log::Kept;
 use testkit::wire::{Fault, Rule};
-use token_keeper::lambda::refresher::{EventError, HandlerError, parse};
-
 use testkit::world::World;
+use token_keeper::lambda::refresher::{EventError, HandlerError, parse};
+use token_keeper::telemetry;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 fn file(name: &str) -> Value {
     let path = format!("{}/events/{name}.json", env!("CARGO_MANIFEST_DIR"));
@@ -121,4 +123,21 @@ async fn a_run_that_could_list_nothing_is_an_error_with_a_stable_type() {
     let batch = "BatchGetSecretValue";
     check("secretsmanager", batch, "GrantsUnavailable", "allow secretsmanager:BatchGetSecretValue").await;
     check("ssm", "GetParametersByPath", "LeasesUnavailable", "allow ssm:GetParametersByPath").await;
+}
+
+#[test]
+fn a_log_line_has_the_request_id_once_and_an_error_in_words() {
+    let log = Kept::default();
+    let writer = log.clone();
+    let guard = telemetry::subscriber(None, false, move || writer.clone()).set_default();
+    let error = HandlerError::from(parse(&json!([])).expect_err("no event"));
+    tracing::info_span!(target: "lambda_runtime", "Lambda runtime invoke", requestId = "4f1c").in_scope(|| {
+        // The form in which the runtime logs a failed invocation.
+        tracing::error!(target: "lambda_runtime", "{error:?}");
+    });
+    drop(guard);
+    let line: Value = serde_json::from_str(&log.text()).expect("one line of JSON");
+    assert_eq!(line["message"], "nothing was done, the event is not understood: event: is not a JSON object");
+    assert_eq!(line["span"]["requestId"], "4f1c");
+    assert_eq!(log.text().matches("4f1c").count(), 1, "{line}");
 }
