@@ -98,9 +98,7 @@ impl Status {
             Self::ConsentRequired(trouble) | Self::Misconfigured(trouble) | Self::Throttled(trouble) => Some(trouble),
         }
     }
-}
 
-impl Status {
     /// The problem, to change it; `None` if the lease is active.
     pub fn trouble_mut(&mut self) -> Option<&mut Trouble> {
         match self {

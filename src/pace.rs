@@ -107,9 +107,14 @@ impl Pace {
 
     /// Waits for a turn. A caller that stops waiting loses nothing.
     pub async fn turn(&self) -> Turn<'_> {
+        self.wait(|now| if self.waiting.get() == 0 { self.free_at(now) } else { self.after(now) }).await
+    }
+
+    /// Waits until the next turn is free, as `free_at` says it at each moment.
+    async fn wait(&self, free_at: impl Fn(Instant) -> Instant) -> Turn<'_> {
         loop {
             let now = Instant::now();
-            let free = if self.waiting.get() == 0 { self.free_at(now) } else { self.after(now) };
+            let free = free_at(now);
             if free <= now {
                 return self.take(now);
             }
@@ -153,14 +158,7 @@ impl Pace {
     /// goes before work that waits for its first turn.
     pub async fn another(&self) -> Turn<'_> {
         let _waiting = Waiting::begin(&self.waiting);
-        loop {
-            let now = Instant::now();
-            let free = self.free_at(now);
-            if free <= now {
-                return self.take(now);
-            }
-            sleep_until(free).await;
-        }
+        self.wait(|now| self.free_at(now)).await
     }
 
     fn grow(&self) {

@@ -19,7 +19,7 @@ use self::decision::{Decision, Policy, Settled, State, decide};
 use crate::connection::{self, DataCenters, Grant, clients_of, read_grants};
 use crate::failure::StoreError;
 use crate::flaw::{Broken, Flaw};
-use crate::lease::Lease;
+use crate::lease::{Lease, Token};
 use crate::name::{ConnectionName, Prefix};
 use crate::ports::{Grants, Issuer, Leases, Published};
 use crate::run::brake::Brakes;
@@ -140,6 +140,11 @@ impl Seen {
             Decision::Due(due) => due.last.as_ref(),
             Decision::Settled(settled) => settled.lease.as_ref(),
         }
+    }
+
+    /// The token that programs read.
+    pub fn token(&self) -> Option<&Token> {
+        self.lease()?.token.as_ref()
     }
 
     /// Why no token is minted; `None` if it is due.

@@ -12,7 +12,7 @@ use testkit::world::{Adapters, BASE, CLIENT_ID, EU_SECRET, REGION, SCOPE, World}
 use token_keeper::config::Config;
 use token_keeper::connection::read_grants;
 use token_keeper::ports::{Grants as _, Issuer as _};
-use token_keeper_cli::{Cli, Console, Look, Operator};
+use token_keeper_cli::{Cli, Console, Operator};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
@@ -229,24 +229,6 @@ impl Console for Terminal {
             None => writeln!(shown, "{text}"),
         }
         .expect("text");
-    }
-
-    fn ask_secret(&self, _: &str) -> std::io::Result<String> {
-        Ok(String::new())
-    }
-
-    fn confirm(&self, _: &str) -> std::io::Result<bool> {
-        Ok(false)
-    }
-
-    fn read_file(&self, _: Option<&std::path::Path>) -> std::io::Result<Vec<u8>> {
-        Ok(Vec::new())
-    }
-
-    fn progress(&self, _: usize, _: usize) {}
-
-    fn look(&self) -> Look {
-        Look { width: None, color: false }
     }
 }
 

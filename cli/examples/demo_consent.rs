@@ -10,7 +10,7 @@ use token_keeper::config::Config;
 use token_keeper::http::{self, Roots};
 use token_keeper::source::Source;
 use token_keeper::{aws, zoho};
-use token_keeper_cli::{Cli, Console, Failure, Look, Operator};
+use token_keeper_cli::{Cli, Console, Failure, Operator};
 
 const CLIENT_ID: &str = "1000.DEMO";
 const PORT: u16 = 8765;
@@ -52,20 +52,6 @@ impl Console for Terminal {
 
     fn ask_secret(&self, _: &str) -> std::io::Result<String> {
         Ok("demo".to_owned())
-    }
-
-    fn confirm(&self, _: &str) -> std::io::Result<bool> {
-        Ok(false)
-    }
-
-    fn read_file(&self, _: Option<&std::path::Path>) -> std::io::Result<Vec<u8>> {
-        Ok(Vec::new())
-    }
-
-    fn progress(&self, _: usize, _: usize) {}
-
-    fn look(&self) -> Look {
-        Look { width: None, color: false }
     }
 }
 

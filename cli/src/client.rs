@@ -11,7 +11,7 @@ use token_keeper::name::ClientName;
 use token_keeper::ports::{Grants as _, RECOVERY_DAYS, SecretRemover as _};
 use token_keeper::run::Settings;
 
-use super::list::table;
+use super::text::table;
 use super::{Console, Failure, Operator};
 
 /// Which client, and which of its secrets.
@@ -44,11 +44,7 @@ impl Operator {
     /// Stores a client, or adds a secret to a stored one and keeps its other secrets and fields.
     pub(super) async fn add_client(&self, arguments: &Arguments, console: &dyn Console) -> Result<(), Failure> {
         let Arguments { name, client_id, data_center } = arguments;
-        let table = &self.settings.data_centers;
-        if let Some(unknown) = data_center.as_ref().filter(|name| table.get(name).is_none()) {
-            let remedy = format!("use one of {}, or add it to TOKEN_KEEPER_DATA_CENTERS", table.names());
-            return Err(Failure::new(format!("{unknown} is not a known data centre"), remedy));
-        }
+        self.check_data_center(data_center.as_deref())?;
         let secret_name = self.settings.prefix.client(name.as_str());
         let before = self.document(&secret_name).await?;
         let exists = before.is_some();

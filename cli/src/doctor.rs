@@ -21,7 +21,8 @@ use token_keeper::ports::{Grants as _, Leases as _, Published};
 use self::facts::Facts;
 use self::finding::{Finding, Severity};
 use self::findings::findings;
-use super::refresh::{counted, every};
+use super::refresh::every;
+use super::text::counted;
 use super::{Console, Failure, Operator};
 
 /// The schedule, with which the margin is compared.

@@ -19,8 +19,7 @@ use token_keeper::ports::Grants as _;
 
 use self::plan::{Plan, Store, Taken, refuse_duplicates};
 use self::row::{Refused, Row};
-use super::list::table;
-use super::refresh::counted;
+use super::text::{counted, table};
 use super::{Console, Failure, Operator};
 
 /// Where the refresh tokens are, and what is missing in the input.
@@ -86,10 +85,7 @@ impl Operator {
     fn rows(&self, arguments: &Arguments, console: &dyn Console) -> Result<Vec<Row>, Failure> {
         let Arguments { file, format, connection, client, data_center, .. } = arguments;
         let table = &self.settings.data_centers;
-        if let Some(unknown) = data_center.as_ref().filter(|name| table.get(name).is_none()) {
-            let remedy = format!("use one of {}, or add it to TOKEN_KEEPER_DATA_CENTERS", table.names());
-            return Err(Failure::new(format!("{unknown} is not a known data centre"), remedy));
-        }
+        self.check_data_center(data_center.as_deref())?;
         let path = file.as_deref();
         let bytes = console.read_file(path).map_err(|error| {
             let input = path.map_or("the input".to_owned(), |path| path.display().to_string());

@@ -4,6 +4,7 @@
 //! from a prompt or from standard input, never from an argument: everybody on the machine can read
 //! arguments.
 
+mod text;
 pub mod client;
 pub mod connect;
 pub mod doctor;
@@ -131,7 +132,7 @@ pub struct Operator {
     pub profile: Option<String>,
 }
 
-/// The terminal, or its stand-in in a test.
+/// The terminal, or its stand-in. Unless it says otherwise, nobody sits there.
 pub trait Console {
     /// Shows one or more lines of a result.
     fn show(&self, text: &str);
@@ -139,21 +140,29 @@ pub trait Console {
     ///
     /// # Errors
     /// If nothing can be read.
-    fn ask_secret(&self, prompt: &str) -> io::Result<String>;
+    fn ask_secret(&self, _prompt: &str) -> io::Result<String> {
+        Err(io::Error::other("nobody can answer"))
+    }
     /// Asks a yes-or-no question. If nobody can answer, the answer is no.
     ///
     /// # Errors
     /// If nothing can be read.
-    fn confirm(&self, question: &str) -> io::Result<bool>;
+    fn confirm(&self, _question: &str) -> io::Result<bool> {
+        Ok(false)
+    }
     /// Reads a whole file or, without a path, what is piped in.
     ///
     /// # Errors
     /// If it cannot be read, or nothing is piped in.
-    fn read_file(&self, path: Option<&Path>) -> io::Result<Vec<u8>>;
+    fn read_file(&self, _path: Option<&Path>) -> io::Result<Vec<u8>> {
+        Err(io::Error::other("no file can be read here"))
+    }
     /// Shows the progress of a long command.
-    fn progress(&self, done: usize, all: usize);
+    fn progress(&self, _done: usize, _all: usize) {}
     /// Width and colours for tables.
-    fn look(&self) -> Look;
+    fn look(&self) -> Look {
+        Look { width: None, color: false }
+    }
 }
 
 /// Width and colours for tables.
@@ -235,6 +244,14 @@ impl Operator {
     /// A new `VersionId`.
     fn new_version(&self) -> VersionId {
         VersionId::of_bytes(self.source.random())
+    }
+
+    /// Refuses a data centre that is not in the table.
+    fn check_data_center(&self, name: Option<&str>) -> Result<(), Failure> {
+        let table = &self.settings.data_centers;
+        let Some(unknown) = name.filter(|name| table.get(name).is_none()) else { return Ok(()) };
+        let remedy = format!("use one of {}, or add it to TOKEN_KEEPER_DATA_CENTERS", table.names());
+        Err(Failure::new(format!("{unknown} is not a known data centre"), remedy))
     }
 
     /// Reads a secret's document and its version. `None` if the secret does not exist.

@@ -1,16 +1,16 @@
 //! `token-keeper list`: shows every connection and what to do about it. Reads the stores only.
 
-use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{Cell, Color, ColumnConstraint};
 use jiff::Timestamp;
 use serde_json::json;
 use token_keeper::aws::{ParameterStore, SecretsManager};
-use token_keeper::lease::Token;
 use token_keeper::run::brake::Brakes;
 use token_keeper::run::decision::State;
 use token_keeper::run::{Refresher, Request, RunError, Seen};
 use token_keeper::zoho::Zoho;
 
-use super::{Console, Failure, Look, Operator};
+use super::text::table;
+use super::{Console, Failure, Operator};
 
 impl Operator {
     pub(super) async fn list(self, json: bool, console: &dyn Console) -> Result<(), Failure> {
@@ -61,25 +61,9 @@ impl From<RunError> for Failure {
     }
 }
 
-/// An empty table with these headings.
-pub(super) fn table(look: Look, headings: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    if let Some(width) = look.width {
-        table.set_width(width);
-    }
-    if look.color {
-        table.enforce_styling();
-    } else {
-        table.force_no_tty();
-    }
-    table.set_header(headings.iter().map(|heading| Cell::new(heading).add_attribute(Attribute::Bold)));
-    table
-}
-
 /// The word for programs, the words for people, and their colour.
 fn status(seen: &Seen, now: Option<Timestamp>) -> (&'static str, String, Color) {
-    let token = token(seen);
+    let token = seen.token();
     match seen.state() {
         None => {
             let words = match token {
@@ -98,10 +82,6 @@ fn status(seen: &Seen, now: Option<Timestamp>) -> (&'static str, String, Color) 
     }
 }
 
-fn token(seen: &Seen) -> Option<&Token> {
-    seen.lease()?.token.as_ref()
-}
-
 fn scopes(seen: &Seen) -> String {
     let lease = seen.lease().map(|lease| lease.scope.clone()).filter(|scope| !scope.is_empty());
     lease.or_else(|| Some(seen.grant()?.scopes.join(" "))).unwrap_or_default()
@@ -114,7 +94,7 @@ fn data_center(seen: &Seen) -> &str {
 
 fn row(seen: &Seen, now: Timestamp) -> Vec<Cell> {
     let (_, words, color) = status(seen, Some(now));
-    let token = token(seen);
+    let token = seen.token();
     let minutes = token.map_or(0, |token| token.expires_at.duration_since(now).as_mins().max(0));
     let full = usize::try_from((minutes + 9) / 10).unwrap_or_default();
     let life = if minutes == 0 { "none".to_owned() } else { format!("[{:-<6}] {minutes:>2} min", "=".repeat(full)) };
@@ -139,7 +119,7 @@ fn ago(minutes: i64) -> String {
 }
 
 fn as_json(seen: &Seen) -> serde_json::Value {
-    let token = token(seen);
+    let token = seen.token();
     let outcome = seen.state().map(State::outcome);
     json!({
         "connection": seen.name,

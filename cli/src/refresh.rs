@@ -10,7 +10,7 @@ use token_keeper::run::decision::State;
 use token_keeper::run::report::Report;
 use token_keeper::run::{Refresher, Request};
 
-use super::list::table;
+use super::text::{counted, table};
 use super::{Console, Failure, Operator};
 
 /// The shortest time between two runs.
@@ -135,8 +135,4 @@ fn tell(report: &Report, json: bool, console: &dyn Console) -> Result<(), Failur
             "see above, or token-keeper list",
         ))
     }
-}
-
-pub(super) fn counted(number: usize, thing: &str) -> String {
-    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }

@@ -5,13 +5,12 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use token_keeper::connection::{StoredSecret, clients_of, read_clients};
 use token_keeper::flaw::{Broken, Flaw};
-use token_keeper::lease::Token;
 use token_keeper::name::ConnectionName;
 use token_keeper::ports::Published;
 use token_keeper::run::decision::State;
 use token_keeper::run::{Seen, Settings};
 
-use super::super::refresh::counted;
+use super::super::text::counted;
 use super::facts::Facts;
 use super::finding::{Finding, Severity, listed, or_ok};
 
@@ -70,7 +69,7 @@ fn trouble(seen: &Seen, now: Timestamp) -> Option<Finding> {
             (Severity::Wrong, format!("Zoho refuses its client ({})", trouble.error), last)
         }
         State::CoolingDown { until } => {
-            let lives = token(seen).is_some_and(|token| token.expires_at > now);
+            let lives = seen.token().is_some_and(|token| token.expires_at > now);
             let severity = if lives { Severity::Note } else { Severity::Wrong };
             (severity, format!("Zoho got too many requests; the refresher waits until {until}"), last)
         }
@@ -78,13 +77,9 @@ fn trouble(seen: &Seen, now: Timestamp) -> Option<Finding> {
     Some(Finding::new("connections", severity, what, why, remedy))
 }
 
-fn token(seen: &Seen) -> Option<&Token> {
-    seen.lease()?.token.as_ref()
-}
-
 /// What this means for programs that read the token.
 fn last_token(seen: &Seen, now: Timestamp) -> String {
-    match token(seen) {
+    match seen.token() {
         None => "programs have no token".to_owned(),
         Some(token) if token.expires_at <= now => format!("programs have had no live token since {}", token.expires_at),
         Some(token) => format!("programs have a token until {}, then none", token.expires_at),
@@ -126,7 +121,7 @@ pub(super) fn leases(facts: &Facts<'_>, published: &Published, seen: &[Seen]) ->
             .then(|| Finding::new("leases", severity, format!("{what}: {}", listed(&names)), why, remedy))
     };
     let mint = "mint now with token-keeper refresh; then check the refresher's schedule, its log and its role";
-    let expired = |seen: &Seen| token(seen).is_some_and(|token| token.expires_at <= facts.now);
+    let expired = |seen: &Seen| seen.token().is_some_and(|token| token.expires_at <= facts.now);
     let of_another_grant = |seen: &Seen| match (seen.grant(), seen.lease()) {
         (Some(grant), Some(lease)) => lease.token.is_some() && lease.grant_version != grant.version,
         _ => false,
@@ -144,7 +139,7 @@ pub(super) fn leases(facts: &Facts<'_>, published: &Published, seen: &[Seen]) ->
             "there is no token yet",
             "there is a refresh token, but no run has used it yet",
             mint,
-            &|seen| token(seen).is_none(),
+            &|seen| seen.token().is_none(),
         ),
         group(
             Severity::Note,

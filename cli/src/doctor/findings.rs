@@ -12,7 +12,7 @@ use token_keeper::run::decision::Policy;
 use token_keeper::run::{Seen, Settings, see};
 use token_keeper::secret::SigningKey;
 
-use super::super::refresh::counted;
+use super::super::text::counted;
 use super::connections::{clients, connections, leases};
 use super::facts::Facts;
 use super::finding::{Finding, Severity, or_ok};

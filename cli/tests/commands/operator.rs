@@ -4,7 +4,7 @@ use clap::Parser as _;
 use serde_json::json;
 use testkit::browser::Browser;
 use testkit::world::{Asked, BASE, CLIENT_ID, EU_SECRET, World, grant_name};
-use token_keeper_cli::{Console, Look};
+use token_keeper_cli::Console;
 
 use crate::typed::{run, type_in, type_in_at};
 
@@ -169,24 +169,6 @@ impl Console for Waiting {
         if text.contains("/connect?ticket=") {
             self.link.send_replace(text.trim().to_owned());
         }
-    }
-
-    fn ask_secret(&self, _: &str) -> std::io::Result<String> {
-        Ok(String::new())
-    }
-
-    fn confirm(&self, _: &str) -> std::io::Result<bool> {
-        Ok(false)
-    }
-
-    fn read_file(&self, _: Option<&std::path::Path>) -> std::io::Result<Vec<u8>> {
-        Ok(Vec::new())
-    }
-
-    fn progress(&self, _: usize, _: usize) {}
-
-    fn look(&self) -> Look {
-        Look { width: None, color: false }
     }
 }
 

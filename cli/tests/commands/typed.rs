@@ -38,8 +38,6 @@ impl Console for Typed {
         Ok(self.file.clone())
     }
 
-    fn progress(&self, _: usize, _: usize) {}
-
     fn look(&self) -> Look {
         Look { width: self.width, color: false }
     }
