@@ -18,7 +18,7 @@ use token_keeper::name::{ClientName, ConnectionName, SecretName};
 use token_keeper::ports::Grants as _;
 
 use self::plan::{Plan, Store, Taken, refuse_duplicates};
-use self::row::{Refused, Row};
+use self::row::Row;
 use super::text::{counted, table};
 use super::{Console, Failure, Operator};
 
@@ -130,7 +130,7 @@ impl Operator {
 
     /// Shows what was found and what will be done. Of a refused row, it shows only what cannot be a
     /// secret.
-    fn show_plan(&self, rows: &[Row], judged: &[Result<Taken, Refused>], console: &dyn Console) {
+    fn show_plan(&self, rows: &[Row], judged: &[Result<Taken, Failure>], console: &dyn Console) {
         let headings = ["connection", "centre", "client", "scopes", "refresh token", "plan"];
         let mut table = table(console.look(), &headings);
         for (row, judged) in rows.iter().zip(judged) {
@@ -185,15 +185,15 @@ fn broken_off(writes: &[&Taken], done: usize, error: &StoreError) -> Failure {
 }
 
 /// Returns every row, or an error that lists the refused ones.
-fn all_taken(rows: &[Row], judged: Vec<Result<Taken, Refused>>) -> Result<Vec<Taken>, Failure> {
+fn all_taken(rows: &[Row], judged: Vec<Result<Taken, Failure>>) -> Result<Vec<Taken>, Failure> {
     let mut all = Vec::new();
     let mut complaints = Vec::new();
     for (at, (row, judged)) in rows.iter().zip(judged).enumerate() {
         match judged {
             Ok(taken) => all.push(taken),
-            Err(Refused { why, remedy }) => {
+            Err(Failure { what, remedy }) => {
                 let name = row.connection().map(|name| format!(" ({name})")).unwrap_or_default();
-                complaints.push(format!("\n  row {}{name}: {why}; {remedy}", at + 1));
+                complaints.push(format!("\n  row {}{name}: {what}; {remedy}", at + 1));
             }
         }
     }

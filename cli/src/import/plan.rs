@@ -10,7 +10,8 @@ use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::name::{SecretName, VersionId};
 use token_keeper::run::Settings;
 
-use super::row::{Refused, Row};
+use super::row::Row;
+use crate::Failure;
 
 /// A row that can be imported.
 pub(super) struct Taken {
@@ -44,7 +45,7 @@ impl<'s> Store<'s> {
     }
 
     /// Checks a row as the refresher will read it.
-    pub(super) fn judge(&self, row: &Row, replace: bool) -> Result<Taken, Refused> {
+    pub(super) fn judge(&self, row: &Row, replace: bool) -> Result<Taken, Failure> {
         let prefix = &self.settings.prefix;
         let (connection, client) = (row.connection()?, row.client()?);
         let name = prefix.grant(connection.as_str());
@@ -59,21 +60,22 @@ impl<'s> Store<'s> {
                 }
                 (flaw, _) => flaw.remedy(),
             };
-            Refused::new(broken.to_string(), remedy)
+            Failure::new(broken, remedy)
         })?;
         if row.registered.as_ref().is_some_and(|id| *id != grant.client.id.as_str()) {
-            return Err(Refused::new(
+            return Err(Failure::new(
                 "its `client_id` is not that of --client; a refresh token works only with its own client",
                 "give --client the client that the refresh token belongs to, or leave --client out",
             ));
         }
-        let refresh_token = grant.refresh_token.as_ref().ok_or_else(|| Flaw::Missing("refresh_token".to_owned()))?;
+        let refresh_token =
+            grant.refresh_token.as_ref().ok_or_else(|| Failure::from(Flaw::Missing("refresh_token".to_owned())))?;
         let plan = match before.as_ref().and_then(|before| before.field("refresh_token")) {
             None => Plan::New,
             Some(before) if before == refresh_token.expose() => Plan::Same,
             _ if replace => Plan::Replace,
             _ => {
-                return Err(Refused::new(
+                return Err(Failure::new(
                     "it exists already, with another refresh token",
                     "use another name, or replace the stored one with --replace",
                 ));
@@ -83,8 +85,8 @@ impl<'s> Store<'s> {
     }
 
     /// The document of a secret, if it exists already.
-    fn stored(&self, name: &SecretName) -> Result<Option<SecretDocument>, Refused> {
-        let broken = |flaw: Flaw| Refused::new(Broken::secret(name, flaw.clone()).to_string(), flaw.remedy());
+    fn stored(&self, name: &SecretName) -> Result<Option<SecretDocument>, Failure> {
+        let broken = |flaw: Flaw| Failure::from(Broken::secret(name, flaw));
         match self.secrets.get(name) {
             None | Some(Err(Flaw::NotFound)) => Ok(None),
             Some(Err(flaw)) => Err(broken((*flaw).clone())),
@@ -94,7 +96,7 @@ impl<'s> Store<'s> {
 }
 
 /// Refuses a row whose name or refresh token an earlier row already has.
-pub(super) fn refuse_duplicates(judged: &mut [Result<Taken, Refused>]) {
+pub(super) fn refuse_duplicates(judged: &mut [Result<Taken, Failure>]) {
     let (mut names, mut tokens) = (BTreeMap::new(), BTreeMap::new());
     for (at, row) in judged.iter_mut().enumerate() {
         let Ok(Taken { grant, .. }) = row else { continue };
@@ -102,10 +104,10 @@ pub(super) fn refuse_duplicates(judged: &mut [Result<Taken, Refused>]) {
         let first = *names.entry(grant.connection.clone()).or_insert(at);
         let holder = *tokens.entry(token).or_insert(at);
         if first != at {
-            *row = Err(Refused::new(format!("row {} has the same name", first + 1), "give each connection one row"));
+            *row = Err(Failure::new(format!("row {} has the same name", first + 1), "give each connection one row"));
         } else if holder != at {
             let why = format!("row {} has the same refresh token", holder + 1);
-            *row = Err(Refused::new(why, "import each refresh token once"));
+            *row = Err(Failure::new(why, "import each refresh token once"));
         }
     }
 }

@@ -6,19 +6,10 @@ use serde_json::{Map, Value};
 use token_keeper::flaw::Flaw;
 use token_keeper::name::{ClientName, ConnectionName, NameError};
 
-/// Why a row is refused, and what to do about it.
-pub(super) struct Refused {
-    pub(super) why: String,
-    pub(super) remedy: String,
-}
+use crate::Failure;
 
-impl Refused {
-    pub(super) fn new(why: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { why: why.into(), remedy: remedy.into() }
-    }
-}
-
-impl From<Flaw> for Refused {
+/// What to do about a flaw of the input.
+impl From<Flaw> for Failure {
     fn from(flaw: Flaw) -> Self {
         let remedy = match &flaw {
             Flaw::Missing(field) if field == "connection" => {
@@ -28,9 +19,9 @@ impl From<Flaw> for Refused {
                 "give the account's data centre, in the input or with --data-center"
             }
             Flaw::Missing(field) if field == "client" => "give `client_id` and `client_secret`, or --client",
-            flaw => return Self::new(flaw.to_string(), flaw.remedy()),
+            flaw => return Self::new(flaw, flaw.remedy()),
         };
-        Self::new(flaw.to_string(), remedy)
+        Self::new(&flaw, remedy)
     }
 }
 
@@ -49,7 +40,7 @@ impl Row {
         Self { name, fields, registered: None }
     }
 
-    pub(super) fn connection(&self) -> Result<ConnectionName, Refused> {
+    pub(super) fn connection(&self) -> Result<ConnectionName, Failure> {
         match &self.name {
             Value::Null => Err(Flaw::Missing("connection".to_owned()).into()),
             Value::String(name) if like_a_secret(name) => Err(mixed_up("connection")),
@@ -59,7 +50,7 @@ impl Row {
     }
 
     /// The stored client that the row names, if any.
-    pub(super) fn client(&self) -> Result<Option<ClientName>, Refused> {
+    pub(super) fn client(&self) -> Result<Option<ClientName>, Failure> {
         match self.text("client") {
             None => Ok(None),
             Some(name) if like_a_secret(name) => Err(mixed_up("client")),
@@ -78,10 +69,10 @@ fn like_a_secret(name: &str) -> bool {
     name.len() >= 32 && name.chars().all(|c| c.is_ascii_hexdigit() || c == '.')
 }
 
-fn misnamed(field: &str, error: NameError) -> Refused {
-    Refused::new(format!("the field `{field}`: {error}"), Flaw::Name(error).remedy())
+fn misnamed(field: &str, error: NameError) -> Failure {
+    Failure::new(format!("the field `{field}`: {error}"), Flaw::Name(error).remedy())
 }
 
-fn mixed_up(field: &str) -> Refused {
-    Refused::new(format!("the field `{field}` looks like a secret"), "check whether you mixed up two fields")
+fn mixed_up(field: &str) -> Failure {
+    Failure::new(format!("the field `{field}` looks like a secret"), "check whether you mixed up two fields")
 }
