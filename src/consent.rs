@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-pub use key::{KeyRing, read_signing_key};
+pub use key::{KeyRing, NoKey, read_signing_key};
 pub use stop::Stop;
 
 use self::link::{LinkError, STATE_LIFE, State, code_challenge, encode, hash, well_formed};
@@ -246,7 +246,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
     async fn signing_key(&self, text: &str) -> Result<SigningKey, Stop> {
         well_formed(text).ok_or(Stop::NotOurs)?;
         self.key.get(&self.secrets, &self.prefix, self.source.now()).await.map_err(|why| {
-            error!(error = why, "no link can be checked");
+            error!(error = %why, remedy = why.remedy(), "no link can be checked");
             Stop::StoreOutOfOrder
         })
     }

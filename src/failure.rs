@@ -217,27 +217,32 @@ impl StoreError {
         Self { action, cause: Cause::Refused { code: code.into(), detail: String::new() } }
     }
 
-    /// AWS's error code; empty if AWS did not answer.
-    pub fn code(&self) -> &str {
+    /// AWS's error code, if AWS refused the call.
+    pub fn code(&self) -> Option<&str> {
         match &self.cause {
-            Cause::Refused { code, .. } => code,
-            _ => "",
+            Cause::Refused { code, .. } => Some(code),
+            _ => None,
         }
+    }
+
+    /// Whether AWS refused the call with one of these error codes.
+    pub fn is_one_of(&self, codes: &[&str]) -> bool {
+        self.code().is_some_and(|code| codes.contains(&code))
     }
 
     /// Whether the version or the secret exists already, with another content.
     pub fn exists(&self) -> bool {
-        self.code() == "ResourceExistsException"
+        self.is_one_of(&["ResourceExistsException"])
     }
 
     /// Whether AWS wants fewer calls a second.
     pub fn too_many_calls(&self) -> bool {
-        TOO_MANY_CALLS.contains(&self.code())
+        self.is_one_of(&TOO_MANY_CALLS)
     }
 
     /// Whether another update of the same parameter was under way.
     pub fn overlapped(&self) -> bool {
-        self.code() == OVERLAPPED
+        self.is_one_of(&[OVERLAPPED])
     }
 
     /// Whether AWS certainly did not carry out the call.

@@ -69,7 +69,7 @@ pub enum Status {
     Throttled(Trouble),
 }
 
-/// The problem that Zoho reported.
+/// A refusal of Zoho, as the document keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     /// Zoho's error code.
@@ -91,7 +91,7 @@ impl Status {
         }
     }
 
-    /// The problem; `None` if the lease is active.
+    /// The trouble; `None` if the lease is active.
     pub fn trouble(&self) -> Option<&Trouble> {
         match self {
             Self::Active => None,
@@ -99,7 +99,7 @@ impl Status {
         }
     }
 
-    /// The problem, to change it; `None` if the lease is active.
+    /// The trouble, to change it; `None` if the lease is active.
     pub fn trouble_mut(&mut self) -> Option<&mut Trouble> {
         match self {
             Self::Active => None,

@@ -13,7 +13,8 @@ pub mod report;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::warn;
 
 use self::decision::{Decision, Policy, Settled, State, decide};
 use crate::connection::{self, DataCenters, Grant, clients_of, read_grants};
@@ -195,6 +196,7 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
         let started = self.source.now();
         let force = matches!(request, Request::Named { force: true, .. });
         let seen = self.look(request, force, end).await?;
+        let seen = self.look_again_at_consents(seen, force, end).await;
         let mut entries = Vec::with_capacity(seen.len());
         let mut due = Vec::new();
         for Seen { name, decision } in seen {
@@ -210,6 +212,29 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
         entries.sort_by(|a, b| a.connection.cmp(&b.connection));
         let ended = self.source.now();
         Ok(Report::of(&entries, ended, ended.duration_since(started)))
+    }
+
+    /// Just after a consent, Secrets Manager may answer with the grant before it, while the lease is
+    /// already that of the new one. Such connections are looked at again when every write is seen,
+    /// before anybody asks Zoho with the old grant.
+    async fn look_again_at_consents(&self, seen: Vec<Seen>, force: bool, end: Option<Instant>) -> Vec<Seen> {
+        let old = |seen: &Seen| matches!(&seen.decision, Decision::Due(due) if self.may_be_old(&due.grant, due.last.as_ref()));
+        let (old, mut seen): (Vec<_>, Vec<_>) = seen.into_iter().partition(old);
+        if old.is_empty() {
+            return seen;
+        }
+        sleep(self.settings.settling).await;
+        let connections = old.iter().filter_map(|seen| seen.name.parse().ok()).collect();
+        // A secret that has been removed meanwhile is passed over.
+        let request = Request::Named { connections, force, skip_missing: true };
+        match self.look(&request, force, end).await {
+            Ok(again) => seen.extend(again),
+            Err(error) => {
+                warn!(%error, "a second look just after a consent failed");
+                seen.extend(old);
+            }
+        }
+        seen
     }
 
     /// What a run would find and decide for each connection. It reads the stores, asks Zoho nothing
@@ -264,8 +289,8 @@ pub(crate) async fn in_time<T>(
 
 /// The outcome for a refused client, with what to compare.
 pub(crate) fn misconfigured(error: String) -> Outcome {
-    let remedy = "compare client_id, the data centre's own client secret and data_center with Zoho's API console; then run it with \
-                  force, or wait an hour"
+    let remedy = "compare client_id, the data centre's own client secret and data_center with Zoho's API console; then type token-keeper \
+                  refresh NAME --force, or wait an hour"
         .to_owned();
     Outcome::Misconfigured { error, remedy }
 }

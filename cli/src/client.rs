@@ -21,7 +21,7 @@ use super::{Console, Failure, Operator};
                   --data-center in < secret.txt"
 )]
 pub struct Arguments {
-    /// Your name for the client: a-z 0-9 - _ .
+    /// Your name for the client: letters a-z, digits and . - _
     pub name: ClientName,
     /// The client id from Zoho's API console, the same in every data centre
     #[arg(long, value_name = "ID")]
@@ -78,9 +78,10 @@ impl Operator {
         console
             .show(&format!("Client {name} is {done} in secret {secret_name}. Its secrets: {}.", secrets_of(&client)));
         let data_center = data_center.as_deref().unwrap_or("eu");
+        let callback = if self.callback_url.is_some() { "" } else { " --callback-url https://YOUR-CALLBACK" };
         console.show("Next: make a link to connect an account, for example");
         console.show(&format!(
-            "  token-keeper connect crm-prod --client {name} --data-center {data_center} --scope ZohoCRM.modules.READ"
+            "  token-keeper connect crm-prod --client {name} --data-center {data_center} --scope ZohoCRM.modules.READ{callback}"
         ));
         Ok(())
     }

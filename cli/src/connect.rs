@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use token_keeper::address::BaseUrl;
 use token_keeper::connection::{Grant, GrantSecret, read_clients};
 use token_keeper::consent::link::{MAX_TICKET_LIFE, Ticket, encode};
-use token_keeper::consent::{Consent, KeyRing, read_signing_key};
+use token_keeper::consent::{Consent, KeyRing, NoKey, read_signing_key};
 use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::lease::whole_second;
 use token_keeper::name::{ClientName, ConnectionName};
@@ -31,7 +31,7 @@ const LOCAL_URL: &str = "http://localhost:8765";
                   Zoho grants only what the administrator's own account may do. The page after the consent names what is missing."
 )]
 pub struct Arguments {
-    /// Your name for the account: a-z 0-9 - _ .
+    /// Your name for the account: letters a-z, digits and . - _
     pub connection: ConnectionName,
     /// The client, by the name you gave it with `client add`
     #[arg(long, value_name = "NAME")]
@@ -184,6 +184,7 @@ impl Operator {
 
     async fn signing_key(&self) -> Result<SigningKey, Failure> {
         read_signing_key(&self.secrets, &self.settings.prefix).await.map_err(|why| {
+            let NoKey::Broken(why) = why else { return Failure::new(&why, why.remedy()) };
             let name = self.settings.prefix.signing_key();
             let remedy = format!(
                 "the stack makes this key; without a stack, make it once: openssl rand -base64 48 | aws secretsmanager create-secret \
@@ -214,6 +215,7 @@ impl Operator {
     /// Checks that a consent can succeed, then stores what is new. Leaves the refresh token alone.
     pub(super) async fn prepare(&self, wanted: &Wanted<'_>) -> Result<Ready, Failure> {
         let Wanted { connection, client, data_center, scope, allow_move } = *wanted;
+        self.check_data_center(data_center)?;
         let table = &self.settings.data_centers;
         let name = self.settings.prefix.grant(connection.as_str());
         let broken = |flaw: Flaw| Failure::from(Broken::secret(&name, flaw));

@@ -14,7 +14,7 @@ use super::{Console, Failure, Operator, connect};
                   API console: open the self client and choose Generate Code. Enter the same scopes and the longest time (10 minutes)."
 )]
 pub struct Arguments {
-    /// Your name for the account: a-z 0-9 - _ .
+    /// Your name for the account: letters a-z, digits and . - _
     pub connection: ConnectionName,
     /// The client, by the name you gave it with `client add`
     #[arg(long, value_name = "NAME")]

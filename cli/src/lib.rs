@@ -32,6 +32,7 @@ use token_keeper::ports::{Grants as _, SecretWriter as _};
 use token_keeper::run::Settings;
 use token_keeper::source::Source;
 use token_keeper::zoho::Zoho;
+use url::Url;
 
 /// Keeps Zoho OAuth access tokens fresh in AWS SSM Parameter Store.
 #[derive(Debug, Parser)]
@@ -57,7 +58,7 @@ pub struct Cli {
     pub region: Option<String>,
     /// AWS endpoint, for an emulator
     #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
-    pub endpoint_url: Option<String>,
+    pub endpoint_url: Option<Url>,
     /// Print JSON, for programs
     #[arg(long, global = true, help_heading = "Global options")]
     pub json: bool,
@@ -97,6 +98,20 @@ pub enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+impl Command {
+    /// Whether `--json` changes its answer.
+    fn answers_programs(&self) -> bool {
+        use Command::{Client, Connect, Doctor, List, Reconnect, Refresh};
+        matches!(self, Client(ClientCommand::List) | Connect(_) | Reconnect(_) | List | Doctor(_) | Refresh(_))
+    }
+
+    /// Whether it says first where it looks: if nothing is found there, or the wrong thing, the Region
+    /// or the prefix may be wrong.
+    fn says_where(&self) -> bool {
+        self.answers_programs() || matches!(self, Self::Revoke(_))
+    }
 }
 
 /// What to do with a client.
@@ -207,9 +222,11 @@ impl Operator {
     /// What failed, with its remedy.
     pub async fn run(self, cli: Cli, console: &dyn Console) -> Result<(), Failure> {
         let json = cli.json;
+        if json && !cli.command.answers_programs() {
+            return Err(Failure::new("this command has no answer in JSON", "leave --json out; nothing was done"));
+        }
         // First, so that an error shows where it comes from.
-        if !json && matches!(cli.command, Command::List | Command::Connect(_) | Command::Doctor(_) | Command::Revoke(_))
-        {
+        if !json && cli.command.says_where() {
             console.show(&self.place());
         }
         match cli.command {

@@ -26,6 +26,7 @@ use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use token_keeper::failure::NoCredentials;
 use token_keeper::http::untrusted;
+use tokio::time::timeout;
 
 /// How long a login may take. A `credential_process` may ask a person for a code or a finger.
 const LOGIN_TIMEOUT: Duration = Duration::from_mins(5);
@@ -48,7 +49,7 @@ pub fn with_profile(shared: &SdkConfig, profile: Option<String>) -> SdkConfig {
     shared
         .to_builder()
         .credentials_provider(SharedCredentialsProvider::new(Login { profile, surroundings }))
-        .identity_cache(IdentityCache::lazy().load_timeout(LOGIN_TIMEOUT).build())
+        .identity_cache(IdentityCache::lazy().load_timeout(LOGIN_TIMEOUT + Duration::from_secs(5)).build())
         .build()
 }
 
@@ -64,7 +65,16 @@ impl ProvideCredentials for Login {
         Self: 'a,
     {
         // The SDK's own error stays here: it may quote what a program has printed.
-        future::ProvideCredentials::new(async { self.credentials().await.map_err(CredentialsError::provider_error) })
+        future::ProvideCredentials::new(async {
+            let late = |_| {
+                Err(NoCredentials {
+                    why: format!("the AWS login did not end within {} minutes", LOGIN_TIMEOUT.as_secs() / 60),
+                    remedy: "see what `aws sts get-caller-identity` says with the same profile".to_owned(),
+                })
+            };
+            let found = timeout(LOGIN_TIMEOUT, self.credentials()).await.unwrap_or_else(late);
+            found.map_err(CredentialsError::provider_error)
+        })
     }
 }
 
@@ -128,13 +138,18 @@ impl Kind {
     /// By the SDK's order.
     fn of(profile: &Profile) -> Self {
         let has = |settings: &[&str]| settings.iter().any(|setting| profile.get(setting).is_some());
-        match () {
-            () if has(&["credential_source", "web_identity_token_file"]) => Self::Other,
-            () if has(&["sso_session", "sso_start_url", "sso_account_id", "sso_role_name"]) => Self::IdentityCenter,
-            () if has(&["login_session"]) => Self::Console,
-            () if has(&["credential_process"]) => Self::Process,
-            () if has(&["aws_access_key_id", "aws_secret_access_key", "role_arn"]) => Self::Other,
-            () => Self::Machine,
+        if has(&["credential_source", "web_identity_token_file"]) {
+            Self::Other
+        } else if has(&["sso_session", "sso_start_url", "sso_account_id", "sso_role_name"]) {
+            Self::IdentityCenter
+        } else if has(&["login_session"]) {
+            Self::Console
+        } else if has(&["credential_process"]) {
+            Self::Process
+        } else if has(&["aws_access_key_id", "aws_secret_access_key", "role_arn"]) {
+            Self::Other
+        } else {
+            Self::Machine
         }
     }
 }
@@ -152,8 +167,20 @@ impl Origin {
             let base = seen[seen.len() - 1];
             let found = files.get_profile(base);
             match (found, seen.len()) {
-                (Some(profile), _) => {
+                (Some(profile), place) => {
                     kind = Kind::of(profile);
+                    // The machine's role is for the profile that was asked for. For a role, it would
+                    // be another account's.
+                    if kind == Kind::Machine && place > 1 {
+                        return Err(NoCredentials {
+                            why: format!(
+                                "the AWS profile {asked} takes its credentials from the profile {base}, which has none"
+                            ),
+                            remedy: format!(
+                                "set {base} up with `aws configure --profile {base}`, or correct source_profile of {asked}"
+                            ),
+                        });
+                    }
                     asks_for_code |= profile.get("mfa_serial").is_some();
                 }
                 (None, 1) if named => return missing(format!("there is no AWS profile {asked}")),
@@ -235,7 +262,7 @@ impl Origin {
                 format!("run it yourself: `aws configure get credential_process --profile {base}` shows the command"),
             ),
             (_, Kind::Other) => missing(
-                format!("no credentials could be had with the AWS profile {asked}"),
+                format!("the AWS profile {asked} gave no credentials"),
                 format!("see what `aws sts get-caller-identity --profile {asked}` says"),
             ),
         }

@@ -24,8 +24,8 @@ async fn main() -> ExitCode {
         let quiet = Targets::new().with_default(LevelFilter::TRACE).with_target("aws_config", LevelFilter::OFF);
         telemetry::subscriber(Some("DEBUG"), true, io::stderr).with(quiet).init();
     } else {
-        // Libraries are silent here: what they would warn of is in the command's own complaint.
-        // The pace is heard as well, so that a command that waits does not do so in silence.
+        // Libraries are silent here: the command's own failure says what they would warn of. The pace
+        // logs too, so that you see why a command waits.
         let ours = Targets::new()
             .with_target("token_keeper", LevelFilter::WARN)
             .with_target("token_keeper::pace", LevelFilter::INFO);
@@ -53,7 +53,7 @@ async fn main() -> ExitCode {
         loader = aws::in_region(loader, region);
     }
     if let Some(url) = &cli.endpoint_url {
-        loader = loader.endpoint_url(url);
+        loader = loader.endpoint_url(url.as_str().trim_end_matches('/'));
     }
     let http = match http::client(Roots::Platform, std::env::var_os("AWS_CA_BUNDLE").as_deref()) {
         Ok(http) => http,
@@ -66,7 +66,7 @@ async fn main() -> ExitCode {
     if !keys {
         shared = login::with_profile(&shared, profile.clone());
     }
-    let region = shared.region().map(ToString::to_string);
+    let region = shared.region().map(ToString::to_string).filter(|region| !region.is_empty());
     let (secrets, leases) = aws::stores(&shared, &settings.prefix, publishing.clone(), &source);
     let zoho = zoho::Zoho::new(http, zoho::TIMEOUT, source.clone());
     let operator = Operator { settings, publishing, callback_url, secrets, zoho, leases, source, region, profile };

@@ -59,10 +59,12 @@ impl Operator {
             let report = refresher.run(&request, None, |done, all| console.progress(done, all)).await;
             let done = report.map_err(Failure::from).and_then(|report| tell(&report, json, console));
             let Some(every) = watch else { return done };
-            if let Err(failure) = done {
-                console.show(&failure.to_string());
+            if !json {
+                if let Err(failure) = done {
+                    console.show(&failure.to_string());
+                }
+                console.show(&format!("The next run comes in {every:#}. Stop with Ctrl-C.\n"));
             }
-            console.show(&format!("The next run comes in {every:#}. Stop with Ctrl-C.\n"));
             tokio::time::sleep(Duration::from_secs(every.as_secs().unsigned_abs())).await;
         }
     }

@@ -31,6 +31,9 @@ impl Operator {
         let secret = match self.secrets.read_one(&name).await?.content {
             // An earlier revoke stopped after it had removed the secret: remove the parameters now.
             Err(Flaw::Deleted) => None,
+            Err(Flaw::NotFound) => {
+                return Err(Failure::new(format!("there is no connection {connection}"), "see token-keeper list"));
+            }
             found => {
                 let version = found.map_err(broken)?;
                 let document = SecretDocument::parse(&version.text).map_err(broken)?;
@@ -42,7 +45,7 @@ impl Operator {
             "End the connection {connection}? Its refresh token is revoked at Zoho, and the parameter {parameter} is removed. [y/N] "
         );
         if !yes && !console.confirm(&question).map_err(|error| Failure::new(error, "use --yes"))? {
-            return Err(Failure::new("nothing was done", "use --yes where nobody can answer"));
+            return Err(Failure::new("nothing was done, because nobody said yes", "use --yes where nobody can answer"));
         }
         if let Some(secret) = &secret {
             if let Some(refresh_token) = secret.refresh_token() {

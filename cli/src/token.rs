@@ -29,12 +29,14 @@ impl Operator {
             return Err(Failure::new(format!("there is no parameter {parameter}"), remedy));
         };
         let lease = lease?;
+        let minted = lease.token.is_some();
         let token = lease.token.filter(|token| token.expires_at > self.source.now()).ok_or_else(|| {
             let remedy = match lease.status.trouble() {
                 None => format!("mint with token-keeper refresh {connection}, then read the refresher's log"),
                 Some(_) => "token-keeper list says what to do".to_owned(),
             };
-            Failure::new(format!("the token in {parameter} has expired (status {})", lease.status.word()), remedy)
+            let what = if minted { "the token has expired" } else { "there is no token yet" };
+            Failure::new(format!("parameter {parameter}: {what} (status {})", lease.status.word()), remedy)
         })?;
         let token = token.access_token.expose();
         console.show(&if *header { format!("Authorization: {TOKEN_TYPE} {token}") } else { token.to_owned() });

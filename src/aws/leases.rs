@@ -101,9 +101,9 @@ impl ParameterStore {
             let call = async || self.client.get_parameter().name(&name).with_decryption(true).send().await;
             match self.read_paced("ssm:GetParameter", call).await {
                 Ok(answer) => leases.extend(answer.parameter.map(|parameter| self.parse(parameter))),
-                Err(error) if error.code() == "ParameterNotFound" => {}
-                Err(error) if KEY_REFUSALS.contains(&error.code()) => {
-                    let broken = Broken::parameter(&name, Flaw::Key(error.code().to_owned()));
+                Err(error) if error.is_one_of(&["ParameterNotFound"]) => {}
+                Err(error) if error.is_one_of(&KEY_REFUSALS) => {
+                    let broken = Broken::parameter(&name, Flaw::Key(error.code().unwrap_or_default().to_owned()));
                     leases.insert(self.connection(&name), Err(broken));
                 }
                 Err(error) => return Err(error),
@@ -168,7 +168,7 @@ impl Leases for ParameterStore {
                     );
                     answer.next_token
                 }
-                Err(error) if KEY_REFUSALS.contains(&error.code()) => {
+                Err(error) if error.is_one_of(&KEY_REFUSALS) => {
                     // If AWS refuses the path and not a key, it refuses this call too. The first
                     // error is returned.
                     let answer = page(false).await.map_err(|_| error)?;
@@ -196,7 +196,7 @@ impl Leases for ParameterStore {
                         answer.parameters.unwrap_or_default().into_iter().map(|parameter| self.parse(parameter)),
                     );
                 }
-                Err(error) if KEY_REFUSALS.contains(&error.code()) => {
+                Err(error) if error.is_one_of(&KEY_REFUSALS) => {
                     leases.extend(self.one_by_one(names).await?);
                 }
                 Err(error) => return Err(error),
@@ -210,7 +210,7 @@ impl Leases for ParameterStore {
         let call = async || self.client.get_parameter().name(&name).with_decryption(true).send().await;
         match self.read_paced("ssm:GetParameter", call).await {
             Ok(answer) => Ok(answer.parameter.and_then(|parameter| self.parse(parameter).1.ok())),
-            Err(error) if ["ParameterVersionNotFound", "ParameterNotFound"].contains(&error.code()) => Ok(None),
+            Err(error) if error.is_one_of(&["ParameterVersionNotFound", "ParameterNotFound"]) => Ok(None),
             Err(error) => Err(error),
         }
     }

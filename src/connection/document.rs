@@ -15,8 +15,22 @@ use crate::flaw::{Broken, Flaw};
 use crate::name::{ClientName, ConnectionName, Prefix, VersionId};
 use crate::secret::{ClientSecret, RefreshToken, SecretText};
 
-/// The fields of a JSON object. A field that occurs twice is an error; `serde_json` alone would
-/// keep the second one.
+/// The fields that mean something in a secret, or in an input of `import`.
+const KNOWN: [&str; 10] = [
+    "connection",
+    "client",
+    "client_id",
+    "client_secret",
+    "client_secrets",
+    "data_center",
+    "scopes",
+    "refresh_token",
+    "api_domain",
+    "granted_at",
+];
+
+/// The fields of a JSON object. A field that means something here and occurs twice is an error;
+/// `serde_json` alone would keep the second one, as it does with the operator's own fields.
 #[derive(Clone, Default)]
 pub struct UniqueFields(pub Map<String, Value>);
 
@@ -33,7 +47,8 @@ impl<'de> Deserialize<'de> for UniqueFields {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UniqueFields, A::Error> {
                 let mut fields = Map::new();
                 while let Some((field, value)) = map.next_entry::<String, Value>()? {
-                    if fields.insert(field, value).is_some() {
+                    let known = KNOWN.contains(&field.as_str());
+                    if fields.insert(field, value).is_some() && known {
                         return Err(A::Error::custom("a field occurs twice"));
                     }
                 }
@@ -88,10 +103,13 @@ impl SecretDocument {
         self.0.0.insert(field.to_owned(), value);
     }
 
-    /// Sets `key` in the object that `field` holds. A `field` that is not an object stays as it is:
+    /// Sets `key` in the object that `field` holds. Any other value of `field` stays as it is:
     /// reading the secret reports it.
     pub fn set_within(&mut self, field: &str, key: &str, value: Value) {
         let within = self.0.0.entry(field).or_insert_with(|| json!({}));
+        if within.is_null() {
+            *within = json!({});
+        }
         if let Some(within) = within.as_object_mut() {
             within.insert(key.to_owned(), value);
         }
@@ -368,6 +386,7 @@ mod tests {
             "the field `api_domain` is not a URL such as https://www.zohoapis.eu",
         );
         check(r#"{"data_center":"eu","client":"acme","client":"hush"}"#, "a field occurs twice");
+        assert!(grant(r#"{"data_center":"eu","client":"acme","note":1,"note":2}"#).is_ok(), "the operator's own field");
     }
 
     #[test]
@@ -401,5 +420,15 @@ mod tests {
         };
         check("eu", Some("https://www.zohoapis.eu"));
         check("us", None);
+    }
+
+    #[test]
+    fn a_secret_for_a_data_center_is_never_lost() {
+        for before in [r#"{"client_id":"c"}"#, r#"{"client_id":"c","client_secrets":null}"#] {
+            let mut document = SecretDocument::parse(&SecretText::new(before)).expect("a document");
+            document.set_within("client_secrets", "eu", json!("s"));
+            let client = ClientSecrets::of(&document).expect("a client");
+            assert_eq!(client.for_data_center("eu").expect("a secret").secret.expose(), "s", "{before}");
+        }
     }
 }

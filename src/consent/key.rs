@@ -4,7 +4,8 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::flaw::Flaw;
+use crate::failure::StoreError;
+use crate::flaw::{Broken, Flaw};
 use crate::name::Prefix;
 use crate::ports::Grants;
 use crate::secret::SigningKey;
@@ -31,7 +32,7 @@ impl KeyRing {
         secrets: &impl Grants,
         prefix: &Prefix,
         now: Timestamp,
-    ) -> Result<SigningKey, String> {
+    ) -> Result<SigningKey, NoKey> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match kept {
             Some((key, None)) => return Ok(key),
@@ -44,16 +45,35 @@ impl KeyRing {
     }
 }
 
+/// Why there is no signing key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoKey {
+    /// AWS did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The secret is missing, or of no use.
+    #[error(transparent)]
+    Broken(#[from] Broken),
+}
+
+impl NoKey {
+    /// What to do about it, as an instruction.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Store(error) => error.remedy(),
+            Self::Broken(broken) => broken.flaw.remedy(),
+        }
+    }
+}
+
 /// Reads the installation's signing key.
 ///
 /// # Errors
-/// What is wrong with it and how to fix it, in a sentence.
-pub async fn read_signing_key(secrets: &impl Grants, prefix: &Prefix) -> Result<SigningKey, String> {
+/// Why there is none that is long enough.
+pub async fn read_signing_key(secrets: &impl Grants, prefix: &Prefix) -> Result<SigningKey, NoKey> {
     let name = prefix.signing_key();
-    let read = secrets.read_one(&name).await.map_err(|error| format!("{error}; {}", error.remedy()))?;
-    let key = read
-        .content
-        .map(|version| SigningKey::new(version.text.expose()))
-        .and_then(|key| if key.is_strong() { Ok(key) } else { Err(Flaw::WeakKey) });
-    key.map_err(|flaw| format!("secret {name}: {flaw}; {}", flaw.remedy()))
+    let content = secrets.read_one(&name).await?.content;
+    let key = content.map(|version| SigningKey::new(version.text.expose()));
+    let strong = key.and_then(|key| if key.is_strong() { Ok(key) } else { Err(Flaw::WeakKey) });
+    Ok(strong.map_err(|flaw| Broken::secret(&name, flaw))?)
 }

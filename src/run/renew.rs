@@ -187,13 +187,7 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
     /// One connection from start to end. Its failure is an entry and stops no other connection.
     async fn renew(&self, due: Due, start: Start<'_>, turn: Turn<'_>, end: Option<Instant>) -> Entry {
         let throttled = due.throttled();
-        let (name, Due { mut grant, mut last }) = (due.name(), due);
-        if self.may_be_old(&grant, last.as_ref()) {
-            match self.settled_grant(&grant.connection, last.as_ref(), end).await {
-                Ok(current) => grant = current,
-                Err(outcome) => return Entry { connection: name, outcome, expires_at: token_end(last.as_ref()) },
-            }
-        }
+        let (name, Due { grant, mut last }) = (due.name(), due);
         let (grant, answer) = match self.mint(&grant, end).await {
             Err(Refusal::ConsentRequired { error }) => self.look_again(grant, &mut last, error, end).await,
             answer => (grant, answer),
@@ -268,28 +262,10 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
 
     /// Whether Secrets Manager may have answered an old grant: the lease is of another one, and has
     /// a token of the last minute.
-    fn may_be_old(&self, grant: &Grant, lease: Option<&Lease>) -> bool {
+    pub(super) fn may_be_old(&self, grant: &Grant, lease: Option<&Lease>) -> bool {
         let foreign = lease.filter(|lease| lease.grant_version != grant.version);
         let token = foreign.and_then(|lease| lease.token.as_ref());
-        token.is_some_and(|token| self.source.now().duration_since(token.issued_at) < STALE_AT_MOST)
-    }
-
-    /// The grant to mint with, read when every write is seen; or what becomes of the connection
-    /// without a request to Zoho.
-    async fn settled_grant(
-        &self,
-        connection: &ConnectionName,
-        last: Option<&Lease>,
-        end: Option<Instant>,
-    ) -> Result<Grant, Outcome> {
-        sleep(self.settings.settling).await;
-        match self.current(connection).await {
-            // A consent has just published a token of its own.
-            Ok(current) if last.is_some_and(|last| last.grant_version == current.version) => Err(Outcome::Fresh),
-            Ok(_) if !self.time_to_mint(end) => Err(Outcome::Deferred(Deferral::NoTime)),
-            Ok(current) => Ok(current),
-            Err(error) => Err(Outcome::Failed { error, remedy: "the next run tries again".to_owned() }),
-        }
+        token.is_some_and(|token| self.source.now().duration_since(token.issued_at).abs() < STALE_AT_MOST)
     }
 
     /// The grant as it is in Secrets Manager now.
@@ -368,10 +344,6 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
                 return Outcome::Failed { error: refusal.to_string(), remedy: remedy.to_owned() };
             }
         };
-        // What an old grant is refused for says nothing about the lease of a newer one.
-        if self.may_be_old(grant, last) {
-            return outcome;
-        }
         let same_before =
             last.filter(|last| last.grant_version == grant.version && last.status.word() == status.word());
         if let (Some(before), Some(trouble)) =

@@ -10,7 +10,6 @@ use tokio::time::{Instant, sleep};
 
 use crate::line;
 use testkit::world::{World, grant_name, lease_name};
-use testkit::zoho::answers;
 
 #[tokio::test]
 async fn a_throttled_put_is_repeated_until_it_succeeds_and_its_token_is_not_lost() {
@@ -151,9 +150,7 @@ async fn a_run_that_began_before_a_consent_does_not_leave_the_revoked_token_behi
 
 #[tokio::test]
 async fn a_refusal_that_comes_after_a_consent_does_not_mark_the_fresh_grant() {
-    for (stale, first_seen, throttled) in
-        [(false, false, false), (true, false, false), (true, true, false), (true, true, true)]
-    {
+    for (stale, first_seen) in [(false, false), (true, false), (true, true)] {
         let (world, old) = slow("zoho", "refresh_token").await;
         if stale {
             world.aws.hold_back_secret(&grant_name("crm"));
@@ -162,9 +159,6 @@ async fn a_refusal_that_comes_after_a_consent_does_not_mark_the_fresh_grant() {
             // The run begins just after the consent. It reads the new lease, but an old answer
             // about the grant.
             let lease = consent_meanwhile(&world, &old).await;
-            if throttled {
-                world.faults.add(Rule::on("zoho", "refresh_token").about(&old), Fault::Respond(answers::throttled()));
-            }
             world.run().await;
             assert_eq!(world.document("crm"), Some(lease));
             continue;

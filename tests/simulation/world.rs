@@ -502,7 +502,7 @@ impl World {
             match &answer {
                 Err(error)
                     if tries < AWS_TRIES
-                        && (error.code() == "InternalServerError" || error.cause == Cause::NoAnswer) => {}
+                        && (error.is_one_of(&["InternalServerError"]) || error.cause == Cause::NoAnswer) => {}
                 // The pace repeats Parameter Store's own refusals.
                 Err(error) if tries < AWS_TRIES && error.too_many_calls() && !error.action.starts_with("ssm") => {}
                 _ => return answer,

@@ -36,7 +36,17 @@ fn check_absent(words: &[&str], selected: impl Fn(&str) -> bool) {
 
 #[test]
 fn the_domain_reads_no_clock_environment_or_network() {
-    let domain = ["secret.rs", "name.rs", "flaw.rs", "connection", "lease.rs", "notice.rs", "failure.rs", "ports.rs"];
+    let domain = [
+        "secret.rs",
+        "name.rs",
+        "address.rs",
+        "flaw.rs",
+        "connection",
+        "lease.rs",
+        "notice.rs",
+        "failure.rs",
+        "ports.rs",
+    ];
     let pure = |name: &str| domain.iter().any(|part| name.starts_with(part));
     let pure = |name: &str| pure(name) || ["run/decision.rs", "run/report.rs"].contains(&name);
     let outside = ["::now(", "::now)", "std::env", "std::fs", "std::process", "tokio", "reqwest", "aws_", "TcpStream"];
@@ -97,4 +107,19 @@ fn a_module_uses_only_modules_of_the_layers_above() {
     let declared: Vec<_> = LIB.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
     let places: Vec<_> = declared.iter().map(|module| layer(module)).collect();
     assert!(places.is_sorted(), "src/lib.rs declares in the order of the layers: {declared:?}");
+}
+
+#[test]
+fn the_architecture_names_tests_that_exist() {
+    let table = ARCHITECTURE.split("## Invariants").nth(1).expect("the invariants");
+    let rows = table.lines().filter(|line| line.starts_with("| ") && line.contains('`'));
+    let named = rows.flat_map(|row| row.rsplit('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = 0;
+    for name in named {
+        let folders = ["tests", "tests/run", "src", "src/connection"];
+        assert!(folders.iter().any(|folder| root.join(folder).join(name).exists()), "there is no test {name}");
+        found += 1;
+    }
+    assert!(found > 15, "the table was found");
 }

@@ -125,7 +125,7 @@ async fn token_prints_the_live_token_and_nothing_else() {
     }
     world.advance_minutes(60);
     let seen = type_in(&world, "token books", "").await.expect_err("expired");
-    assert!(seen.starts_with("the token in /token-keeper/tokens/books has expired (status active)\n  -> mint with token-keeper refresh books"), "{seen}");
+    assert!(seen.starts_with("parameter /token-keeper/tokens/books: the token has expired (status active)\n  -> mint with token-keeper refresh books"), "{seen}");
     let seen = type_in(&world, "token desk", "").await.expect_err("dead");
     assert!(seen.contains("(status consent_required)\n  -> token-keeper list says what to do"), "{seen}");
 }
@@ -147,7 +147,8 @@ async fn refresh_does_a_run_and_fails_if_a_connection_needs_attention() {
     let shown = type_in(&world, "refresh books crm-prod --force", "").await.expect("refreshed");
     assert_eq!(
         shown,
-        "books: refreshed, token until 2026-11-21T01:35:00Z\n\
+        "Region eu-central-1, prefix token-keeper\n\
+         books: refreshed, token until 2026-11-21T01:35:00Z\n\
          crm-prod: refreshed, token until 2026-11-21T01:35:00Z\n\
          2 connections: 2 refreshed, 0 fresh, 0 need attention (0 s).\n"
     );
@@ -175,10 +176,21 @@ async fn a_dry_run_says_what_and_why_and_does_nothing() {
 }
 
 #[tokio::test]
+async fn a_command_without_an_answer_in_json_refuses_to_be_asked_for_one() {
+    let world = office().await;
+    world.faults.forget_calls();
+    for command in ["revoke books --yes", "token books", "client add shop --client-id 1000.SHOP"] {
+        let refused = type_in(&world, &format!("{command} --json"), "hush").await.expect_err(command);
+        assert_eq!(refused, "this command has no answer in JSON\n  -> leave --json out; nothing was done");
+    }
+    assert_eq!(world.faults.calls(), []);
+}
+
+#[tokio::test]
 async fn reconnect_makes_a_link_for_each_that_needs_one_and_each_works() {
     let world = office().await;
     let shown = type_in(&world, "reconnect --callback-url BASE", "").await.expect("links");
-    assert!(shown.starts_with("Send each link to an administrator of its account. Each works once, until 2026-11-21T01:35:00Z:\n\ndesk (its grant is dead)\n"), "{shown}");
+    assert!(shown.starts_with("Region eu-central-1, prefix token-keeper\nSend each link to an administrator of its account. Each works once, until 2026-11-21T01:35:00Z:\n\ndesk (its grant is dead)\n"), "{shown}");
     let links: Value =
         serde_json::from_str(&type_in(&world, "reconnect --callback-url BASE --json", "").await.expect("links"))
             .expect("JSON");
@@ -189,7 +201,7 @@ async fn reconnect_makes_a_link_for_each_that_needs_one_and_each_works() {
         assert_eq!(title(&Browser::default().consent(&world, link).await), "Connected");
     }
     let shown = type_in(&world, "reconnect --callback-url BASE", "").await.expect("nothing");
-    assert_eq!(shown, "No connection is known to need a new consent. Nothing to do.\n");
+    assert!(shown.ends_with("\nNo connection is known to need a new consent. Nothing to do.\n"), "{shown}");
 }
 
 #[tokio::test]
@@ -229,7 +241,7 @@ async fn revoke_asks_and_ends_a_connection_everywhere() {
     let refresh_token = world.refresh_token("books").expect("a refresh token");
     let console = Typed::default();
     let seen = run(&world, "revoke books", &console).await.expect_err("no");
-    assert_eq!(seen, "nothing was done\n  -> use --yes where nobody can answer");
+    assert_eq!(seen, "nothing was done, because nobody said yes\n  -> use --yes where nobody can answer");
     assert!(world.zoho.refresh_token_lives(&refresh_token) && world.document("books").is_some());
 
     let console = Typed { yes: true, ..Typed::default() };
@@ -266,7 +278,7 @@ async fn revoke_removes_nothing_until_zoho_confirms_and_finishes_what_it_began()
     let shown = type_in(&world, "revoke books --yes", "").await.expect("finished");
     assert!(shown.ends_with("token-keeper\nParameter /token-keeper/tokens/books is removed.\n"), "{shown}");
     let seen = type_in(&world, "revoke nobody --yes", "").await.expect_err("nobody");
-    assert!(seen.starts_with("secret token-keeper/connections/nobody: there is no secret of this name"), "{seen}");
+    assert!(seen.starts_with("there is no connection nobody\n  -> see token-keeper list"), "{seen}");
 }
 
 #[tokio::test]

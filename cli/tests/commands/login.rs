@@ -70,6 +70,10 @@ region = eu-central-1
 role_arn = arn:aws:iam::111122223333:role/operator
 source_profile = keys
 mfa_serial = arn:aws:iam::111122223333:mfa/ana
+[profile role-over-empty]
+role_arn = arn:aws:iam::123456789012:role/reader
+source_profile = empty
+
 [profile role-over-nothing]
 role_arn = arn:aws:iam::111122223333:role/operator
 source_profile = gone
@@ -366,6 +370,11 @@ fn a_profile_that_cannot_be_used_never_leaves_it_to_other_credentials() {
         ("gone", "there is no AWS profile gone", choose),
         ("default", "there is no AWS profile default", choose),
         ("role-over-nothing", "the AWS profile role-over-nothing needs the profile gone, which does not exist", choose),
+        (
+            "role-over-empty",
+            "the AWS profile role-over-empty takes its credentials from the profile empty, which has none",
+            "set empty up with `aws configure --profile empty`, or correct source_profile of role-over-empty",
+        ),
         (
             "empty",
             "the AWS profile empty has no credentials",

@@ -16,7 +16,7 @@ async fn a_client_is_stored_and_gets_more_secrets_without_losing_any() {
         shown,
         "Client shop is stored in secret token-keeper/clients/shop. Its secrets: common.\n\
          Next: make a link to connect an account, for example\n  \
-         token-keeper connect crm-prod --client shop --data-center eu --scope ZohoCRM.modules.READ\n"
+         token-keeper connect crm-prod --client shop --data-center eu --scope ZohoCRM.modules.READ --callback-url https://YOUR-CALLBACK\n"
     );
     let shown =
         type_in(&world, "client add shop --client-id 1000.SHOP --data-center us", "us-secret").await.expect("stored");
@@ -108,7 +108,7 @@ async fn connect_refuses_what_cannot_work_before_it_writes_anything() {
         ),
         (
             "new --client acme --data-center mars --scope A.b --callback-url BASE".to_owned(),
-            "the data centre is not one of",
+            "mars is not a known data centre\n  -> use one of ae, au,",
         ),
         (
             "new --client acme --data-center in --scope A.b --callback-url BASE".to_owned(),
