@@ -96,3 +96,9 @@ fn files(folder: &str) -> Vec<String> {
     let entries = std::fs::read_dir(format!("{}/{folder}", env!("CARGO_MANIFEST_DIR"))).expect("a folder");
     entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name in UTF-8")).collect()
 }
+
+#[test]
+fn the_picture_of_a_list_is_of_todays_command() {
+    let picture = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/pictures/list.svg"));
+    assert!(picture.contains("Region"), "make pictures makes it anew");
+}
