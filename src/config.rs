@@ -60,7 +60,7 @@ pub const VARIABLES: [(&str, &str); 11] = [
 const MAX_MARGIN_S: u32 = 3500;
 /// The most connections at the same time: each holds a connection to Zoho.
 const MAX_CONCURRENCY: u32 = 256;
-/// The highest ceiling on calls per second: more is as good as none.
+/// The highest ceiling on calls per second: a higher one limits nothing.
 const MAX_RATE: u32 = 100_000;
 /// The most connections before a queue is used: as many as Parameter Store can hold.
 const MAX_QUEUE_ABOVE: u32 = 100_000;

@@ -82,7 +82,7 @@ impl ClientSecrets {
 
 /// Connections by name, each with its grant or why the grant cannot be used. Names that break the
 /// rules are included.
-pub type Grants = BTreeMap<String, Result<Grant, Broken>>;
+pub type GrantsByName = BTreeMap<String, Result<Grant, Broken>>;
 
 /// Clients by name, each as stored or why it cannot be used.
 pub type Clients = BTreeMap<ClientName, Result<ClientSecrets, Broken>>;
@@ -102,7 +102,7 @@ pub fn read_clients(secrets: &[StoredSecret], prefix: &Prefix) -> Clients {
 }
 
 /// Reads every connection among `secrets` and joins it with its client.
-pub fn read_grants(secrets: &[StoredSecret], prefix: &Prefix, table: &DataCenters) -> Grants {
+pub fn read_grants(secrets: &[StoredSecret], prefix: &Prefix, table: &DataCenters) -> GrantsByName {
     let clients = read_clients(secrets, prefix);
     under(secrets, &prefix.grants())
         .map(|(name, secret)| {

@@ -1,6 +1,6 @@
 //! How the outside services refuse or fail: a [`Refusal`] is Zoho's, a [`StoreError`] is AWS's.
 //!
-//! Neither holds a body or a secret.
+//! Neither holds a body or a secret. (The `Failure` of a command is the command line's.)
 
 use std::fmt;
 

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::warn;
 
 use self::decision::{Decision, Policy, Settled, State, decide};
-use crate::connection::{self, DataCenters, Grant, clients_of, read_grants};
+use crate::connection::{DataCenters, Grant, GrantsByName, clients_of, read_grants};
 use crate::failure::StoreError;
 use crate::flaw::{Broken, Flaw};
 use crate::lease::{Lease, Token};
@@ -158,7 +158,7 @@ impl Seen {
 }
 
 /// Joins grants with leases, and decides for each.
-pub fn see(grants: connection::Grants, mut leases: Published, now: Timestamp, policy: Policy) -> Vec<Seen> {
+pub fn see(grants: GrantsByName, mut leases: Published, now: Timestamp, policy: Policy) -> Vec<Seen> {
     let see = |(name, grant): (String, _)| {
         let lease = leases.remove(&name).transpose();
         Seen { name, decision: decide(grant, lease, now, policy) }
@@ -248,7 +248,7 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
         Ok(see(grants, leases, self.source.now(), Policy { margin: self.settings.margin, force }))
     }
 
-    pub(crate) async fn list_grants(&self, request: &Request) -> Result<connection::Grants, RunError> {
+    pub(crate) async fn list_grants(&self, request: &Request) -> Result<GrantsByName, RunError> {
         let Settings { prefix, data_centers, .. } = &self.settings;
         let mut secrets = match request {
             Request::All => self.grants.list().await.map_err(RunError::Grants)?,

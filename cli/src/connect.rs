@@ -126,9 +126,7 @@ impl Operator {
         }
         let Some(listener) = listener else { return Ok(()) };
         console.show("\nWaiting for the consent. Stop with Ctrl-C; nothing changes before the consent.");
-        let Self { settings, secrets, zoho, leases, source, .. } = self;
-        let (prefix, data_centers, key) = (settings.prefix, settings.data_centers, KeyRing::of(key));
-        let consent = Consent { prefix, data_centers, secrets, zoho, leases, source, key };
+        let consent = self.consent(KeyRing::of(key));
         super::local::until_connected(listener, &consent, &base, life, console).await?;
         console.show(&format!("Connected. The access token is in the parameter {parameter}."));
         Ok(())

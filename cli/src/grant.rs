@@ -51,10 +51,8 @@ impl Operator {
             ));
         }
         let next = self.new_version();
-        let Self { settings, secrets, zoho, leases, source, .. } = self;
-        let parameter = settings.prefix.lease(connection.as_str());
-        let (prefix, data_centers) = (settings.prefix, settings.data_centers);
-        let consent = Consent { prefix, data_centers, secrets, zoho, leases, source, key: KeyRing::default() };
+        let parameter = self.settings.prefix.lease(connection.as_str());
+        let consent = self.consent(KeyRing::default());
         let proof = Proof { code: AuthorizationCode::new(code), redirect: None };
         let home = ready.grant.data_center.clone();
         let done = async {

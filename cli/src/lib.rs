@@ -25,11 +25,13 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use token_keeper::address::BaseUrl;
 use token_keeper::aws::{ParameterStore, Publishing, SecretsManager};
 use token_keeper::connection::SecretDocument;
+use token_keeper::consent::{Consent, KeyRing};
 use token_keeper::failure::StoreError;
 use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::name::{SecretName, VersionId};
 use token_keeper::ports::{Grants as _, SecretWriter as _};
-use token_keeper::run::Settings;
+use token_keeper::run::brake::Brakes;
+use token_keeper::run::{Refresher, Settings};
 use token_keeper::source::Source;
 use token_keeper::zoho::Zoho;
 use url::Url;
@@ -261,6 +263,18 @@ impl Operator {
     /// A new `VersionId`.
     fn new_version(&self) -> VersionId {
         VersionId::of_bytes(self.source.random())
+    }
+
+    /// The refresher of this installation.
+    fn refresher(self) -> Refresher<SecretsManager, Zoho, ParameterStore> {
+        let Self { settings, secrets, zoho, leases, source, .. } = self;
+        Refresher { settings, grants: secrets, issuer: zoho, leases, source, brakes: Brakes::default() }
+    }
+
+    /// The consent of this installation.
+    fn consent(self, key: KeyRing) -> Consent<SecretsManager, Zoho, ParameterStore> {
+        let Self { settings: Settings { prefix, data_centers, .. }, secrets, zoho, leases, source, .. } = self;
+        Consent { prefix, data_centers, secrets, zoho, leases, source, key }
     }
 
     /// Refuses a data centre that is not in the table.

@@ -44,12 +44,6 @@ impl Operator {
         troubles.for_each(|trouble| console.show(&trouble));
         Ok(())
     }
-
-    /// The refresher of this installation.
-    pub(super) fn refresher(self) -> Refresher<SecretsManager, Zoho, ParameterStore> {
-        let Self { settings, secrets, zoho, leases, source, .. } = self;
-        Refresher { settings, grants: secrets, issuer: zoho, leases, source, brakes: Brakes::default() }
-    }
 }
 
 impl From<RunError> for Failure {

@@ -217,7 +217,7 @@ pub(super) fn stopped(stop: &Stop) -> Page {
         ),
         Stop::CodeRefused(_) => (
             400,
-            "Zoho no longer takes its answer",
+            "Zoho's code is too old",
             format!("Zoho did not accept its own answer for {name}: it is good for one use within a minute or two."),
             AGAIN,
         ),
@@ -227,9 +227,12 @@ pub(super) fn stopped(stop: &Stop) -> Page {
             format!("Zoho gave only a short-lived token for {name}, so it could not be kept connected."),
             "In your Zoho account, under connected apps, remove this app. Then open the link that you were sent once more.",
         ),
-        Stop::ZohoOutOfOrder(_) => {
-            (502, "Zoho is out of order", format!("Zoho gave no usable answer when {name} was to be connected."), LATER)
-        }
+        Stop::ZohoOutOfOrder(_) => (
+            502,
+            "Zoho is out of order",
+            format!("Zoho gave no usable answer while {name} was being connected."),
+            LATER,
+        ),
         Stop::StoreOutOfOrder => {
             (502, "Out of order", "The place where connections are kept does not answer.".to_owned(), LATER)
         }
@@ -242,7 +245,7 @@ pub(super) fn stopped(stop: &Stop) -> Page {
         Stop::NotStored { revoked: false, .. } => (
             502,
             "Out of order",
-            format!("Zoho agreed, but nobody knows whether the consent for {name} was stored."),
+            format!("Zoho agreed, but it is not certain that the consent for {name} was stored."),
             "Wait some minutes, then open the link that you were sent once more. If the page says that the connection is made, all is well.",
         ),
     };

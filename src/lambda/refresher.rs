@@ -62,9 +62,9 @@ impl From<HandlerError> for lambda_runtime::Diagnostic {
 ///
 /// # Errors
 /// If the event is not understood, or a single request's run could do nothing. A batch answers with
-/// the messages that are to come again (`batchItemFailures`): those not understood, those whose run
-/// could do nothing, and those of which most is undone. So one sick connection does not bring back,
-/// and at last into the queue of failed chunks, the other ninety-nine.
+/// the messages that SQS sends again (`batchItemFailures`): those not understood, those whose run
+/// could do nothing, and those of which most is undone. So one sick connection does not bring back
+/// the other ninety-nine, and does not send them to the queue of failed chunks.
 pub async fn handle<G: Grants + GrantNames, I: Issuer, L: Leases, Q: Queue>(
     event: &Value,
     refresher: &Refresher<G, I, L>,
@@ -169,7 +169,7 @@ fn request(fields: &Map<String, Value>) -> Result<Request, EventError> {
         Some(_) => return Err(wrong("force", "is neither true nor false")),
     };
     let names = match fields.get("connections") {
-        None if force => return Err(wrong("force", "goes with `connections` only: name those that are to be forced")),
+        None if force => return Err(wrong("force", "goes with `connections` only: name the connections to force")),
         None => return Ok(Request::All),
         Some(Value::Array(names)) if names.is_empty() => return Err(wrong("connections", "is empty")),
         Some(Value::Array(names)) => names,

@@ -51,7 +51,7 @@ impl Due {
         self.grant.connection.to_string()
     }
 
-    /// What is published of this very grant.
+    /// The lease, if its token came from this grant.
     fn of_this_grant(&self) -> Option<&Lease> {
         self.last.as_ref().filter(|last| last.grant_version == self.grant.version)
     }
@@ -165,7 +165,7 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
         for (place, due) in waiting.iter().enumerate() {
             match self.brakes.permit(&due.grant, due.last.is_none(), now) {
                 Permit::Go => return Next::Start(place),
-                // The one whose grant has worked last: a trouble of its own is the least likely.
+                // The one whose grant has worked last: if it fails too, the service is probably sick.
                 Permit::Try => tries = tries.max(Some((due.proven(), token_end(due.last.as_ref()), place))),
                 Permit::Wait(_, until) => hold = [hold, until].into_iter().flatten().min(),
             }

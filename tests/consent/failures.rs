@@ -47,7 +47,7 @@ async fn a_consent_cut_off_at_any_call_leaves_a_whole_grant_and_a_way_to_go_on()
             whole(&world, &when);
             let again = browser.open(&world, &callback).await;
             assert!(
-                ["Connected", "Already connected", "Zoho no longer takes its answer"].contains(&title(&again)),
+                ["Connected", "Already connected", "Zoho's code is too old"].contains(&title(&again)),
                 "{when}: {}",
                 title(&again)
             );
@@ -136,7 +136,7 @@ async fn after_a_put_without_an_answer_the_callback_looks_before_it_revokes() {
     world.faults.add(Rule::on("secretsmanager", "PutSecretValue"), Fault::Drop { handled: false });
     let page = browser.open(&world, &callback).await;
     assert_eq!((page.status, title(&page)), (502, "Out of order"));
-    assert!(page.body.contains("nobody knows whether"), "{}", page.body);
+    assert!(page.body.contains("it is not certain that"), "{}", page.body);
     whole(&world, "not stored");
     assert_eq!(world.zoho.refresh_tokens().len(), 2);
 }
@@ -183,7 +183,7 @@ async fn a_failing_zoho_changes_nothing_and_looks_different_from_a_wrong_client(
         (Fault::Hang { handled: false }, "Zoho is out of order"),
         (Fault::Respond(answers::refusal("invalid_client")), "Not set up completely"),
         (Fault::Respond(answers::refusal("invalid_redirect_uri")), "Not set up completely"),
-        (Fault::Respond(answers::refusal("invalid_code")), "Zoho no longer takes its answer"),
+        (Fault::Respond(answers::refusal("invalid_code")), "Zoho's code is too old"),
     ] {
         let (world, browser, _, callback) = returning().await;
         let before = (world.grant("crm-prod"), world.document("crm-prod"));

@@ -301,7 +301,7 @@ async fn a_code_that_zoho_refuses_or_an_error_instead_of_one_changes_nothing() {
     let before = scene.world.grant("crm-prod");
     let page =
         scene.browser.open(&scene.world, &format!("{BASE}/callback?{}", scene.with("code", "1000.never.given"))).await;
-    assert_eq!((page.status, title(&page)), (400, "Zoho no longer takes its answer"));
+    assert_eq!((page.status, title(&page)), (400, "Zoho's code is too old"));
     assert_eq!((scene.world.grant("crm-prod"), scene.world.writes()), (before, 0));
     scene.still_works().await;
 }
