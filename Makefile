@@ -15,13 +15,15 @@ VENV := .tools/venv
 STORIES := tests/end_to_end
 # Several environments, because the tools need different versions of AWS's Python library.
 ENVIRONMENTS := venv sam ministack checks
+# This machine, as cargo lambda calls it.
+HERE := $(if $(filter aarch64 arm64,$(shell uname -m)),--arm64,--x86-64)
 heading = @printf '\n== %s\n' $(1)
 
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: test tools format lint docs rust-tests simulation conformance templates end-to-end browser policies test-stack
+.PHONY: test tools beside-tools format lint docs rust-tests simulation conformance templates end-to-end browser policies test-stack
 
-test: tools format lint docs rust-tests simulation conformance templates end-to-end browser policies test-stack
+test: beside-tools docs rust-tests simulation conformance templates end-to-end browser policies test-stack
 	$(call heading,'all passed')
 
 tools: $(ENVIRONMENTS:%=.tools/%/installed)
@@ -38,6 +40,13 @@ tools: $(ENVIRONMENTS:%=.tools/%/installed)
 	@.tools/$*/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	@.tools/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
+
+# The tools come over the network while the compiler works.
+beside-tools:
+	@mkdir -p .tools
+	@$(MAKE) --no-print-directory tools >.tools/log 2>&1 & tools=$$!; \
+		$(MAKE) --no-print-directory format lint; wait $$tools || { cat .tools/log; exit 1; }
+	@cat .tools/log
 
 format:
 	$(call heading,'format')
@@ -86,7 +95,10 @@ end-to-end: tools programs
 	@$(VENV)/bin/python $(STORIES)/refresher.py
 	@$(VENV)/bin/python $(STORIES)/week.py
 	@$(VENV)/bin/python $(STORIES)/consumers.py
-	@$(VENV)/bin/python $(STORIES)/through_the_queue.py
+	@# The queue's story waits for most of its time. Meanwhile the functions are compiled for the story
+	@# of the deployed stack.
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" nice cargo lambda build --quiet --locked $(HERE) --bin refresher --bin callback & \
+		functions=$$!; $(VENV)/bin/python $(STORIES)/through_the_queue.py; wait $$functions
 	@$(VENV)/bin/python $(STORIES)/tls.py
 
 # Ten thousand connections through the queue, at the pace of AWS's higher-throughput setting. It

@@ -1,6 +1,7 @@
 //! The environment as a checked value. A wrong environment gives every problem at once.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::ops::RangeInclusive;
 
@@ -103,6 +104,12 @@ impl Config {
         reader.refuse_unknown();
         if reader.problems.is_empty() { Ok(config) } else { Err(Problems(reader.problems)) }
     }
+}
+
+/// Variables as text. What is not UTF-8 gets replacement characters, which no setting takes.
+pub fn as_text(variables: impl IntoIterator<Item = (OsString, OsString)>) -> impl Iterator<Item = (String, String)> {
+    let text = |text: OsString| text.to_string_lossy().into_owned();
+    variables.into_iter().map(move |(name, value)| (text(name), text(value)))
 }
 
 /// Reads variables and collects what is wrong. A wrong value counts as the default meanwhile.
@@ -246,5 +253,15 @@ mod tests {
         ] {
             assert!(text.contains(wanted), "{wanted} is not in {text}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_value_that_is_not_text_is_refused_like_any_other() {
+        use std::os::unix::ffi::OsStringExt as _;
+
+        let variable = ("TOKEN_KEEPER_PREFIX".into(), OsString::from_vec(vec![b'k', 0xff]));
+        let problems = Config::read(as_text([variable])).expect_err("no text").to_string();
+        assert!(problems.contains("TOKEN_KEEPER_PREFIX: \"k\u{fffd}\" is not a prefix"), "{problems}");
     }
 }

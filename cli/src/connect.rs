@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use token_keeper::address::BaseUrl;
 use token_keeper::connection::{Grant, GrantSecret, read_clients};
 use token_keeper::consent::link::{MAX_TICKET_LIFE, Ticket, encode};
-use token_keeper::consent::{Consent, KeyRing, NoKey, read_signing_key};
+use token_keeper::consent::{KeyRing, NoKey, read_signing_key};
 use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::lease::whole_second;
 use token_keeper::name::{ClientName, ConnectionName};

@@ -1,6 +1,6 @@
 //! `token-keeper grant`: makes a connection from a self client's code, without a browser.
 
-use token_keeper::consent::{Consent, KeyRing, Stop};
+use token_keeper::consent::{KeyRing, Stop};
 use token_keeper::name::{ClientName, ConnectionName};
 use token_keeper::ports::Proof;
 use token_keeper::secret::AuthorizationCode;

@@ -3,11 +3,8 @@
 use comfy_table::{Cell, Color, ColumnConstraint};
 use jiff::Timestamp;
 use serde_json::json;
-use token_keeper::aws::{ParameterStore, SecretsManager};
-use token_keeper::run::brake::Brakes;
 use token_keeper::run::decision::State;
-use token_keeper::run::{Refresher, Request, RunError, Seen};
-use token_keeper::zoho::Zoho;
+use token_keeper::run::{Request, RunError, Seen};
 
 use super::text::table;
 use super::{Console, Failure, Operator};

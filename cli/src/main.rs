@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use indicatif::{ProgressBar, ProgressStyle};
-use token_keeper::config::Config;
+use token_keeper::config::{Config, as_text};
 use token_keeper::http::{self, Roots};
 use token_keeper::source::Source;
 use token_keeper::{aws, telemetry, zoho};
@@ -33,13 +33,14 @@ async fn main() -> ExitCode {
         tracing_subscriber::registry().with(layer.with_filter(ours)).init();
     }
     let prefix = cli.prefix.clone().map(|prefix| ("TOKEN_KEEPER_PREFIX".to_owned(), prefix));
-    let Config { settings, publishing, callback_url, .. } = match Config::read(std::env::vars().chain(prefix)) {
-        Ok(config) => config,
-        Err(problems) => {
-            eprintln!("{problems}");
-            return ExitCode::from(2);
-        }
-    };
+    let Config { settings, publishing, callback_url, .. } =
+        match Config::read(as_text(std::env::vars_os()).chain(prefix)) {
+            Ok(config) => config,
+            Err(problems) => {
+                eprintln!("{problems}");
+                return ExitCode::from(2);
+            }
+        };
     let source = Source::system();
     // As the AWS CLI: the option wins over keys in the environment, and these over AWS_PROFILE.
     let variable = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
-use token_keeper::config::Config;
+use token_keeper::config::{Config, as_text};
 use token_keeper::consent::{Consent, KeyRing};
 use token_keeper::http::{self, Roots};
 use token_keeper::lambda::callback::{NotHttp, Request, respond};
@@ -24,7 +24,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), lambda_runtime::Error> {
-    let Config { settings, publishing, callback_url, .. } = Config::read(std::env::vars())?;
+    let Config { settings, publishing, callback_url, .. } = Config::read(as_text(std::env::vars_os()))?;
     let http = http::client(Roots::BuiltIn, std::env::var_os("AWS_CA_BUNDLE").as_deref())?;
     let source = Source::system();
     let loader = aws::loader(std::env::var_os("AWS_ACCESS_KEY_ID").is_some());

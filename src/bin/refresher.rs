@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
-use token_keeper::config::Config;
+use token_keeper::config::{Config, as_text};
 use token_keeper::http::{self, Roots};
 use token_keeper::lambda::refresher::handle;
 use token_keeper::run::Refresher;
@@ -29,7 +29,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), lambda_runtime::Error> {
-    let Config { settings, publishing, queue_url, queue_above, .. } = Config::read(std::env::vars())?;
+    let Config { settings, publishing, queue_url, queue_above, .. } = Config::read(as_text(std::env::vars_os()))?;
     let http = http::client(Roots::BuiltIn, std::env::var_os("AWS_CA_BUNDLE").as_deref())?;
     let source = Source::system();
     let loader = aws::loader(std::env::var_os("AWS_ACCESS_KEY_ID").is_some());

@@ -65,7 +65,7 @@ fn any_other_event_is_refused_and_the_error_names_the_field() {
     check(json!({"connections": []}), "connections: is empty");
     check(json!({"connections": ["crm", 7]}), "connections[1]: is not a string");
     check(json!({"connections": ["CRM"]}), "connections[0]: a name is made of a-z, 0-9, '-', '_' and '.', not of 'C'");
-    check(json!({"force": true}), "force: goes with `connections` only: name those that are to be forced");
+    check(json!({"force": true}), "force: goes with `connections` only: name the connections to force");
     check(json!({"connections": ["crm"], "force": "yes"}), "force: is neither true nor false");
     check(json!({"Records": {}}), "Records: is not an array");
     check(json!({"Records": [7]}), "Records[0].eventSource: is not a string");
