@@ -1,6 +1,10 @@
-# `make test` is everything: it needs Linux, Rust (rustup's toolchain with clippy and rustfmt), Python 3.10 or newer with venv, and
-# Chromium, curl and jq, which root on Debian gets by itself. What else it needs goes into .tools/ once. Every server that is started
-# listens on loopback, and ends with its test.
+# `make test` runs every test. It needs:
+#
+# - Linux, Python 3.10 or newer with venv, and Rust: rustup's toolchain with clippy and rustfmt;
+# - Chromium, curl and jq. On Debian, as root, it installs them itself.
+#
+# All other tools go into .tools/, once. Each server that a test starts listens on loopback and ends
+# with the test.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -8,25 +12,27 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV := .tools/venv
-# Several, because they want versions of AWS's Python library that exclude each other.
+STORIES := tests/end_to_end
+# Several environments, because the tools need different versions of AWS's Python library.
 ENVIRONMENTS := venv sam ministack checks
+# This machine, as cargo lambda calls it.
+HERE := $(if $(filter aarch64 arm64,$(shell uname -m)),--arm64,--x86-64)
 heading = @printf '\n== %s\n' $(1)
 
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: test tools format lint docs rust-tests simulation conformance templates end-to-end browser policies test-stack
+.PHONY: test tools beside-tools format lint docs rust-tests simulation conformance templates end-to-end browser policies test-stack
 
-test: tools format lint docs rust-tests simulation conformance templates end-to-end browser policies test-stack
+test: beside-tools docs rust-tests simulation conformance templates end-to-end browser policies test-stack
 	$(call heading,'all passed')
 
-# Chromium is the system's: no browser is downloaded into .tools/.
 tools: $(ENVIRONMENTS:%=.tools/%/installed)
-	@$(VENV)/bin/python tests/end_to_end/chromium.py
+	@$(VENV)/bin/python $(STORIES)/helpers/chromium.py
 
-.tools/%/installed: tests/end_to_end/requirements/%.txt
+.tools/%/installed: $(STORIES)/requirements/%.txt
 	$(call heading,'tools: $< goes into .tools/$*')
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-		{ echo 'Python 3.10 or newer is needed. If it has another name, say so: make PYTHON=python3.12 test'; exit 1; }
+		{ echo 'This needs Python 3.10 or newer. If yours has another name: make PYTHON=python3.12 test'; exit 1; }
 	@rm -rf .tools/$*
 	@$(PYTHON) -m venv .tools/$* || \
 		{ echo 'Python cannot make a virtual environment. On Debian and Ubuntu: apt-get install python3-venv'; exit 1; }
@@ -34,6 +40,13 @@ tools: $(ENVIRONMENTS:%=.tools/%/installed)
 	@.tools/$*/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	@.tools/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
+
+# The tools come over the network while the compiler works.
+beside-tools:
+	@mkdir -p .tools
+	@$(MAKE) --no-print-directory tools >.tools/log 2>&1 & tools=$$!; \
+		$(MAKE) --no-print-directory format lint; wait $$tools || { cat .tools/log; exit 1; }
+	@cat .tools/log
 
 format:
 	$(call heading,'format')
@@ -51,84 +64,97 @@ rust-tests:
 	$(call heading,'Rust tests')
 	@cargo test --workspace --locked
 
-# A year of runs in virtual time. All of the workspace is selected, as below.
+# Here and below, cargo always gets the whole workspace. With a smaller selection it would build
+# most dependencies once more.
+
+# A year of runs in virtual time.
 simulation:
 	$(call heading,'a year of 35040 runs')
 	@cargo test --quiet --workspace --locked --test simulation -- --ignored --nocapture
 
-# The same with new seeds for so many seconds, or with one seed: make simulate SECONDS=600, make simulate SEED=7.
+# The same with new seeds for a number of seconds, or with one seed:
+# make simulate SECONDS=600, make simulate SEED=7
 .PHONY: simulate
 simulate:
 	@SIMULATE_SECONDS=$(or $(SECONDS),60) SIMULATE_SEED=$(SEED) \
 		cargo test --quiet --workspace --locked --test simulation -- --ignored --nocapture
 
-# All of the workspace is selected here too, because with another selection cargo would build most dependencies once more.
 conformance: tools
 	$(call heading,'the AWS stand-in and moto behave alike')
 	@cargo test --workspace --locked --features testkit/moto --test aws_moto --no-run
-	@$(VENV)/bin/python tests/end_to_end/with_moto.py \
+	@$(VENV)/bin/python $(STORIES)/with_moto.py \
 		cargo test --quiet --workspace --locked --features testkit/moto --test aws_moto
 
-# The programs come from a build of the tests, for the same reason.
-end-to-end: tools
+# The stories use the programs that this builds.
+.PHONY: programs
+programs:
+	@cargo test --quiet --workspace --locked --no-run
+
+end-to-end: tools programs
 	$(call heading,'end to end')
-	@cargo test --quiet --workspace --locked --no-run
-	@$(VENV)/bin/python tests/end_to_end/run.py
-	@$(VENV)/bin/python tests/end_to_end/week.py
-	@$(VENV)/bin/python tests/end_to_end/consumers.py
-	@$(VENV)/bin/python tests/end_to_end/through_the_queue.py
-	@$(VENV)/bin/python tests/end_to_end/tls.py
+	@$(VENV)/bin/python $(STORIES)/refresher.py
+	@$(VENV)/bin/python $(STORIES)/week.py
+	@$(VENV)/bin/python $(STORIES)/consumers.py
+	@# The queue's story waits for most of its time. Meanwhile the functions are compiled for the story
+	@# of the deployed stack.
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" nice cargo lambda build --quiet --locked $(HERE) --bin refresher --bin callback & \
+		functions=$$!; $(VENV)/bin/python $(STORIES)/through_the_queue.py; wait $$functions
+	@$(VENV)/bin/python $(STORIES)/tls.py
 
-# Ten thousand connections through the queue, as fast as AWS's higher-throughput setting lets puts pass: seventeen minutes.
+# Ten thousand connections through the queue, at the pace of AWS's higher-throughput setting. It
+# takes seventeen minutes.
 .PHONY: ten-thousand
-ten-thousand: tools
-	@cargo test --quiet --workspace --locked --no-run
-	@$(VENV)/bin/python tests/end_to_end/through_the_queue.py 10000
+ten-thousand: tools programs
+	@$(VENV)/bin/python $(STORIES)/through_the_queue.py 10000
 
-browser: tools
+browser: tools programs
 	$(call heading,'consent in a browser')
-	@cargo test --quiet --workspace --locked --no-run
-	@$(VENV)/bin/python tests/end_to_end/consent.py
+	@$(VENV)/bin/python $(STORIES)/consent.py
 
-# What is deployed, before it is: the templates, a year of their alarms, and what deploy.sh does.
-templates: tools
+# What is deployed: the templates, a year of their alarms, and the calls of deploy.sh.
+templates: tools programs
 	$(call heading,'templates; alarms; deploy.sh')
-	@cargo test --quiet --workspace --locked --no-run
-	@$(VENV)/bin/python tests/end_to_end/templates.py
-	@$(VENV)/bin/python tests/end_to_end/alarms.py
-	@$(VENV)/bin/python tests/end_to_end/deploy.py
+	@$(VENV)/bin/python $(STORIES)/templates.py
+	@$(VENV)/bin/python $(STORIES)/alarms.py
+	@$(VENV)/bin/python $(STORIES)/deploy.py
 
-# Every policy, evaluated against the calls that the programs made in the tests before.
+# Every policy, against the calls that the programs made in the stories before.
 policies: end-to-end browser
 	$(call heading,'policies')
-	@$(VENV)/bin/python tests/end_to_end/policies.py
+	@$(VENV)/bin/python $(STORIES)/policies.py
 
-# The templates are deployed to an emulator of AWS, used, updated and deleted. It needs no Docker and no account.
-test-stack: tools
+# Deploys the templates to an emulator of AWS, uses, updates and deletes them. It needs no Docker
+# and no account.
+test-stack: tools programs
 	$(call heading,'the deployed stack')
-	@cargo test --quiet --workspace --locked --no-run
-	@$(VENV)/bin/python tests/end_to_end/stack.py
+	@$(VENV)/bin/python $(STORIES)/stack.py
 
-# Builds both functions as they are deployed by default, and prints how large they are. It needs Rust's arm64 target, which it installs.
+# Makes docs/pictures/ again. Look at the pictures before you commit them.
+.PHONY: pictures
+pictures: tools programs
+	@$(VENV)/bin/python $(STORIES)/pictures.py
+
+# Builds both functions for AWS and prints their sizes. It installs Rust's arm64 target.
 .PHONY: deploy-check
 deploy-check: tools
 	@rustup target add aarch64-unknown-linux-gnu
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cargo lambda build --locked --release --arm64 --output-format zip --bin refresher --bin callback
 	@ls -l target/lambda/*/bootstrap.zip
 
-# What the refresher costs beside a function that does nothing: size, start, CPU, memory, calls. It needs Linux, Rust and Python. The
-# functions are built as they are deployed; what drives and measures them is built as the tests are, which saves minutes.
+# Compares the refresher with a function that does nothing: size, start, CPU, memory, calls. It
+# needs Linux, Rust and Python. The functions are release builds. The program that measures them is
+# a debug build, which saves minutes.
 .PHONY: bench
 bench:
-	@cargo build --release --locked --workspace --bin refresher --bin empty-function
+	@cargo build --release --locked --package token-keeper --package testkit --bin refresher --bin empty-function
 	@cargo bench --profile dev --locked --workspace --bench refresher
 
-# A tour of one run with stand-ins for everything outside. It needs Rust alone.
+# Shows one run, with stand-ins for Zoho and AWS. It needs only Rust.
 .PHONY: demo
 demo:
-	@cargo run --locked --example demo
+	@cargo run --locked --package token-keeper-cli --example demo
 
-# A consent to click through in a browser on this machine, with stand-ins for Zoho and AWS. It needs Rust alone.
+# A consent to click through in your browser, with stand-ins for Zoho and AWS. It needs only Rust.
 .PHONY: demo-consent
 demo-consent:
-	@cargo run --locked --example demo_consent
+	@cargo run --locked --package token-keeper-cli --example demo_consent

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""What Token Keeper costs a month: units, then dollars. COSTS.md explains it and says which prices are confirmed.
+"""What Token Keeper costs a month: units, then dollars.
 
-us-east-1, looked up on 21 November 2026. A month has 30 days. After a change here, put the output into COSTS.md.
+Prices are those of us-east-1 on 21 November 2026. COSTS.md explains them and says which are
+confirmed. A month has 30 days. After a change here, put the output into COSTS.md.
 """
 
 from math import ceil
@@ -9,22 +10,25 @@ from math import ceil
 SIZES = 1, 100, 1_000, 10_000  # connections
 INTERVAL = 900  # seconds between two runs
 RUNS = 30 * 24 * 3600 // INTERVAL  # 2,880
-MINTS = RUNS // 2  # of a connection: due at 2,100 s of life, it has 2,700 s after one interval and 1,800 s after two
+# A connection is due at 2,100 s of life. One interval after a mint it has 2,700 s left, after two
+# 1,800 s.
+MINTS = RUNS // 2
 
-SECRETS_A_CALL = 1  # how many secrets of a BatchGetSecretValue are one call on the bill: 20 if AWS counts the request, which it does not say
-ONE_RUN = 500  # with more connections a run only sends chunks to the queue
+# AWS does not say how it bills a BatchGetSecretValue of 20 secrets: 1 means 20 calls, 20 means one.
+SECRETS_A_CALL = 1
+ONE_RUN = 500  # with more connections, a run only sends chunks to the queue
 CHUNK = 100  # connections in a chunk
-WORKERS = 2  # chunks worked on at the same time (MaximumConcurrency)
-READ_RATE = 10  # Parameter Store reads a second at the start of an instance; its pace grows from there
-PUT_RATE, PUT_RATE_HIGHER = 3, 10  # PutParameter a second of the account: by default, and with the higher-throughput setting
-PACE = 0.95  # how much of that the pace of puts reaches, with one instance or two (make bench)
-BASE_SECONDS = 0.5  # of an invocation, for all but the pace of Parameter Store: Zoho, Secrets Manager, a cold start
-POLLS = 5 * 30 * 24 * 3600 // 20  # five pollers of Lambda wait 20 s each at an idle queue: 648,000
+WORKERS = 2  # chunks in work at the same time (MaximumConcurrency)
+READ_RATE = 10  # Parameter Store reads a second when an instance starts; later it reads faster
+PUT_RATE, PUT_RATE_HIGHER = 3, 10  # the account's puts a second: default, higher throughput
+PACE = 0.95  # the part of that rate that one or two instances reach (make bench)
+BASE_SECONDS = 0.5  # of an invocation, without Parameter Store: Zoho, Secrets Manager, a cold start
+POLLS = 5 * 30 * 24 * 3600 // 20  # each of Lambda's five pollers waits 20 s at an idle queue
 MEMORY_GB = 128 / 1024
 KB_IN_GB = 1_000_000
-LOG_KB, SENT_KB = 2, 2  # metrics and log lines of an invocation; request and TLS handshake of a mint
+LOG_KB, SENT_KB = 2, 2  # the log of an invocation; the request and TLS handshake of a mint
 
-# Service, unit, dollars, for how many units, how many are free for ever, and AWS's page of prices.
+# Service, unit, dollars, for how many units, how many are always free, and the page with the price.
 PRICES = [
     ("Secrets Manager", "secrets", 0.40, 1, 0, "aws.amazon.com/secrets-manager/pricing"),
     ("Secrets Manager", "calls", 0.05, 10_000, 0, "aws.amazon.com/secrets-manager/pricing"),
@@ -47,28 +51,29 @@ OWN_KEY = 1.00  # aws.amazon.com/kms/pricing
 def units(n):
     """The units that n connections use in a month, in the order of PRICES."""
     chunks = ceil(n / CHUNK) if n > ONE_RUN else 0
-    pages = ceil((n + 2) / 100) if chunks else 0  # of ListSecrets, in the run that sends the chunks
-    jobs = chunks or 1  # invocations of one interval that read and mint
+    pages = ceil((n + 2) / 100) if chunks else 0  # of ListSecrets, when a run sends chunks
+    jobs = chunks or 1  # invocations in one interval that read and mint
     invocations = RUNS * (jobs + 1 if chunks else 1)
-    higher = n / 2 / INTERVAL > PUT_RATE  # half of the connections are due in each run
+    higher = n / 2 / INTERVAL > PUT_RATE  # each run renews half of the connections
     put_rate = PACE * (PUT_RATE_HIGHER if higher else PUT_RATE) / min(jobs, WORKERS)
     job_seconds = BASE_SECONDS + ceil(n / jobs / 10) / READ_RATE + n / jobs / 2 / put_rate
     sending_seconds = BASE_SECONDS + pages / 10 if chunks else 0
-    documents = n * (RUNS + MINTS)  # decrypted in each run, encrypted at each mint
+    documents = n * (RUNS + MINTS)  # each run decrypts a document, each mint encrypts it
     return [
-        n + 2,  # the client and the signing key too
-        RUNS * (jobs * ceil((n / jobs + 1) / SECRETS_A_CALL) + pages),  # the client's secret is read by each job
+        n + 2,  # with the client and the signing key
+        # Each job also reads the client's secret.
+        RUNS * (jobs * ceil((n / jobs + 1) / SECRETS_A_CALL) + pages),
         documents,
         documents if higher else 0,  # free at default throughput
         invocations,
         RUNS * (jobs * job_seconds + sending_seconds) * MEMORY_GB,
         POLLS + RUNS * chunks * 3,  # sent, received, deleted
         10,
-        10,  # nine alarms, one of which looks at two metrics
+        10,  # nine alarms; one looks at two metrics and counts as two
         1,
         invocations * LOG_KB / KB_IN_GB,
         RUNS,
-        n * 3,  # as if each connection were consented to in this month
+        n * 3,  # as if each connection had a consent in this month
         n * MINTS * SENT_KB / KB_IN_GB,
     ]
 
@@ -77,11 +82,11 @@ def row(label, cells, decimals=2):
     print(f"{label:<50}" + "".join(f"{cell:>12,.{decimals}f}" for cell in cells))
 
 
-def bill(used, free_for_ever):
-    """Dollars by service, each rounded to a cent."""
+def bill(used, with_free_units):
+    """Dollars by service, rounded to cents."""
     dollars = {}
     for amount, (service, _, price, per, free, _) in zip(used, PRICES):
-        paid = max(0, amount - free) if free_for_ever else amount
+        paid = max(0, amount - free) if with_free_units else amount
         dollars[service] = dollars.get(service, 0) + paid * price / per
     return {service: round(cost, 2) for service, cost in dollars.items()}
 
@@ -103,7 +108,7 @@ def main():
     totals = [sum(dollars.values()) for dollars in bills]
     row("Total", totals)
     row("for one connection", [total / n for total, n in zip(totals, SIZES)])
-    row("Total where others use the free allowances up", [sum(bill(amounts, False).values()) for amounts in used])
+    row("Total without the free allowances", [sum(bill(amounts, False).values()) for amounts in used])
     row("Total with a KMS key of your own", [total + OWN_KEY for total in totals])
 
 

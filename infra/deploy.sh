@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
-# Deploys Token Keeper without SAM, or brings it up to date:
+# Deploys or updates Token Keeper without SAM. It needs the AWS CLI and cargo-lambda:
 #
 #   infra/deploy.sh [Parameter=Value ...]
 #
-# The parameters are those of infra/foundation.yaml and infra/operation.yaml. The functions' settings are the TOKEN_KEEPER_ variables of
-# the environment. NAME (token-keeper) is the first part of every resource's name, BUILD_FLAGS (--release --arm64) how the functions are
-# built, CALLBACK_CONCURRENCY (none) the callback's reserved concurrency. It needs the AWS CLI and cargo-lambda, and may be run again
-# after any failure.
+# The parameters are those of infra/foundation.yaml and infra/operation.yaml. Variables of the
+# environment set everything else:
+#
+#   TOKEN_KEEPER_...      the settings of the functions
+#   NAME                  first part of the names of all resources (token-keeper)
+#   BUILD_FLAGS           how to build the functions (--release --arm64)
+#   CALLBACK_CONCURRENCY  reserved concurrency of the callback (none)
+#
+# After a failure, type the same command again.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -25,32 +30,32 @@ refuse() {
     exit 2
 }
 
-# cargo-lambda reads settings line by line, each within quotes.
+# cargo-lambda reads one setting from each line, in quotes.
 for variable in "${!TOKEN_KEEPER_@}"; do
     case ${!variable} in
-        *[$'\n\r"\\$']*) refuse "$variable has a line break, a quote, a backslash or a dollar sign in it: no setting needs one" ;;
+        *[$'\n\r"\\$']*) refuse "$variable has a line break, a quote, a backslash or a dollar sign. No setting needs these characters." ;;
     esac
 done
 
 for parameter in "$@"; do
     key=${parameter%%=*}
-    # The functions need these too, and a parameter would not get there.
+    # The functions need these too. They get only variables, not parameters.
     case $key in
-        Name) refuse "Name is set by a variable of the environment here: NAME=… infra/deploy.sh" ;;
-        Prefix) refuse "Prefix is set by a variable of the environment here: TOKEN_KEEPER_PREFIX=… infra/deploy.sh" ;;
-        KmsKeyArn) refuse "KmsKeyArn is set by a variable of the environment here: TOKEN_KEEPER_KMS_KEY_ID=… infra/deploy.sh" ;;
-        CallbackUrl) refuse "CallbackUrl is set by a variable of the environment here: TOKEN_KEEPER_CALLBACK_URL=… infra/deploy.sh" ;;
+        Name) refuse "Set Name by a variable of the environment: NAME=… infra/deploy.sh" ;;
+        Prefix) refuse "Set Prefix by a variable of the environment: TOKEN_KEEPER_PREFIX=… infra/deploy.sh" ;;
+        KmsKeyArn) refuse "Set KmsKeyArn by a variable of the environment: TOKEN_KEEPER_KMS_KEY_ID=… infra/deploy.sh" ;;
+        CallbackUrl) refuse "Set CallbackUrl by a variable of the environment: TOKEN_KEEPER_CALLBACK_URL=… infra/deploy.sh" ;;
     esac
-    # The AWS CLI would leave out what a template does not have, and say nothing.
+    # The AWS CLI silently ignores a parameter that the template does not have.
     if ! sed -n '/^Parameters:/,/^Conditions:/p' infra/foundation.yaml infra/operation.yaml | grep -xF "  $key:" >/dev/null; then
-        refuse "there is no parameter $key here: infra/README.md lists them, and which of them are variables of the environment"
+        refuse "Unknown parameter $key. infra/README.md lists all parameters, and which of them are variables of the environment."
     fi
 done
 
 say() { printf '\n== %s\n' "$1"; }
 
 stack() {
-    # What is left of a first creation that failed can only be deleted.
+    # If the first creation of a stack failed, the rest of it can only be deleted.
     if [ "$(aws cloudformation describe-stacks --stack-name "$name-$1" --query 'Stacks[0].StackStatus' --output text 2>/dev/null)" = ROLLBACK_COMPLETE ]; then
         aws cloudformation delete-stack --stack-name "$name-$1"
         aws cloudformation wait stack-delete-complete --stack-name "$name-$1"
@@ -64,18 +69,19 @@ output() {
         --query "Stacks[0].Outputs[?OutputKey=='$2'].OutputValue"
 }
 
-# A property of a function that is deployed already; nothing if it is not.
+# Prints a property of an installed function. Prints nothing if the function is not installed.
 installed() { # binary, property
     local answer
     if answer=$(aws lambda get-function-configuration --function-name "$name-$1" --query "$2" --output text 2>&1); then
         echo "$answer"
     elif ! grep -q ResourceNotFoundException <<<"$answer"; then
-        echo "It could not be seen whether $name-$1 is installed. Nothing was changed. AWS said: $answer" >&2
+        echo "AWS did not say whether $name-$1 is installed, so nothing was changed. AWS said: $answer" >&2
         return 1
     fi
 }
 
-# cargo-lambda chooses the processor at a function's creation only: later, it would upload what the function cannot run.
+# cargo-lambda sets the processor only when it creates a function. Later it uploads any build, even
+# one that the function cannot run.
 same_processor() { # binary
     local built here
     case $(od -An -tx1 -j18 -N1 "${CARGO_TARGET_DIR:-target}/lambda/$1/bootstrap") in
@@ -84,14 +90,16 @@ same_processor() { # binary
     esac
     here=$(installed "$1" 'Architectures[0]')
     if [ -n "$here" ] && [ "$here" != "$built" ]; then
-        echo "$name-$1 is installed for $here, and this build is for $built. Nothing was changed. Either build for $here, with" >&2
-        echo "BUILD_FLAGS='--release --${here/_/-}' infra/deploy.sh, or type infra/undeploy.sh first: it leaves connections, clients and tokens" >&2
+        echo "$name-$1 is installed for $here, but this build is for $built. Nothing was changed. Either build for $here:" >&2
+        echo "  BUILD_FLAGS='--release --${here/_/-}' infra/deploy.sh" >&2
+        echo "or type infra/undeploy.sh first. It keeps connections, clients and tokens." >&2
         exit 1
     fi
 }
 
-# The functions' environment is this and nothing else. It goes through a file, because cargo-lambda parts its --env-var at commas, and it
-# always has the prefix, because cargo-lambda would leave an installed function's environment as it was if this one were empty.
+# Prints the whole environment of a function. cargo-lambda reads it from a file, because it splits
+# --env-var at commas. The prefix is always in it, because with an empty file cargo-lambda would
+# keep the old environment.
 settings() { # one more setting
     local variable
     for variable in "${!TOKEN_KEEPER_@}"; do
@@ -106,7 +114,7 @@ function_of() { # binary, time-out in seconds, name of its role's output, one mo
     local file role here
     role=$(output foundation "$3")
     here=$(installed "$1" Role)
-    # cargo-lambda gives a role to a new function only.
+    # cargo-lambda sets the role only when it creates a function.
     if [ -n "$here" ] && [ "$here" != "$role" ]; then
         aws lambda update-function-configuration --function-name "$name-$1" --role "$role" >/dev/null
         aws lambda wait function-updated --function-name "$name-$1"
@@ -140,10 +148,10 @@ stack operation
 
 say "done"
 cat <<END
-Redirect URI, to be registered in Zoho's API console: $(output operation RedirectUri)
+Register this redirect URI in Zoho's API console: $(output operation RedirectUri)
 Dashboard: $(output operation DashboardUrl)
 
-Next, with the names of your own client and connection:
+Type these next, with the names of your client and connection:
   token-keeper client add acme-app --client-id 1000.YOURCLIENT
   token-keeper connect crm-prod --client acme-app --data-center eu --scope ZohoCRM.modules.ALL --callback-url $(output operation CallbackUrl)
 END

@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
-# Removes what infra/deploy.sh made. Connections, clients and published tokens stay: they are yours (README, "Remove everything").
-# NAME (token-keeper) is the first part of every resource's name. It may be run again after any failure.
+# Removes what infra/deploy.sh made. Connections, clients and published tokens stay, because they
+# are yours. infra/README.md, "Remove everything", says how to remove these too.
+#
+# NAME is the first part of the names of all resources (token-keeper). After a failure, type the
+# same command again.
 set -euo pipefail
 
 name=${NAME:-token-keeper}

@@ -1,42 +1,43 @@
 //! Secrets Manager, Parameter Store and SQS behind the ports: the only place that names an AWS SDK
 //! type.
 //!
-//! Clients are made once for the process and share one HTTP client. What AWS says in an error is
-//! passed on only where it is known to quote no values.
+//! A process makes its clients once, and they share one HTTP client. An error carries AWS's
+//! sentence only if the sentence is known to quote no values.
 
+mod connector;
 mod grants;
-mod http;
 mod leases;
 mod queue;
 
+use std::iter::successors;
 use std::time::Duration;
 
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ssm::config::retry::{RetryPartition, TokenBucket};
-use aws_sdk_ssm::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
-use jiff::Timestamp;
+use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 
 pub use grants::SecretsManager;
 pub use leases::{ParameterStore, Publishing, Tier};
 pub use queue::Sqs;
 
-use crate::connection::Prefix;
-use crate::ports::{NO_ANSWER, NOT_AWS, StoreError};
+use crate::failure::{Cause, NoCredentials, StoreError};
+use crate::name::Prefix;
+use crate::source::Source;
 
 /// How long one call may take, from first to last byte.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// Tries of one call after faults that may be over in a second. What Parameter Store refuses for
-/// too many calls is left to the [pace](crate::pace).
+/// Tries of one call, if its fault may be over in a second. The [pace](crate::pace) repeats what
+/// Parameter Store refuses for too many calls.
 const ATTEMPTS: u32 = 6;
 /// The mean of the first wait between tries is half of this; it doubles from try to try.
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 
-/// How Region and credentials are found: as AWS's tools do. Where the environment has keys, as in
-/// Lambda, they are taken without setting up the other places to look in, which is a third of a
-/// cold start.
+/// Finds Region and credentials as AWS's tools do. If the environment has keys, as in Lambda, it
+/// takes them and does not set up the other places to look in: that saves a third of a cold start.
 pub fn loader(keys_in_environment: bool) -> ConfigLoader {
     let loader = aws_config::defaults(BehaviorVersion::latest());
     if keys_in_environment {
@@ -52,69 +53,79 @@ pub fn in_region(loader: ConfigLoader, region: &str) -> ConfigLoader {
 }
 
 /// Connects both stores, over the process's HTTP client.
-pub async fn connect<Now: Fn() -> Timestamp>(
+pub async fn connect(
     loader: ConfigLoader,
     client: &reqwest::Client,
     prefix: &Prefix,
     publishing: Publishing,
-    now: Now,
-) -> (SecretsManager, ParameterStore<Now>) {
-    stores(&shared(loader, client).await, prefix, publishing, now)
+    source: &Source,
+) -> (SecretsManager, ParameterStore) {
+    stores(&shared(loader, client).await, prefix, publishing, source)
 }
 
 /// What the clients of one process have in common.
 pub async fn shared(loader: ConfigLoader, client: &reqwest::Client) -> SdkConfig {
     let timeouts = TimeoutConfig::builder().read_timeout(CALL_TIMEOUT).build();
     let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(FIRST_BACKOFF);
-    loader.http_client(http::for_sdk(client)).timeout_config(timeouts).retry_config(retries).load().await
+    loader.http_client(connector::for_sdk(client)).timeout_config(timeouts).retry_config(retries).load().await
 }
 
 /// Both stores.
-pub fn stores<Now: Fn() -> Timestamp>(
+pub fn stores(
     shared: &SdkConfig,
     prefix: &Prefix,
     publishing: Publishing,
-    now: Now,
-) -> (SecretsManager, ParameterStore<Now>) {
+    source: &Source,
+) -> (SecretsManager, ParameterStore) {
     let config = aws_sdk_secretsmanager::config::Builder::from(shared).retry_partition(unlimited_retries()).build();
     let grants = SecretsManager::new(aws_sdk_secretsmanager::Client::from_conf(config), prefix);
-    let leases = ParameterStore::new(shared, prefix.clone(), publishing, now);
+    let leases = ParameterStore::new(shared, prefix.clone(), publishing, source.clone());
     (grants, leases)
 }
 
-/// Instead of the SDK's quota of retries, which all clients of a process share and time does not
-/// refill: after one outage a warm function would have no retries left. [`ATTEMPTS`] and the run's
-/// time are bound enough.
+/// Replaces the SDK's quota of retries. All clients of a process share that quota, and time does
+/// not refill it: after one outage a warm function would have no retries left. [`ATTEMPTS`] and the
+/// time of the run are limits enough.
 fn unlimited_retries() -> RetryPartition {
     RetryPartition::custom("token-keeper").token_bucket(TokenBucket::unlimited()).build()
 }
 
-/// An SDK error as ours.
+/// Turns an SDK error into a [`StoreError`].
 fn failed<E>(action: &'static str, error: &SdkError<E>) -> StoreError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    StoreError { action, cause: cause(error) }
+}
+
+fn cause<E>(error: &SdkError<E>) -> Cause
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
     let service = error.as_service_error();
     if let Some(code) = service.and_then(ProvideErrorMetadata::code) {
-        // Only these two are known to name nothing but caller, action and resource.
-        let detail = match code {
-            "AccessDeniedException" | "AccessDenied" => {
-                service.and_then(ProvideErrorMetadata::message).unwrap_or_default()
-            }
-            _ => "",
-        };
-        return StoreError { action, code: code.to_owned(), detail: detail.to_owned() };
+        // Only this sentence is known to quote no values: it names caller, action and resource.
+        let quotable = ["AccessDeniedException", "AccessDenied"].contains(&code);
+        let message = service.and_then(ProvideErrorMetadata::message).filter(|_| quotable);
+        return Cause::Refused { code: code.to_owned(), detail: message.unwrap_or_default().to_owned() };
     }
     if let Some(untrusted) = crate::http::untrusted(error) {
-        let code = format!("the server's certificate {}", untrusted.words());
-        return StoreError { action, code, detail: String::new() };
+        return Cause::Untrusted(untrusted);
     }
-    let chain = DisplayErrorContext(error).to_string();
-    let (code, detail) = match error {
-        SdkError::ResponseError(_) | SdkError::ServiceError(_) => (NOT_AWS, ""),
-        _ if chain.contains("credentials") => ("no credentials", ""),
-        SdkError::ConstructionFailure(_) if chain.contains("region") => ("no Region", "set AWS_REGION"),
-        _ => (NO_ANSWER, ""),
-    };
-    StoreError { action, code: code.to_owned(), detail: detail.to_owned() }
+    if let Some(missing) = no_credentials(error) {
+        return Cause::NoCredentials(missing);
+    }
+    match error {
+        SdkError::ResponseError(_) | SdkError::ServiceError(_) => Cause::NotAws,
+        SdkError::ConstructionFailure(_) => Cause::NoRegion,
+        _ => Cause::NoAnswer,
+    }
+}
+
+/// Why there are no credentials, if that is the trouble. A provider of credentials may say it
+/// itself, with a [`NoCredentials`] as the source of its error.
+fn no_credentials(error: &(dyn std::error::Error + 'static)) -> Option<NoCredentials> {
+    let mut sources = successors(Some(error), |&error| error.source());
+    sources.find(|error| error.is::<CredentialsError>())?;
+    Some(sources.find_map(|error| error.downcast_ref().cloned()).unwrap_or_default())
 }

@@ -1,14 +1,17 @@
 //! The environment as a checked value. A wrong environment gives every problem at once.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fmt;
-use std::str::FromStr;
+use std::ops::RangeInclusive;
 
 use jiff::SignedDuration;
 
+use crate::address::{BaseUrl, NotBaseUrl};
 use crate::aws::{Publishing, Tier};
-use crate::connection::{DataCenters, web_url};
-use crate::refresh::{SETTLING, Settings};
+use crate::connection::DataCenters;
+use crate::name::Prefix;
+use crate::run::{SETTLING, Settings};
 
 /// What the functions and the command line need to know.
 #[derive(Clone, Debug)]
@@ -17,8 +20,8 @@ pub struct Config {
     pub settings: Settings,
     /// For Parameter Store.
     pub publishing: Publishing,
-    /// The callback function's public base URL, without a trailing slash.
-    pub callback_url: Option<String>,
+    /// The callback function's public base URL.
+    pub callback_url: Option<BaseUrl>,
     /// The queue that takes over what is too much for one run.
     pub queue_url: Option<String>,
     /// The most connections that a run works on itself if there is a queue.
@@ -38,7 +41,8 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// Every variable that is read here, with its default. The README's table is held to this one by a test.
+/// Every variable that is read here, with its default. A test compares the table in
+/// docs/reference.md with this one.
 pub const VARIABLES: [(&str, &str); 11] = [
     ("TOKEN_KEEPER_PREFIX", "token-keeper"),
     ("TOKEN_KEEPER_MARGIN_S", "2100"),
@@ -57,7 +61,7 @@ pub const VARIABLES: [(&str, &str); 11] = [
 const MAX_MARGIN_S: u32 = 3500;
 /// The most connections at the same time: each holds a connection to Zoho.
 const MAX_CONCURRENCY: u32 = 256;
-/// The highest ceiling on calls per second: more is as good as none.
+/// The highest ceiling on calls per second: a higher one limits nothing.
 const MAX_RATE: u32 = 100_000;
 /// The most connections before a queue is used: as many as Parameter Store can hold.
 const MAX_QUEUE_ABOVE: u32 = 100_000;
@@ -69,46 +73,46 @@ impl Config {
     /// Every problem, each with the variable's name.
     pub fn read(environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, Problems> {
         let mut reader = Reader { variables: environment.into_iter().collect(), problems: Vec::new() };
-        let prefix = reader.parsed("TOKEN_KEEPER_PREFIX");
-        let margin = reader.number("TOKEN_KEEPER_MARGIN_S", 60..=MAX_MARGIN_S);
-        let concurrency = reader.number("TOKEN_KEEPER_CONCURRENCY", 1..=MAX_CONCURRENCY);
-        let rate = reader.number("TOKEN_KEEPER_SSM_RATE", 1..=MAX_RATE);
-        let plain = reader.one_of("TOKEN_KEEPER_PUBLISH", &[("document", false), ("document,plain", true)]);
+        let mut data_centers = DataCenters::default();
+        if let Err(problems) = data_centers.extend(&reader.value("TOKEN_KEEPER_DATA_CENTERS")) {
+            reader.problems.extend(problems.into_iter().map(|problem| format!("TOKEN_KEEPER_DATA_CENTERS: {problem}")));
+        }
         let tiers = [
             ("Standard", Tier::Standard),
             ("Advanced", Tier::Advanced),
             ("Intelligent-Tiering", Tier::IntelligentTiering),
         ];
-        let tier = reader.one_of("TOKEN_KEEPER_TIER", &tiers);
-        let kms_key_id = Some(reader.value("TOKEN_KEEPER_KMS_KEY_ID")).filter(|key| !key.is_empty());
-        let mut data_centers = DataCenters::default();
-        if let Err(problems) = data_centers.extend(&reader.value("TOKEN_KEEPER_DATA_CENTERS")) {
-            reader.problems.extend(problems.into_iter().map(|problem| format!("TOKEN_KEEPER_DATA_CENTERS: {problem}")));
-        }
-        let callback_url = reader.url("TOKEN_KEEPER_CALLBACK_URL");
-        let queue_url = reader.url("TOKEN_KEEPER_QUEUE_URL");
-        let queue_above = reader.number("TOKEN_KEEPER_QUEUE_ABOVE", 1..=MAX_QUEUE_ABOVE);
-        reader.refuse_unknown();
-        let (
-            Some(prefix),
-            Some(margin),
-            Some(concurrency),
-            Some(rate),
-            Some(plain),
-            Some(tier),
-            Some(queue_above),
-            true,
-        ) = (prefix, margin, concurrency, rate, plain, tier, queue_above, reader.problems.is_empty())
-        else {
-            return Err(Problems(reader.problems));
+        let prefix = reader.prefix();
+        let config = Self {
+            settings: Settings {
+                prefix,
+                data_centers,
+                margin: SignedDuration::from_secs(reader.number("TOKEN_KEEPER_MARGIN_S", 60..=MAX_MARGIN_S).into()),
+                concurrency: reader.number("TOKEN_KEEPER_CONCURRENCY", 1..=MAX_CONCURRENCY) as usize,
+                settling: SETTLING,
+            },
+            publishing: Publishing {
+                plain: reader.one_of("TOKEN_KEEPER_PUBLISH", &[("document", false), ("document,plain", true)]),
+                rate: reader.number("TOKEN_KEEPER_SSM_RATE", 1..=MAX_RATE),
+                kms_key_id: Some(reader.value("TOKEN_KEEPER_KMS_KEY_ID")).filter(|key| !key.is_empty()),
+                tier: reader.one_of("TOKEN_KEEPER_TIER", &tiers),
+            },
+            callback_url: reader.url("TOKEN_KEEPER_CALLBACK_URL"),
+            queue_url: reader.url("TOKEN_KEEPER_QUEUE_URL").map(|url| url.to_string()),
+            queue_above: reader.number("TOKEN_KEEPER_QUEUE_ABOVE", 1..=MAX_QUEUE_ABOVE) as usize,
         };
-        let margin = SignedDuration::from_secs(margin.into());
-        let settings = Settings { prefix, data_centers, margin, concurrency: concurrency as usize, settling: SETTLING };
-        let publishing = Publishing { plain, rate, kms_key_id, tier };
-        Ok(Self { settings, publishing, callback_url, queue_url, queue_above: queue_above as usize })
+        reader.refuse_unknown();
+        if reader.problems.is_empty() { Ok(config) } else { Err(Problems(reader.problems)) }
     }
 }
 
+/// Variables as text. What is not UTF-8 gets replacement characters, which no setting takes.
+pub fn as_text(variables: impl IntoIterator<Item = (OsString, OsString)>) -> impl Iterator<Item = (String, String)> {
+    let text = |text: OsString| text.to_string_lossy().into_owned();
+    variables.into_iter().map(move |(name, value)| (text(name), text(value)))
+}
+
+/// Reads variables and collects what is wrong. A wrong value counts as the default meanwhile.
 struct Reader {
     variables: HashMap<String, String>,
     problems: Vec<String>,
@@ -122,39 +126,40 @@ impl Reader {
         set.unwrap_or(default).to_owned()
     }
 
-    fn problem<T>(&mut self, variable: &str, problem: impl fmt::Display) -> Option<T> {
+    fn problem(&mut self, variable: &str, problem: impl fmt::Display) {
         self.problems.push(format!("{variable}: {problem}"));
-        None
     }
 
-    fn parsed<T: FromStr<Err = String>>(&mut self, variable: &str) -> Option<T> {
-        self.value(variable).parse().map_or_else(|problem| self.problem(variable, problem), Some)
+    fn prefix(&mut self) -> Prefix {
+        let prefix = self.value("TOKEN_KEEPER_PREFIX").parse();
+        prefix.unwrap_or_else(|problem: String| {
+            self.problem("TOKEN_KEEPER_PREFIX", problem);
+            Prefix::default()
+        })
     }
 
-    fn number(&mut self, variable: &str, range: std::ops::RangeInclusive<u32>) -> Option<u32> {
+    fn number(&mut self, variable: &str, range: RangeInclusive<u32>) -> u32 {
         let value = self.value(variable);
-        match value.parse() {
-            Ok(number) if range.contains(&number) => Some(number),
-            _ => {
-                let problem = format!("{value:?} is no whole number from {} to {}", range.start(), range.end());
-                self.problem(variable, problem)
-            }
-        }
+        value.parse().ok().filter(|number| range.contains(number)).unwrap_or_else(|| {
+            let (least, most) = (range.start(), range.end());
+            self.problem(variable, format!("{value:?} is not a whole number from {least} to {most}"));
+            *least
+        })
     }
 
-    /// `None` if it is unset, too.
-    fn url(&mut self, variable: &str) -> Option<String> {
+    /// `None` if it is not set, too.
+    fn url(&mut self, variable: &str) -> Option<BaseUrl> {
         let url = Some(self.value(variable)).filter(|url| !url.is_empty())?;
-        let problem = format!("{url:?} is no https URL (http only for a loopback address)");
-        web_url(&url).or_else(|| self.problem(variable, problem))
+        url.parse().map_err(|why: NotBaseUrl| self.problem(variable, format!("{url:?} is {why}"))).ok()
     }
 
-    fn one_of<T: Copy>(&mut self, variable: &str, choices: &[(&str, T)]) -> Option<T> {
+    fn one_of<T: Copy>(&mut self, variable: &str, choices: &[(&str, T)]) -> T {
         let value = self.value(variable);
-        let choice = choices.iter().find(|(name, _)| *name == value);
-        choice.map(|(_, choice)| *choice).or_else(|| {
+        let choice = choices.iter().find(|(name, _)| *name == value).map(|(_, choice)| *choice);
+        choice.unwrap_or_else(|| {
             let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
-            self.problem(variable, format!("{value:?} is none of {}", names.join(" | ")))
+            self.problem(variable, format!("{value:?} is not one of {}", names.join(" | ")));
+            choices[0].1
         })
     }
 
@@ -165,7 +170,7 @@ impl Reader {
             self.variables.keys().filter(|name| name.starts_with("TOKEN_KEEPER_") && !known(name)).cloned().collect();
         unknown.sort();
         for name in unknown {
-            self.problem::<()>(&name, "there is no such setting");
+            self.problem(&name, "there is no such setting");
         }
     }
 }
@@ -182,7 +187,7 @@ mod tests {
     fn an_empty_environment_gives_the_defaults() {
         let Config { settings, publishing, callback_url, queue_url, queue_above } =
             read(&[("PATH", "/bin"), ("TOKEN_KEEPER_TIER", "")]).expect("defaults");
-        assert_eq!(settings.prefix.grant("a"), "token-keeper/connections/a");
+        assert_eq!(settings.prefix.grant("a").as_str(), "token-keeper/connections/a");
         assert_eq!((settings.margin.as_secs(), settings.concurrency), (2100, 16));
         assert_eq!((publishing.plain, publishing.rate, publishing.tier), (false, 40, Tier::Standard));
         assert_eq!((publishing.kms_key_id, callback_url), (None, None));
@@ -210,7 +215,7 @@ mod tests {
         assert_eq!((publishing.plain, publishing.rate, publishing.tier), (true, 3, Tier::Advanced));
         assert_eq!(publishing.kms_key_id.as_deref(), Some("alias/tokens"));
         assert!(settings.data_centers.get("lab").is_some());
-        assert_eq!(callback_url.as_deref(), Some("https://consent.example/prod"));
+        assert_eq!(callback_url.map(|url| url.to_string()).as_deref(), Some("https://consent.example/prod"));
         let queue = "https://sqs.eu-central-1.amazonaws.com/123456789012/token-keeper";
         assert_eq!((queue_url.as_deref(), queue_above), (Some(queue), 2000));
     }
@@ -233,20 +238,30 @@ mod tests {
         .expect_err("eleven wrong settings");
         let text = problems.to_string();
         for wanted in [
-            "TOKEN_KEEPER_PREFIX: \"/x\" is no prefix",
-            "TOKEN_KEEPER_MARGIN_S: \"1h\" is no whole number from 60 to 3500",
-            "TOKEN_KEEPER_PUBLISH: \"plain\" is none of document | document,plain",
-            "TOKEN_KEEPER_CONCURRENCY: \"0\" is no whole number from 1 to 256",
-            "TOKEN_KEEPER_SSM_RATE: \"-1\" is no whole number from 1 to 100000",
-            "TOKEN_KEEPER_TIER: \"standard\" is none of Standard | Advanced | Intelligent-Tiering",
-            "TOKEN_KEEPER_DATA_CENTERS: \"http://accounts.example\" is no accounts server",
+            "TOKEN_KEEPER_PREFIX: \"/x\" is not a prefix",
+            "TOKEN_KEEPER_MARGIN_S: \"1h\" is not a whole number from 60 to 3500",
+            "TOKEN_KEEPER_PUBLISH: \"plain\" is not one of document | document,plain",
+            "TOKEN_KEEPER_CONCURRENCY: \"0\" is not a whole number from 1 to 256",
+            "TOKEN_KEEPER_SSM_RATE: \"-1\" is not a whole number from 1 to 100000",
+            "TOKEN_KEEPER_TIER: \"standard\" is not one of Standard | Advanced | Intelligent-Tiering",
+            "TOKEN_KEEPER_DATA_CENTERS: \"http://accounts.example\" is not an accounts server",
             "TOKEN_KEEPER_DATA_CENTERS: \"mars\" is not name=https://accounts.example",
             "TOKEN_KEEPER_MARGINS: there is no such setting",
-            "TOKEN_KEEPER_CALLBACK_URL: \"http://consent.example\" is no https URL",
-            "TOKEN_KEEPER_QUEUE_URL: \"token-keeper\" is no https URL",
-            "TOKEN_KEEPER_QUEUE_ABOVE: \"0\" is no whole number from 1 to 100000",
+            "TOKEN_KEEPER_CALLBACK_URL: \"http://consent.example\" is not an https URL",
+            "TOKEN_KEEPER_QUEUE_URL: \"token-keeper\" is not an https URL",
+            "TOKEN_KEEPER_QUEUE_ABOVE: \"0\" is not a whole number from 1 to 100000",
         ] {
             assert!(text.contains(wanted), "{wanted} is not in {text}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_value_that_is_not_text_is_refused_like_any_other() {
+        use std::os::unix::ffi::OsStringExt as _;
+
+        let variable = ("TOKEN_KEEPER_PREFIX".into(), OsString::from_vec(vec![b'k', 0xff]));
+        let problems = Config::read(as_text([variable])).expect_err("no text").to_string();
+        assert!(problems.contains("TOKEN_KEEPER_PREFIX: \"k\u{fffd}\" is not a prefix"), "{problems}");
     }
 }

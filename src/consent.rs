@@ -1,9 +1,8 @@
 //! Use case 2: a consent, from an operator's link to a stored grant with its first lease.
 //!
-//! There is no table of open consents. What a link allows is signed into it and bound to the
-//! grant's version, which a consent changes: each link works once. Nothing is asked of Zoho before
-//! every check has passed, and the refresh token is stored before anything else is done with the
-//! answer.
+//! There is no table of open consents. A link says what it allows, signed and bound to the grant's
+//! version. A consent changes that version, so each link works once. Zoho is asked only after every
+//! check has passed, and the refresh token is stored before anything else is done with the answer.
 
 mod key;
 pub mod link;
@@ -11,27 +10,28 @@ mod stop;
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-pub use key::{KeyRing, read_signing_key};
+pub use key::{KeyRing, NoKey, read_signing_key};
 pub use stop::Stop;
 
 use self::link::{LinkError, STATE_LIFE, State, code_challenge, encode, hash, well_formed};
-use crate::connection::{
-    Broken, ConnectionName, DataCenter, DataCenters, Flaw, Grant, GrantSecret, Prefix, granted, read_clients,
-};
+use crate::connection::{DataCenter, DataCenters, Grant, GrantSecret, SecretDocument, read_clients};
+use crate::failure::{Refusal, StoreError, Untrusted};
+use crate::flaw::{Broken, Flaw};
 use crate::lease::{Lease, Status, Token, whole_second};
-use crate::ports::{Authorizer, Exchanged, Grants, Leases, Proof, Refusal, SecretWriter, StoreError, Untrusted};
-use crate::secret::{AuthorizationCode, RefreshToken, SigningKey, Text};
+use crate::name::{ConnectionName, Prefix, VersionId};
+use crate::ports::{Authorizer, Exchanged, Grants, Leases, Proof, SecretWriter};
+use crate::secret::{AuthorizationCode, RefreshToken, SigningKey};
+use crate::source::Source;
 
-/// How long a consent waits for its first lease to be published. Somebody looks at an empty page
-/// meanwhile, and the callback function has 30 seconds in all.
+/// How long a consent waits until its first lease is published. Meanwhile somebody looks at an
+/// empty page, and the callback function has 30 seconds in all.
 const PUBLISH_PATIENCE: Duration = Duration::from_secs(8);
 
-/// The consent of one installation: what it knows and the world it works in.
-pub struct Consent<S, Z, L, Random, Now> {
+/// The consents of one installation: settings, and the services that a consent needs.
+pub struct Consent<S, Z, L> {
     /// First part of every name.
     pub prefix: Prefix,
     /// The hosts that may be asked.
@@ -42,15 +42,13 @@ pub struct Consent<S, Z, L, Random, Now> {
     pub zoho: Z,
     /// Parameter Store.
     pub leases: L,
-    /// 32 random bytes, fit for cryptography.
-    pub random: Random,
-    /// The time.
-    pub now: Now,
+    /// The time, and random bytes.
+    pub source: Source,
     /// The signing key.
     pub key: KeyRing,
 }
 
-/// A consent begun: where the browser goes, and what it brings back.
+/// A consent that has begun: where the browser goes, and the cookie that it brings back.
 #[derive(Debug)]
 pub struct Begun {
     /// The authorization request (RFC 6749 §4.1.1).
@@ -62,51 +60,45 @@ pub struct Begun {
 /// A cookie that lives as long as its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cookie {
-    /// Its name: another one for each round trip, so that two links can be open side by side.
+    /// Its name. It is different in each round trip, so that two links can be open at the same
+    /// time.
     pub name: String,
     /// Its value. Random.
     pub value: String,
 }
 
-/// A redirect from Zoho as it came, with nothing checked yet.
+/// A redirect from Zoho, not checked yet.
 #[derive(Debug)]
 pub struct Callback {
     /// `state`.
     pub state: String,
-    /// `code`, or the `error` that stands in its place.
+    /// `code`, or the `error` that came instead.
     pub answer: Result<AuthorizationCode, String>,
     /// `accounts-server`.
     pub accounts_server: Option<String>,
 }
 
-/// A consent completed.
+/// A completed consent.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Connected {
     /// The connection.
     pub connection: ConnectionName,
     /// Where the account lives.
     pub data_center: String,
-    /// Scopes that were asked for and not granted.
+    /// Scopes that were asked for, but not granted.
     pub withheld: Vec<String>,
     /// Whether the first lease is published already. If not, the next run does it.
     pub published: bool,
 }
 
-impl<S, Z, L, Random, Now> Consent<S, Z, L, Random, Now>
-where
-    S: Grants + SecretWriter,
-    Z: Authorizer,
-    L: Leases,
-    Random: Fn() -> [u8; 32],
-    Now: Fn() -> Timestamp,
-{
+impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
     /// Takes a ticket and sends the browser to Zoho. Reads the stores, writes nothing.
     ///
     /// # Errors
-    /// Why the link is not taken.
+    /// Why the link is refused.
     pub async fn begin(&self, ticket: &str, redirect_uri: &str) -> Result<Begun, Stop> {
         let key = self.signing_key(ticket).await?;
-        let mut ticket = key.open_ticket(ticket, (self.now)()).map_err(|error| stopped(error, Stop::Expired))?;
+        let mut ticket = key.open_ticket(ticket, self.source.now()).map_err(|error| stopped(error, Stop::Expired))?;
         let connection = &ticket.connection;
         let next = key.next_version(connection, &ticket.version);
         let secret = self.current_grant(connection, &ticket.version, &next).await?;
@@ -119,21 +111,22 @@ where
             let secret = self.prefix.grant(connection.as_str());
             return Err(misconfigured(connection, &Broken::secret(&secret, Flaw::Missing("scopes".to_owned()))));
         }
-        let nonce = encode(&(self.random)()[..16]);
-        // Another one for each round trip, so that two links can be open side by side. It stays
-        // until it ends by itself: a reload of the last page is told the truth.
+        let nonce = encode(&self.source.random()[..16]);
+        // The callback does not delete the cookie, so that a reload of the last page shows what
+        // happened.
         let name = format!("token-keeper-{}", &nonce[..8]);
-        let cookie = Cookie { name, value: encode(&(self.random)()) };
-        ticket.expires_at = whole_second((self.now)()) + STATE_LIFE;
+        let cookie = Cookie { name, value: encode(&self.source.random()) };
+        ticket.expires_at = whole_second(self.source.now()) + STATE_LIFE;
         let state = State { ticket, nonce, browser: hash(&cookie.value) };
         let challenge = code_challenge(&key.code_verifier(&state));
         let query = url::form_urlencoded::Serializer::new(String::new())
             .append_pair("response_type", "code")
             .append_pair("client_id", &grant.client.id)
-            // Commas here, blanks in answers: Zoho's own way.
+            // Zoho wants commas here, and answers with blanks.
             .append_pair("scope", &grant.scopes.join(","))
             .append_pair("redirect_uri", redirect_uri)
-            // Both are needed for a refresh token: the second where the user has agreed before.
+            // Zoho gives a refresh token only with both. The second one is for users who have
+            // agreed before.
             .append_pair("access_type", "offline")
             .append_pair("prompt", "consent")
             .append_pair("code_challenge", &challenge)
@@ -148,7 +141,7 @@ where
     /// first lease and revokes the refresh token that was replaced.
     ///
     /// # Errors
-    /// Why it goes no further. But for [`Stop::NotStored`] nothing was changed.
+    /// Why the consent stops. Nothing was changed, except perhaps with [`Stop::NotStored`].
     pub async fn complete(
         &self,
         callback: Callback,
@@ -156,7 +149,8 @@ where
         redirect_uri: &str,
     ) -> Result<Connected, Stop> {
         let key = self.signing_key(&callback.state).await?;
-        let state = key.open_state(&callback.state, (self.now)()).map_err(|error| stopped(error, Stop::TooLate))?;
+        let state =
+            key.open_state(&callback.state, self.source.now()).map_err(|error| stopped(error, Stop::TooLate))?;
         let connection = state.ticket.connection.clone();
         if !cookies.iter().any(|sent| hash(&sent.value) == state.browser) {
             return Err(Stop::OtherBrowser(connection));
@@ -185,20 +179,20 @@ where
     ///
     /// # Errors
     /// As [`complete`](Self::complete).
-    pub(crate) async fn redeem(
+    pub async fn redeem(
         &self,
         secret: CurrentGrant,
         home: DataCenter,
         proof: &Proof,
-        next: String,
+        next: VersionId,
     ) -> Result<Connected, Stop> {
-        let CurrentGrant { connection, version, text, parsed } = secret;
+        let CurrentGrant { connection, version, mut document, parsed } = secret;
         let replaced = parsed.refresh_token().map(|replaced| (replaced.clone(), parsed.data_center().clone()));
         let grant = self.resolve(&connection, parsed.at(home.clone())).await?;
         let Exchanged { minted, refresh_token } = match self.zoho.exchange(&grant.client, &home, proof).await {
             Ok(exchanged) => exchanged,
             Err(refusal) => {
-                // The same redirect may have come twice, and the other one was first.
+                // The same redirect may have come twice, and the other request was first.
                 if let Refusal::ConsentRequired { .. } = refusal {
                     self.current_grant(&connection, &version, &next).await?;
                 }
@@ -213,16 +207,16 @@ where
         };
         let api_domain = minted.api_domain;
         let grant = Grant { version: next, scopes, refresh_token: Some(refresh_token.clone()), api_domain, ..grant };
-        let text = granted(&text, &grant, whole_second((self.now)()));
-        self.store(&grant, &refresh_token, &text).await?;
-        // From here on the consent stands, whatever happens.
+        document.grant(&grant, whole_second(self.source.now()));
+        self.store(&grant, &refresh_token, &document).await?;
+        // From here on the consent is valid, whatever happens.
         let mut lease = Lease::of(&grant, Status::Active, None);
         let (access_token, issued_at, expires_at) = (minted.access_token, minted.issued_at, minted.expires_at);
         lease.token = Some(Token { access_token, issued_at, expires_at });
         let published = self.publish(&connection, &lease).await;
         let replaced = replaced.filter(|(replaced, _)| replaced.expose() != refresh_token.expose());
-        // Without a new lease, programs still read a token that would end with the replaced refresh
-        // token.
+        // If the new lease is not published, programs still read the old token, which would end
+        // with the replaced refresh token.
         if replaced.is_some() && !published {
             warn!(
                 connection = connection.as_str(),
@@ -233,74 +227,77 @@ where
         {
             warn!(
                 connection = connection.as_str(),
-                error = refusal.word(),
+                error = %refusal,
                 "the replaced refresh token was not revoked"
             );
         }
         let withheld: Vec<_> = asked.into_iter().filter(|scope| !grant.scopes.contains(scope)).collect();
-        info!(connection = connection.as_str(), data_center = home.name, published, ?withheld, "connected");
+        info!(
+            connection = connection.as_str(),
+            data_center = home.name,
+            published,
+            withheld = withheld.join(" "),
+            "connected"
+        );
         Ok(Connected { connection, data_center: home.name, withheld, published })
     }
 
-    /// The key, for a text that could be a signed one.
+    /// The key, if the text looks like a signed one.
     async fn signing_key(&self, text: &str) -> Result<SigningKey, Stop> {
         well_formed(text).ok_or(Stop::NotOurs)?;
-        self.key.get(&self.secrets, &self.prefix, (self.now)()).await.map_err(|why| {
-            error!(error = why, "no link can be checked");
+        self.key.get(&self.secrets, &self.prefix, self.source.now()).await.map_err(|why| {
+            error!(error = %why, remedy = why.remedy(), "no link can be checked");
             Stop::StoreOutOfOrder
         })
     }
 
-    /// The connection's secret, if it is still of this `version`. If it is the `next` already, this
-    /// consent was made.
-    pub(crate) async fn current_grant(
+    /// The connection's secret, if it still has this `version`. If it has version `next`, this
+    /// consent is complete already.
+    pub async fn current_grant(
         &self,
         connection: &ConnectionName,
-        version: &str,
-        next: &str,
+        version: &VersionId,
+        next: &VersionId,
     ) -> Result<CurrentGrant, Stop> {
         let name = self.prefix.grant(connection.as_str());
-        let mut secrets = self.secrets.read(std::slice::from_ref(&name)).await.map_err(|error| unread(&error))?;
-        let content = secrets.pop().map_or(Err(Flaw::NotFound), |secret| secret.content);
-        let current = match content {
+        let current = match self.secrets.read_one(&name).await.map_err(|error| unread(&error))?.content {
             Ok(current) => current,
             Err(Flaw::NotFound | Flaw::Deleted) => return Err(Stop::Gone(connection.clone())),
             Err(flaw) => return Err(misconfigured(connection, &Broken::secret(&name, flaw))),
         };
-        if current.id == next {
+        if current.id == *next {
             return Err(Stop::AlreadyConnected(connection.clone()));
         }
-        if current.id != version {
+        if current.id != *version {
             return Err(Stop::Superseded(connection.clone()));
         }
-        let parsed = GrantSecret::parse(connection.clone(), &current.id, current.text.expose(), &self.data_centers)
-            .map_err(|flaw| misconfigured(connection, &Broken::secret(&name, flaw)))?;
-        Ok(CurrentGrant { connection: connection.clone(), version: current.id, text: current.text, parsed })
+        let flawed = |flaw| misconfigured(connection, &Broken::secret(&name, flaw));
+        let document = SecretDocument::parse(&current.text).map_err(flawed)?;
+        let parsed = GrantSecret::of(connection.clone(), current.id.clone(), &document, &self.data_centers);
+        let parsed = parsed.map_err(flawed)?;
+        Ok(CurrentGrant { connection: connection.clone(), version: current.id, document, parsed })
     }
 
     async fn resolve(&self, connection: &ConnectionName, secret: GrantSecret) -> Result<Grant, Stop> {
         let names: Vec<_> = secret.client().iter().map(|client| self.prefix.client(client.as_str())).collect();
         let clients = self.secrets.read(&names).await.map_err(|error| unread(&error))?;
         let clients = read_clients(&clients, &self.prefix);
-        secret
-            .resolve(&clients, |client| self.prefix.client(client.as_str()))
-            .map_err(|broken| misconfigured(connection, &broken))
+        secret.resolve(&clients, &self.prefix).map_err(|broken| misconfigured(connection, &broken))
     }
 
-    /// Stores a new grant, or finds out what became of it. A refresh token that is surely not
-    /// stored is revoked: nobody could use it, and it would take one of the user's twenty places.
-    async fn store(&self, grant: &Grant, refresh_token: &RefreshToken, text: &Text) -> Result<(), Stop> {
+    /// Stores a new grant. After an error it reads the secret, to find out whether the grant was
+    /// stored. A refresh token that is certainly not stored is revoked: nobody could use it, and
+    /// Zoho allows a user only twenty.
+    async fn store(&self, grant: &Grant, refresh_token: &RefreshToken, document: &SecretDocument) -> Result<(), Stop> {
         let connection = &grant.connection;
         let name = self.prefix.grant(connection.as_str());
-        let Err(why) = self.secrets.replace(&name, text, &grant.version).await else { return Ok(()) };
-        let stored = self.secrets.read(std::slice::from_ref(&name)).await;
-        let stored = stored.ok().and_then(|mut secrets| secrets.pop()?.content.ok()).and_then(|current| {
-            GrantSecret::parse(connection.clone(), &current.id, current.text.expose(), &self.data_centers).ok()
-        });
-        let stored = stored.map(|stored| stored.refresh_token().map(|token| token.expose() == refresh_token.expose()));
+        let Err(why) = self.secrets.replace(&name, &document.text(), &grant.version).await else { return Ok(()) };
+        let stored = self.secrets.read_one(&name).await.ok().and_then(|secret| secret.content.ok());
+        let stored = stored.and_then(|current| SecretDocument::parse(&current.text).ok());
+        let stored = stored.map(|stored| stored.string("refresh_token").map(|token| token == refresh_token.expose()));
         match stored {
             Some(Some(true)) => return Ok(()),
-            Some(_) if why.answered() => {}
+            Some(_) if why.undone() => {}
             _ => {
                 error!(connection = connection.as_str(), error = %why, remedy = why.remedy(),
                     "not known whether the new grant is stored");
@@ -309,7 +306,7 @@ where
         }
         let revoked = self.zoho.revoke(refresh_token, &grant.data_center).await;
         if let Err(refusal) = &revoked {
-            warn!(connection = connection.as_str(), error = refusal.word(), "the unused refresh token was not revoked");
+            warn!(connection = connection.as_str(), error = %refusal, "the unused refresh token was not revoked");
         }
         if why.exists() {
             return Err(Stop::AlreadyConnected(connection.clone()));
@@ -318,18 +315,18 @@ where
         Err(Stop::NotStored { connection: connection.clone(), revoked: revoked.is_ok() })
     }
 
-    /// Publishes the first lease. If that fails, the refresher's next run finds a grant of another
-    /// version and mints.
+    /// Publishes the first lease. If that fails, the refresher's next run sees the new version of
+    /// the grant and mints.
     async fn publish(&self, connection: &ConnectionName, lease: &Lease) -> bool {
         let published = async {
             let mut leases =
                 self.leases.read(std::slice::from_ref(connection)).await.map_err(|error| error.to_string())?;
-            // A parameter that is not ours, or a newer program's, is left alone.
+            // A parameter that holds no lease, or the lease of a newer program, is left alone.
             let last = leases.remove(connection.as_str()).transpose().map_err(|broken| broken.to_string())?;
             let turn = self.leases.pace().turn().await;
             self.leases.publish(turn, connection, lease, last.as_ref()).await.map_err(|error| error.to_string())
         };
-        let late = |_| Err("Parameter Store had too many calls for too long".to_owned());
+        let late = |_| Err("Parameter Store took too long".to_owned());
         let published = timeout(PUBLISH_PATIENCE, published).await.unwrap_or_else(late);
         if let Err(error) = &published {
             warn!(connection = connection.as_str(), error, "connected, but the first token was not published");
@@ -338,11 +335,11 @@ where
     }
 }
 
-/// A connection's secret as it is now.
-pub(crate) struct CurrentGrant {
+/// The current version of a connection's secret.
+pub struct CurrentGrant {
     connection: ConnectionName,
-    version: String,
-    text: Text,
+    version: VersionId,
+    document: SecretDocument,
     parsed: GrantSecret,
 }
 
@@ -360,7 +357,8 @@ fn unread(error: &StoreError) -> Stop {
 
 fn misconfigured(connection: &ConnectionName, broken: &Broken) -> Stop {
     error!(connection = connection.as_str(), error = %broken, remedy = broken.flaw.remedy(), "no consent is possible");
-    // The page is for people of another house: it names what is wrong, and no secret's name.
+    // People outside the operator's organisation read the page. It says what is wrong, but not in
+    // which secret.
     Stop::Misconfigured { connection: connection.clone(), why: broken.flaw.to_string() }
 }
 
@@ -368,8 +366,8 @@ fn refused(connection: &ConnectionName, home: &DataCenter, refusal: &Refusal) ->
     warn!(
         connection = connection.as_str(),
         data_center = home.name,
-        error = refusal.word(),
-        remedy = Untrusted::told(refusal.word()).map(Untrusted::remedy),
+        error = %refusal,
+        remedy = refusal.untrusted().map(Untrusted::remedy),
         "the code was not exchanged"
     );
     match refusal {

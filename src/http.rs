@@ -1,5 +1,5 @@
-//! The one HTTP client of a process, which servers it trusts, and what is wrong with one that it
-//! does not trust.
+//! The one HTTP client of a process: which servers it trusts, and what is wrong with a server that
+//! it does not trust.
 
 use std::error::Error;
 use std::ffi::OsStr;
@@ -13,9 +13,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 
-use crate::ports::Untrusted;
+use crate::failure::Untrusted;
 
-/// How long a connection may take to stand.
+/// How long connecting to a server may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The largest bundle that is read, in bytes: all public authorities together are a quarter of a
@@ -28,21 +28,21 @@ pub enum Roots {
     /// Mozilla's, compiled in. Reading the platform's takes most of a cold start: some 140
     /// certificates to decode.
     BuiltIn,
-    /// The platform's, for machines where an operator has added one.
+    /// The platform's, for machines where an operator has added an authority.
     Platform,
 }
 
 /// Why no client could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum NoClient {
-    /// `AWS_CA_BUNDLE` names a file that is not what it has to be.
+    /// `AWS_CA_BUNDLE` names a file that cannot be used.
     #[error(
         "AWS_CA_BUNDLE: {path:?} {problem}. Name a PEM file with the certificates of your authorities, or unset it."
     )]
     Bundle {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it. Never a part of it.
+        /// What is wrong with it. It quotes no part of the file.
         problem: String,
     },
     /// The platform has no certificates.
@@ -53,8 +53,8 @@ pub enum NoClient {
     Platform(#[source] reqwest::Error),
 }
 
-/// A client that follows no redirect. Whoever asks with it sets how long an answer may take.
-/// `bundle` is what `AWS_CA_BUNDLE` says: the authorities in that file are trusted too.
+/// A client that follows no redirect. Each request sets how long its answer may take. `bundle` is
+/// the value of `AWS_CA_BUNDLE`: the authorities in that file are trusted too.
 pub fn client(roots: Roots, bundle: Option<&OsStr>) -> Result<reqwest::Client, NoClient> {
     let builder = reqwest::Client::builder()
         .user_agent(concat!("token-keeper/", env!("CARGO_PKG_VERSION")))
@@ -76,11 +76,11 @@ pub fn client(roots: Roots, bundle: Option<&OsStr>) -> Result<reqwest::Client, N
     builder.build().map_err(NoClient::Platform)
 }
 
-/// The certificates in a PEM file: at least one, and each of them fit for an authority.
+/// The certificates in a PEM file: at least one, and each can be an authority's.
 fn certificates(path: &OsStr) -> Result<Vec<CertificateDer<'static>>, NoClient> {
     let wrong = |problem: String| NoClient::Bundle { path: path.into(), problem };
     let unread = |error: io::Error| wrong(format!("cannot be read ({error})"));
-    // Anything else than a file of a sensible size would be read for ever.
+    // A pipe or a device could be read for ever.
     let about = std::fs::metadata(path).map_err(unread)?;
     if about.is_file() && about.len() > MAX_BUNDLE {
         return Err(wrong(format!("is larger than {} MB", MAX_BUNDLE / 1_000_000)));
@@ -90,7 +90,7 @@ fn certificates(path: &OsStr) -> Result<Vec<CertificateDer<'static>>, NoClient> 
     let pem = std::fs::read(path).map_err(unread)?;
     let mut found = Vec::new();
     for (index, certificate) in CertificateDer::pem_slice_iter(&pem).enumerate() {
-        // What the parsers say may quote the file, which may hold a key.
+        // The parsers' messages are left out: they may quote the file, which may hold a key.
         let damaged = || wrong(format!("is damaged: certificate {} in it cannot be read", index + 1));
         let certificate = certificate.map_err(|_| damaged())?;
         RootCertStore::empty().add(certificate.clone()).map_err(|_| damaged())?;
@@ -101,7 +101,7 @@ fn certificates(path: &OsStr) -> Result<Vec<CertificateDer<'static>>, NoClient> 
 
 /// What is wrong with the server's certificate, if that is why a request has no answer.
 pub fn untrusted(error: &(dyn Error + 'static)) -> Option<Untrusted> {
-    // The source of an I/O error is that of the error within, which would be skipped.
+    // `source` of an I/O error skips the error inside it, so that one is taken first.
     successors(Some(error), |&error| match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(within) => Some(within),
         None => error.source(),
@@ -114,7 +114,7 @@ pub fn untrusted(error: &(dyn Error + 'static)) -> Option<Untrusted> {
 
 fn flaw(why: &CertificateError) -> Untrusted {
     match why {
-        // A bad signature is an authority's of a known one's name, but with another key.
+        // A bad signature: an authority has the name of a known one, but another key.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => Untrusted::UnknownAuthority,
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => Untrusted::Expired,
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Untrusted::NotValidYet,

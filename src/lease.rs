@@ -5,23 +5,25 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::connection::{DataCenter, Flaw, Grant};
-use crate::secret::{AccessToken, Text};
+use crate::connection::{DataCenter, Grant};
+use crate::flaw::Flaw;
+use crate::name::VersionId;
+use crate::secret::{AccessToken, SecretText};
 
 /// The version of the document's format.
 pub const SCHEMA: u64 = 1;
 /// What goes before the token in the `Authorization` header (Zoho's API pages; not the "Bearer" of
 /// its token answers).
 pub const TOKEN_TYPE: &str = "Zoho-oauthtoken";
-/// The longest life that is believed of an access token, in seconds (Zoho documents one hour).
+/// No access token is taken to live longer than this. Zoho documents one hour.
 pub const MAX_LIFE: SignedDuration = SignedDuration::from_secs(3600);
 
-/// Cuts a time to whole seconds, as all times in the document are.
+/// Cuts a time to whole seconds: the document has no fractions of a second.
 pub fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-/// What is known of a connection's access token.
+/// What the program knows about a connection's access token.
 #[derive(Clone, Debug)]
 pub struct Lease {
     /// Whether it can be renewed.
@@ -36,10 +38,10 @@ pub struct Lease {
     pub accounts_server: String,
     /// Scopes, separated by blanks (RFC 6749 §3.3).
     pub scope: String,
-    /// The `VersionId` of the grant that it came from.
-    pub grant_version: String,
-    /// The parameter's version that this was read as; 0 if it was not read. It is not part of the
-    /// document.
+    /// The `VersionId` of the grant that the token came from.
+    pub grant_version: VersionId,
+    /// The version of the parameter that this was read from; 0 if it was not read. It is not part
+    /// of the document.
     pub version: i64,
 }
 
@@ -57,7 +59,7 @@ pub struct Token {
 /// Whether a lease can be renewed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// It was, last time.
+    /// The last renewal worked.
     Active,
     /// The grant is dead: somebody has to consent again.
     ConsentRequired(Trouble),
@@ -67,14 +69,14 @@ pub enum Status {
     Throttled(Trouble),
 }
 
-/// What Zoho answered.
+/// A refusal of Zoho, as the document keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     /// Zoho's error code.
     pub error: String,
     /// When this status began.
     pub since: Timestamp,
-    /// Not before this is Zoho asked again; absent if only a new grant helps.
+    /// Zoho is asked again after this time; absent if only a new grant helps.
     pub retry_after: Option<Timestamp>,
 }
 
@@ -89,17 +91,15 @@ impl Status {
         }
     }
 
-    /// What Zoho answered, unless all is well.
+    /// The trouble; `None` if the lease is active.
     pub fn trouble(&self) -> Option<&Trouble> {
         match self {
             Self::Active => None,
             Self::ConsentRequired(trouble) | Self::Misconfigured(trouble) | Self::Throttled(trouble) => Some(trouble),
         }
     }
-}
 
-impl Status {
-    /// To change what is known of the trouble, if there is one.
+    /// The trouble, to change it; `None` if the lease is active.
     pub fn trouble_mut(&mut self) -> Option<&mut Trouble> {
         match self {
             Self::Active => None,
@@ -108,8 +108,7 @@ impl Status {
     }
 }
 
-/// The document as it stands in the parameter. The order of the fields is the order in which people
-/// read them.
+/// The document in the parameter. Its fields are in the order in which people read them.
 #[derive(Serialize, Deserialize)]
 struct Document {
     schema: u64,
@@ -126,7 +125,7 @@ struct Document {
     data_center: String,
     accounts_server: String,
     scope: String,
-    grant_version: String,
+    grant_version: VersionId,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -136,7 +135,7 @@ struct Document {
 }
 
 impl Lease {
-    /// A lease of `grant` with nothing in it yet, or with what `last` has that is still true.
+    /// A lease of `grant`. It takes over what is still true in `last`.
     pub fn of(grant: &Grant, status: Status, last: Option<&Self>) -> Self {
         let DataCenter { name, accounts_server, api_domain } = &grant.data_center;
         let last_domain = last.filter(|last| last.data_center == *name).and_then(|last| last.api_domain.as_ref());
@@ -155,7 +154,7 @@ impl Lease {
         }
     }
 
-    /// When the token ends; the beginning of time if there is none.
+    /// When the token ends; the start of 1970 if there is no token.
     pub fn expires_at(&self) -> Timestamp {
         self.token.as_ref().map_or(Timestamp::UNIX_EPOCH, |token| token.expires_at)
     }
@@ -164,7 +163,7 @@ impl Lease {
     ///
     /// # Panics
     /// Never: strings, numbers and times always become JSON.
-    pub fn document(&self) -> Text {
+    pub fn document(&self) -> SecretText {
         let trouble = self.status.trouble();
         let document = Document {
             schema: SCHEMA,
@@ -182,14 +181,14 @@ impl Lease {
             since: trouble.map(|trouble| trouble.since),
             retry_after: trouble.and_then(|trouble| trouble.retry_after),
         };
-        Text::new(serde_json::to_string(&document).expect("a document of strings and times"))
+        SecretText::new(serde_json::to_string(&document).expect("a document of strings and times"))
     }
 
     /// Reads a document.
     ///
     /// # Errors
-    /// If it is no lease, or one of a newer schema. The error quotes nothing of the text.
-    pub fn parse(text: &Text) -> Result<Self, Flaw> {
+    /// If it is not a lease, or has a newer schema. The error quotes no part of the text.
+    pub fn parse(text: &SecretText) -> Result<Self, Flaw> {
         let json: serde_json::Value =
             serde_json::from_str(text.expose()).map_err(|_| Flaw::NotALease("it is not JSON"))?;
         match json.get("schema").and_then(serde_json::Value::as_u64) {
@@ -210,7 +209,7 @@ impl Lease {
             "consent_required" => Status::ConsentRequired(trouble()?),
             "misconfigured" => Status::Misconfigured(trouble()?),
             "throttled" => Status::Throttled(trouble()?),
-            _ => return Err(Flaw::NotALease("its `status` is none that we write")),
+            _ => return Err(Flaw::NotALease("its `status` is unknown")),
         };
         let token = match (document.access_token, document.issued_at, document.expires_at) {
             (Some(access_token), Some(issued_at), Some(expires_at)) => {
@@ -252,7 +251,7 @@ mod tests {
             data_center: "eu".to_owned(),
             accounts_server: "https://accounts.zoho.eu".to_owned(),
             scope: "ZohoCRM.modules.ALL".to_owned(),
-            grant_version: "v1".to_owned(),
+            grant_version: VersionId::new("v1"),
             version: 0,
         }
     }
@@ -304,7 +303,7 @@ mod tests {
     #[test]
     fn what_is_not_ours_is_told_apart_and_never_quoted() {
         let check = |text: &str, expected: &str| {
-            let flaw = Lease::parse(&Text::new(text)).expect_err(text).to_string();
+            let flaw = Lease::parse(&SecretText::new(text)).expect_err(text).to_string();
             assert!(flaw.contains(expected), "{text}: {flaw}");
             assert!(!flaw.contains("hush"), "{flaw}");
         };
@@ -314,7 +313,7 @@ mod tests {
         check(r#"{"schema":2,"access_token":"hush"}"#, "a lease of schema 2");
         check(r#"{"schema":1,"access_token":"hush"}"#, "a field is missing or has the wrong type");
         let whole = lease(Status::Active, Some("hush")).document();
-        check(&whole.expose().replace("active", "dormant"), "its `status` is none that we write");
+        check(&whole.expose().replace("active", "dormant"), "its `status` is unknown");
         check(&whole.expose().replace("active", "throttled"), "`error` or `since` is missing");
         check(&whole.expose().replace("expires_at", "ended"), "`access_token`, `issued_at` or `expires_at` is missing");
         check(&whole.expose().replace("01:00:00Z", "hush"), "a field is missing or has the wrong type");

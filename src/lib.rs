@@ -1,38 +1,41 @@
 //! Token Keeper keeps Zoho OAuth access tokens fresh in AWS SSM Parameter Store.
 //!
-//! Modules in reading order:
+//! Modules in reading order. Each uses only those above it.
 //!
+//! - [`source`]: where time and randomness come from;
 //! - [`secret`]: secrets as types;
-//! - [`connection`]: names, data centres, grants and clients as parsed from their secrets;
+//! - [`name`]: names of connections and clients, and of everything that is stored for them;
+//! - [`address`]: base URLs, each in one spelling;
+//! - [`flaw`]: what can be wrong with a secret or a parameter;
+//! - [`connection`]: data centres, grants and clients as parsed from their secrets;
 //! - [`lease`]: the document that consumers read;
-//! - [`notice`]: what an operator is told when it changes;
-//! - [`decision`]: what to do about a connection, from grant, lease and time alone;
+//! - [`failure`]: how Zoho and AWS refuse or fail;
+//! - [`notice`]: the sentence that an operator gets when a lease changes;
 //! - [`pace`]: how fast Parameter Store is called;
 //! - [`ports`]: the outside services as narrow traits;
-//! - [`refresh`] with [`renew`], [`brake`] and [`report`]: use case 1, a run;
-//! - [`dispatch`]: a run of more connections than one function's worth, in parts;
+//! - [`run`]: use case 1, from due leases to a report;
 //! - [`consent`]: use case 2, from a link to a stored grant;
-//! - [`zoho`] and [`aws`] over [`http`]: the services themselves;
-//! - [`config`], [`telemetry`], [`lambda`]: the environment, what is told, events in and answers out;
-//! - [`cli`]: the operator's commands.
+//! - [`http`], [`zoho`] and [`aws`]: the services themselves;
+//! - [`config`], [`telemetry`], [`lambda`]: the environment; logs and metrics; events and answers.
+//!
+//! The functions are wired in `src/bin/`, the operator's command in the package `cli`.
 
-pub mod aws;
-pub mod brake;
-pub mod cli;
-pub mod config;
+pub mod source;
+pub mod secret;
+pub mod name;
+pub mod address;
+pub mod flaw;
 pub mod connection;
-pub mod consent;
-pub mod decision;
-pub mod dispatch;
-pub mod http;
-pub mod lambda;
 pub mod lease;
+pub mod failure;
 pub mod notice;
 pub mod pace;
 pub mod ports;
-pub mod refresh;
-pub mod renew;
-pub mod report;
-pub mod secret;
-pub mod telemetry;
+pub mod run;
+pub mod consent;
+pub mod http;
 pub mod zoho;
+pub mod aws;
+pub mod config;
+pub mod telemetry;
+pub mod lambda;

@@ -1,19 +1,22 @@
-//! What an operator is told of a connection: once when it needs a new consent, once when it has recovered, and nothing in between.
+//! Notices to the operator: one when a connection needs a new consent, one when it has recovered.
 //!
-//! Pure. A notice is the parameter's description, in the very put that changes the document: Parameter Store's own event of that put
-//! carries it, and a rule forwards what starts with [`MARKER`]. A refused client is no notice: it is told by an alarm, once, and not by
-//! each of its connections. Another status in between hides a dead grant, because the document holds one status.
+//! Pure. A notice is the description of the lease's parameter. The put that changes the document
+//! writes it, Parameter Store's event of that put carries it, and a rule forwards each description
+//! that starts with [`MARKER`]. A refused client sends no notice; one alarm covers its connections.
+//!
+//! The document holds only the last status. So a connection that goes from `consent_required` to
+//! `throttled` and then to `active` sends no notice that it has recovered.
 
-use crate::connection::ConnectionName;
 use crate::lease::{Lease, Status};
+use crate::name::ConnectionName;
 
-/// What every notice starts with, and no other description.
+/// Every notice starts with this, and no other description does.
 pub const MARKER: &str = "Token Keeper: ";
-/// The description where there is nothing to tell.
+/// The description when there is no notice.
 pub const QUIET: &str = "Zoho access token, kept fresh by Token Keeper";
 
-/// The description of the document that replaces `last`: a notice, or [`QUIET`]. Parameter Store takes 1,024 characters, which a
-/// name of 64 and a code of 40 never fill.
+/// The description of the document that replaces `last`: a notice, or [`QUIET`]. Parameter Store
+/// takes 1,024 characters. Names have at most 64 and codes at most 40, so every notice fits.
 pub fn description(connection: &ConnectionName, lease: &Lease, last: Option<&Lease>) -> String {
     notice(connection, lease, last).map_or_else(|| QUIET.to_owned(), |notice| format!("{MARKER}{notice}"))
 }
@@ -24,7 +27,7 @@ fn notice(connection: &ConnectionName, lease: &Lease, last: Option<&Lease>) -> O
         Status::Active => {
             dead.map(|_| format!("{connection} has recovered, its token lives until {}.", lease.expires_at()))
         }
-        // What was told of another grant says nothing about this one.
+        // A notice about another grant does not count for this one.
         Status::ConsentRequired(trouble) if dead.is_none_or(|dead| dead.grant_version != lease.grant_version) => {
             Some(format!(
                 "{connection} needs a new consent, Zoho no longer takes its refresh token ({}). Type: token-keeper connect {connection}",
@@ -41,6 +44,7 @@ mod tests {
 
     use super::*;
     use crate::lease::{Token, Trouble};
+    use crate::name::VersionId;
     use crate::secret::AccessToken;
 
     fn time(text: &str) -> Timestamp {
@@ -63,7 +67,7 @@ mod tests {
             data_center: "eu".to_owned(),
             accounts_server: "https://accounts.zoho.eu".to_owned(),
             scope: String::new(),
-            grant_version: grant_version.to_owned(),
+            grant_version: VersionId::new(grant_version),
             version: 0,
         }
     }

@@ -1,11 +1,11 @@
-//! How fast Parameter Store is called. Nobody outside AWS knows what an account allows, and others
-//! use the same quota. So the rate is found while calling: it grows while nothing is refused and
-//! falls at a refusal.
+//! How fast to call Parameter Store. AWS does not say what an account allows, and other programs
+//! use the same quota. So the pace finds the rate while it calls: the rate grows while AWS refuses
+//! nothing, and falls at a refusal.
 //!
-//! Two instances share an account's quota without knowing of each other: both fall when they are
-//! refused, and grow by the same step (additive increase, multiplicative decrease, as in RFC 5681).
-//! The rate is kept as long as the process lives. It knows no AWS type, so a simulation paces
-//! itself with it as well.
+//! Two instances share an account's quota and do not know of each other. Both rates fall at a
+//! refusal, and grow by the same step (additive increase, multiplicative decrease, as in RFC 5681).
+//! The process keeps its rate as long as it lives. This module knows no AWS type, so a simulation
+//! uses it too.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::info;
 
-use crate::ports::StoreError;
+use crate::failure::StoreError;
 
 /// Puts per second at the start: the lowest quota that AWS's support has named (its pages say 40).
 const FIRST_PUTS: f64 = 3.0;
@@ -22,19 +22,19 @@ const FIRST_PUTS: f64 = 3.0;
 const FIRST_READS: f64 = 10.0;
 /// The slowest pace of puts, in calls per second.
 const SLOWEST_PUTS: f64 = 0.5;
-/// The slowest pace of reads, in calls per second. Others' reads may be what causes the refusals,
-/// and without all of its pages a run can do nothing.
+/// The slowest pace of reads, in calls per second. Other programs' reads may cause the refusals,
+/// and a run can do nothing before it has read all pages.
 const SLOWEST_READS: f64 = 2.0;
-/// What a refusal leaves of the rate.
+/// A refusal multiplies the rate by this.
 const CUT: f64 = 0.7;
-/// After the first refusal the rate grows by so much a second, in calls per second.
+/// How much the rate grows in a second after the first refusal, in calls per second.
 const GROWTH: f64 = 0.2;
-/// How often an update is tried again that met another one of the same parameter.
+/// How often an update is tried again if another update of the same parameter is under way.
 const OVERLAPS: u32 = 5;
-/// How long it waits each time.
+/// How long such an update waits before each try.
 const OVERLAP_PAUSE: Duration = Duration::from_secs(1);
-/// How long a call that is refused for too many calls is tried again, if nobody ends it before: as
-/// long as Lambda's longest run.
+/// How long a call is tried again that AWS refuses for too many calls: as long as the longest run
+/// of a Lambda function.
 const PATIENCE: Duration = Duration::from_mins(15);
 
 /// The pace of one kind of calls.
@@ -44,13 +44,13 @@ pub struct Pace {
     slowest: f64,
     /// Until the first refusal the rate doubles each second.
     unrefused: Cell<bool>,
-    /// Not before this comes the next turn.
+    /// The earliest time of the next turn.
     next: Cell<Option<Instant>>,
     /// When the rate was cut last.
     cut: Cell<Option<Instant>>,
-    /// Refused calls that wait for another turn. They come before all others: their tokens exist.
+    /// Calls that wait for another turn. They go before all others: their tokens exist already.
     waiting: Cell<u32>,
-    /// Turns that are taken, and neither used up nor given back.
+    /// Turns that somebody holds.
     open: Cell<u32>,
     ceiling: Rc<Ceiling>,
 }
@@ -65,16 +65,16 @@ struct Ceiling {
 pub struct Turn<'p> {
     pace: &'p Pace,
     taken: Instant,
-    /// When the turn after it comes, as it was planned then.
+    /// The time that was planned for the turn after this one.
     next: Instant,
-    /// Whether the turns before were taken without a gap. If not, a success says nothing about a
-    /// faster pace.
+    /// Whether this turn came right after the one before. After a gap, a success says nothing about
+    /// a faster pace.
     busy: bool,
     used: bool,
 }
 
 impl Pace {
-    /// The paces of puts and of reads, which together stay below a ceiling in calls per second.
+    /// The paces of puts and of reads. Together they stay below a ceiling, in calls per second.
     pub fn below(ceiling: u32) -> (Self, Self) {
         let ceiling = Rc::new(Ceiling { per_second: ceiling.into(), next: Cell::new(None) });
         (
@@ -105,11 +105,16 @@ impl Pace {
         }
     }
 
-    /// Waits for a turn. Nothing is lost if it is not waited for to the end.
+    /// Waits for a turn. A caller that stops waiting loses nothing.
     pub async fn turn(&self) -> Turn<'_> {
+        self.wait(|now| if self.waiting.get() == 0 { self.free_at(now) } else { self.after(now) }).await
+    }
+
+    /// Waits until the next turn is free, as `free_at` says it at each moment.
+    async fn wait(&self, free_at: impl Fn(Instant) -> Instant) -> Turn<'_> {
         loop {
             let now = Instant::now();
-            let free = if self.waiting.get() == 0 { self.free_at(now) } else { self.after(now) };
+            let free = free_at(now);
             if free <= now {
                 return self.take(now);
             }
@@ -117,17 +122,17 @@ impl Pace {
         }
     }
 
-    /// Calls once, at a turn, and again while too many calls, or an update at the same moment, are
-    /// all that keeps it from being done.
+    /// Waits for a turn, and calls. Calls again if AWS refuses for too many calls, or because of
+    /// another update at the same moment.
     ///
     /// # Errors
-    /// What else went wrong; too many calls, if that lasted for a quarter of an hour.
+    /// Any other error at once. Those two if they last: too many calls for a quarter of an hour,
+    /// another update for some seconds.
     pub async fn call<T>(&self, call: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
         self.turn().await.call(call).await
     }
 
-    /// How long it takes until every turn that is taken now is surely used: twice what it takes at
-    /// this pace.
+    /// How long the turns that are taken now need at the most: twice their time at this pace.
     pub fn backlog(&self) -> Duration {
         Duration::from_secs_f64(2.0 * f64::from(self.open.get()) / self.rate.get())
     }
@@ -149,18 +154,11 @@ impl Pace {
         Turn { pace: self, taken: now, next, busy, used: false }
     }
 
-    /// Waits for another turn for what has begun already: a refused call, or the second of two. It
-    /// comes before those who wait for their first.
+    /// Waits for another turn of work that has begun: a refused call, or the second call of two. It
+    /// goes before work that waits for its first turn.
     pub async fn another(&self) -> Turn<'_> {
         let _waiting = Waiting::begin(&self.waiting);
-        loop {
-            let now = Instant::now();
-            let free = self.free_at(now);
-            if free <= now {
-                return self.take(now);
-            }
-            sleep_until(free).await;
-        }
+        self.wait(|now| self.free_at(now)).await
     }
 
     fn grow(&self) {
@@ -168,13 +166,13 @@ impl Pace {
         self.rate.set((self.rate.get() + step).min(self.ceiling.per_second));
     }
 
-    /// Falls, once for all calls that were under way at the last fall.
+    /// Lowers the rate: once for all calls that were under way at the last fall.
     fn fall(&self, taken: Instant) {
         if self.cut.get().is_none_or(|cut| cut < taken) {
             let now = Instant::now();
             self.cut.set(Some(now));
             if self.unrefused.replace(false) {
-                info!("Parameter Store takes no more calls a second; from now on calls wait for their turn");
+                info!("Parameter Store refused a call as one too many; from now on the pace is slower");
             }
             self.rate.set((self.rate.get() * CUT).max(self.slowest.min(self.ceiling.per_second)));
             self.next.set(Some(self.after(now)));
@@ -202,7 +200,7 @@ impl Turn<'_> {
                     return answer;
                 }
                 Err(error) if Instant::now() < end && error.too_many_calls() => pace.fall(self.taken),
-                // Somebody else's update is under way. It is waited for without holding up anybody.
+                // Another update is under way. This call waits for it; other calls do not.
                 Err(error) if overlaps < OVERLAPS && error.overlapped() => {
                     overlaps += 1;
                     sleep(OVERLAP_PAUSE).await;
@@ -219,15 +217,14 @@ impl Turn<'_> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.pace.open.set(self.pace.open.get() - 1);
-        // Nothing was called in its time: the next one may have it, unless something else has been
-        // planned since.
+        // Nobody used this turn: the next call may have it, unless a later turn was planned since.
         if !self.used && self.pace.next.get() == Some(self.next) {
             self.pace.next.set(Some(self.taken));
         }
     }
 }
 
-/// Counts somebody who waits for another turn, as long as they wait.
+/// Counts a call that waits for another turn, as long as it waits.
 struct Waiting<'p>(&'p Cell<u32>);
 
 impl<'p> Waiting<'p> {

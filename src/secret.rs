@@ -1,6 +1,8 @@
-//! Secrets as types: redacted in `Debug`, zeroed on drop, and readable through one loud accessor.
+//! Secrets as types: `Debug` hides the value, its memory is zeroed on drop, and only `expose` reads
+//! it.
 //!
-//! They have no `Display`, `Serialize` or `PartialEq`, so that none is printed, written or compared by accident.
+//! They have no `Display`, `Serialize` or `PartialEq`, so no code prints, stores or compares a
+//! secret by accident.
 
 use std::fmt;
 
@@ -13,12 +15,12 @@ macro_rules! secrets {
         pub struct $name(SecretString);
 
         impl $name {
-            /// Takes the secret in.
+            /// Wraps a secret.
             pub fn new(value: impl Into<String>) -> Self {
                 Self(SecretString::from(value.into()))
             }
 
-            /// Hands the secret out. Every call of this is a place where it could leak.
+            /// Returns the secret. Each call is a place where it could leak.
             pub fn expose(&self) -> &str {
                 self.0.expose_secret()
             }
@@ -58,10 +60,10 @@ secrets! {
     AuthorizationCode;
     /// A PKCE `code_verifier` (RFC 7636 §4.1).
     CodeVerifier;
-    /// The key that links are signed with.
+    /// The key that signs links.
     SigningKey;
-    /// A document that contains an access token, as it goes into a parameter or comes out of a secret.
-    Text;
+    /// The whole text of a secret or of a lease's parameter, with the secrets in it.
+    SecretText;
 }
 
 #[cfg(test)]

@@ -1,28 +1,29 @@
 //! Logs and metrics.
 //!
-//! Rules: a thing is logged once, where it is handled; identifiers are fields, with the unit in the field's name; never a body, never a
-//! secret, never an event. Libraries are kept at `WARN` (the Lambda runtime at `INFO`): at lower levels they log bodies.
+//! Rules: a thing is logged once, where it is handled. Identifiers are fields, with the unit in the
+//! field's name. No body, no secret and no event is logged. Libraries log from `WARN` on, because
+//! they log bodies at lower levels.
 
 use std::io::{IsTerminal as _, Write};
 
 use jiff::Timestamp;
 use serde_json::json;
-use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
-use tracing::{info, warn};
+use tracing::{Subscriber, info, warn};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
-use crate::connection::Prefix;
-use crate::report::Report;
+use crate::name::Prefix;
+use crate::run::report::Report;
 
 /// The namespace of the metrics.
 const NAMESPACE: &str = "TokenKeeper";
 
-/// Starts the logs of this process: text for people on a terminal, JSON everywhere else. `level` is `AWS_LAMBDA_LOG_LEVEL`'s value.
+/// Starts the logs of this process: text for people on a terminal, JSON everywhere else. `level` is
+/// the value of `AWS_LAMBDA_LOG_LEVEL`.
 pub fn start(level: Option<&str>) {
     subscriber(level, std::io::stdout().is_terminal(), std::io::stdout).init();
 }
@@ -38,7 +39,8 @@ where
         .with_target("lambda_runtime", LevelFilter::INFO)
         .with_target(env!("CARGO_CRATE_NAME"), level);
     let layer = fmt::layer().with_target(false).with_writer(writer);
-    let layer = if terminal { layer.compact().boxed() } else { layer.json().flatten_event(true).boxed() };
+    let layer =
+        if terminal { layer.compact().boxed() } else { layer.json().flatten_event(true).with_span_list(false).boxed() };
     tracing_subscriber::registry().with(layer.with_filter(filter))
 }
 
@@ -79,8 +81,9 @@ pub fn log(report: &Report) {
     );
 }
 
-/// Writes a report's metrics as one line of the embedded metric format. The prefix is their dimension, so that one installation's alarms
-/// do not see another's runs. Names of connections are none: each value of a dimension is a metric that is paid for.
+/// Writes a report's metrics as one line of the embedded metric format. The prefix is their
+/// dimension, so that one installation's alarms do not see another's runs. Connection names are not
+/// dimensions: `CloudWatch` bills each value.
 ///
 /// # Errors
 /// If the line cannot be written.

@@ -1,46 +1,48 @@
 //! Zoho's token endpoint over HTTPS: the only file that knows Zoho's JSON.
 //!
-//! Zoho refuses with HTTP 200, so the body decides before the status does. No redirect is followed,
-//! every body is bounded, and no part of a body gets into an error but a code made of small
-//! letters.
+//! Zoho refuses with HTTP 200, so the status alone decides little. No redirect is followed and
+//! every body is bounded. An error quotes nothing of a body except a code of small letters.
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde_json::Value;
 
-use crate::connection::{Client, DataCenter, Grant, base_url};
+use crate::address::origin;
+use crate::connection::{Client, DataCenter, Grant};
+use crate::failure::{Refusal, Silence};
 use crate::http::untrusted;
 use crate::lease::{MAX_LIFE, whole_second};
-use crate::ports::{Authorizer, Exchanged, Issuer, Minted, Proof, Refusal};
+use crate::ports::{Authorizer, Exchanged, Issuer, Minted, Proof};
 use crate::secret::{AccessToken, RefreshToken};
+use crate::source::Source;
 
 /// How long one request may take from first to last byte. Zoho answers in well under a second when
 /// it is healthy.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest body that is read, in bytes. A token answer has some 400.
 const MAX_BODY: usize = 64 * 1024;
-/// The longest access token that is believed, in bytes: more would not fit into a standard
+/// The longest access token that is accepted, in bytes: more would not fit into a standard
 /// parameter.
 const MAX_TOKEN: usize = 2048;
 
 /// A client of the accounts servers.
-pub struct Zoho<Now> {
+pub struct Zoho {
     http: reqwest::Client,
     timeout: Duration,
-    now: Now,
+    source: Source,
 }
 
-impl<Now: Fn() -> Timestamp> Zoho<Now> {
+impl Zoho {
     /// A client whose requests each end after `timeout`.
-    pub fn new(http: reqwest::Client, timeout: Duration, now: Now) -> Self {
-        Self { http, timeout, now }
+    pub fn new(http: reqwest::Client, timeout: Duration, source: Source) -> Self {
+        Self { http, timeout, source }
     }
 
     /// Asks a token endpoint. The clock is read before the request is sent, so that the expiry is
     /// never too late.
     async fn token(&self, at: &DataCenter, form: &[(&str, &str)]) -> Result<Exchanged, Refusal> {
-        let issued_at = whole_second((self.now)());
+        let issued_at = whole_second(self.source.now());
         let (status, body) = self.post(format!("{}/oauth/v2/token", at.accounts_server), form).await?;
         let Answer { access_token, life, api_domain, scope, refresh_token } = classify(status, &body)?;
         let minted = Minted { access_token, issued_at, expires_at: issued_at + life, api_domain, scope };
@@ -63,7 +65,7 @@ impl<Now: Fn() -> Timestamp> Zoho<Now> {
     }
 }
 
-impl<Now: Fn() -> Timestamp> Issuer for Zoho<Now> {
+impl Issuer for Zoho {
     async fn refresh(&self, grant: &Grant) -> Result<Minted, Refusal> {
         let Some(refresh_token) = &grant.refresh_token else {
             return Err(Refusal::Unclear { error: "there is no refresh token yet".to_owned(), at_once: false });
@@ -74,8 +76,7 @@ impl<Now: Fn() -> Timestamp> Issuer for Zoho<Now> {
             ("client_secret", grant.client.secret.expose()),
             ("refresh_token", refresh_token.expose()),
         ];
-        // Zoho does not rotate refresh tokens: whatever came beside the access token is not taken
-        // for one.
+        // Zoho does not rotate refresh tokens, so a refresh token in this answer is ignored.
         Ok(self.token(&grant.data_center, &form).await?.minted)
     }
 
@@ -84,7 +85,7 @@ impl<Now: Fn() -> Timestamp> Issuer for Zoho<Now> {
     }
 }
 
-impl<Now: Fn() -> Timestamp> Authorizer for Zoho<Now> {
+impl Authorizer for Zoho {
     async fn exchange(&self, client: &Client, at: &DataCenter, proof: &Proof) -> Result<Exchanged, Refusal> {
         let mut form = vec![
             ("grant_type", "authorization_code"),
@@ -101,7 +102,7 @@ impl<Now: Fn() -> Timestamp> Authorizer for Zoho<Now> {
     async fn revoke(&self, refresh_token: &RefreshToken, at: &DataCenter) -> Result<(), Refusal> {
         let url = format!("{}/oauth/v2/token/revoke", at.accounts_server);
         match self.post(url, &[("token", refresh_token.expose())]).await? {
-            // An unknown token gets a 400, sometimes with a page for people.
+            // Zoho answers 400 for an unknown token, sometimes with an HTML page.
             (200..300 | 400, _) => Ok(()),
             (status, _) => Err(Refusal::Unclear { error: format!("HTTP {status}"), at_once: false }),
         }
@@ -113,7 +114,7 @@ impl<Now: Fn() -> Timestamp> Authorizer for Zoho<Now> {
 pub struct Answer {
     /// The token.
     pub access_token: AccessToken,
-    /// How long it lives from the moment of asking: never more than an hour.
+    /// How long it lives after the request: never more than an hour.
     pub life: SignedDuration,
     /// Base URL of the account's APIs.
     pub api_domain: Option<String>,
@@ -123,17 +124,18 @@ pub struct Answer {
     pub refresh_token: Option<RefreshToken>,
 }
 
-/// Folds status and body into a token or a refusal: the body first, whatever the status.
+/// Turns status and body into a token or a refusal. Statuses 3xx, 429 and 5xx decide alone;
+/// otherwise the body decides first.
 ///
 /// # Errors
-/// The class of everything that is not a 2xx JSON object with an `access_token` and no `error`. A
-/// refusal that would change anything (dead grant, wrong client) counts only on 2xx: on any other
-/// status it may be a proxy's or an outage's.
+/// For everything except a 2xx JSON object with an `access_token` and no `error`. A refusal of the
+/// grant or the client counts only with 2xx: with another status it may come from a proxy or an
+/// outage.
 pub fn classify(status: u16, body: &[u8]) -> Result<Answer, Refusal> {
     let unclear = |error: String, at_once| Err(Refusal::Unclear { error, at_once });
     let success = (200..300).contains(&status);
     if status >= 500 {
-        return Err(Refusal::OutOfOrder { error: format!("HTTP {status}"), at_once: true });
+        return Err(Refusal::OutOfOrder(Silence::ServerError(status)));
     }
     if (300..400).contains(&status) {
         return unclear(format!("HTTP {status}: a redirect, not followed"), false);
@@ -142,24 +144,24 @@ pub fn classify(status: u16, body: &[u8]) -> Result<Answer, Refusal> {
         return Err(Refusal::Throttled);
     }
     let Ok(Value::Object(fields)) = serde_json::from_slice(body) else {
-        let what = if body.is_empty() { "an empty body" } else { "a body that is no JSON object" };
+        let what = if body.is_empty() { "an empty body" } else { "a body that is not a JSON object" };
         return unclear(format!("HTTP {status} with {what}"), success);
     };
     let text = |field| fields.get(field).and_then(Value::as_str);
     if fields.get("error").is_some_and(|error| !error.is_null()) {
         return match text("error").unwrap_or_default() {
-            // Zoho's word is invalid_code; invalid_grant is RFC 6749's, which a proxy or portal may
-            // use.
+            // Zoho's code is invalid_code. invalid_grant is from RFC 6749; a proxy or portal may
+            // use it.
             code @ ("invalid_code" | "invalid_grant") if success => {
                 Err(Refusal::ConsentRequired { error: code.to_owned() })
             }
             code @ ("invalid_client" | "invalid_client_secret" | "invalid_redirect_uri") if success => {
                 Err(Refusal::Misconfigured { error: code.to_owned() })
             }
-            // The throttle's texts are translated, so its mark is the field beside them.
+            // Zoho translates the texts of a throttle, so the field `status` beside them decides.
             _ if text("status") == Some("failure") => Err(Refusal::Throttled),
             code if is_code(code) => unclear(format!("{code} (HTTP {status})"), false),
-            _ => unclear(format!("an error that is no known code (HTTP {status})"), false),
+            _ => unclear(format!("an error without a known code (HTTP {status})"), false),
         };
     }
     if !success {
@@ -167,21 +169,21 @@ pub fn classify(status: u16, body: &[u8]) -> Result<Answer, Refusal> {
     }
     let access_token = match text("access_token") {
         Some(token) if is_token(token) => AccessToken::new(token),
-        Some(_) => return unclear("an access_token that cannot be one".to_owned(), false),
+        Some(_) => return unclear("an invalid access_token".to_owned(), false),
         None => return unclear(format!("HTTP {status} without an access_token"), true),
     };
     Ok(Answer {
         access_token,
         life: life(fields.get("expires_in_sec"), fields.get("expires_in")),
-        api_domain: text("api_domain").and_then(base_url),
+        api_domain: text("api_domain").and_then(origin),
         scope: text("scope").filter(|scope| !scope.is_empty()).map(str::to_owned),
         refresh_token: text("refresh_token").filter(|token| is_token(token)).map(RefreshToken::new),
     })
 }
 
-/// `expires_in_sec`, else `expires_in`, else an hour; never more than an hour. Old answers carry
-/// seconds in the first and milliseconds in the second, which the ceiling makes harmless where the
-/// first is missing.
+/// `expires_in_sec`, else `expires_in`, else an hour; never more than an hour. Old answers have
+/// seconds in the first and milliseconds in the second. If the first is missing, the limit of an
+/// hour makes the milliseconds harmless.
 fn life(expires_in_sec: Option<&Value>, expires_in: Option<&Value>) -> SignedDuration {
     let seconds = |value: &Value| match value {
         Value::Number(number) => number.as_i64(),
@@ -201,22 +203,17 @@ fn is_code(text: &str) -> bool {
     (1..=40).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
 
-/// What can stand in a header without changing it.
+/// Characters that a header carries unchanged.
 fn is_token(text: &str) -> bool {
     (1..=MAX_TOKEN).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// A request without a whole answer. A time-out is not tried again in the same run: it has cost
-/// its connection enough. Nor is a refused certificate: it is the same a second later.
+/// A request without a whole answer.
 fn unanswered(error: &reqwest::Error) -> Refusal {
-    if let Some(untrusted) = untrusted(error) {
-        let error = format!("the accounts server's certificate {}", untrusted.words());
-        return Refusal::OutOfOrder { error, at_once: false };
-    }
-    let (error, at_once) = match () {
-        () if error.is_timeout() => ("no answer in time", false),
-        () if error.is_connect() => ("the accounts server cannot be reached", true),
-        () => ("the connection broke before the answer was whole", true),
-    };
-    Refusal::OutOfOrder { error: error.to_owned(), at_once }
+    Refusal::OutOfOrder(match untrusted(error) {
+        Some(untrusted) => Silence::Untrusted(untrusted),
+        None if error.is_timeout() => Silence::TimedOut,
+        None if error.is_connect() => Silence::Unreachable,
+        None => Silence::Broken,
+    })
 }

@@ -1,4 +1,4 @@
-//! A function as a process of its own: started, sent events, and looked at through `/proc`.
+//! A function in its own process. The benchmark starts it, sends it events, and reads `/proc`.
 
 use std::fs::{File, read_dir, read_to_string};
 use std::ops::Add;
@@ -11,13 +11,13 @@ use serde_json::Value;
 
 use crate::runtime_api::{Message, RuntimeApi};
 
-/// How long a function that has asked for its next event takes at most to fall asleep: only then
-/// has the kernel booked its CPU time.
+/// The longest time until a function that waits for its next event sleeps. Only then has the kernel
+/// booked its CPU time.
 const SETTLING: Duration = Duration::from_millis(5);
-/// Where functions log to, anew with each start: the place to look if one fails.
+/// The file for the function's log. Each start empties it. Look there if a function fails.
 const LOG: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/function.log");
 
-/// The binary's file in the release folder, whichever profile this benchmark itself was built in.
+/// The binary in the release folder, even if this benchmark was built with another profile.
 pub(crate) fn binary(name: &str) -> PathBuf {
     let own = Path::new(env!("CARGO_BIN_EXE_refresher"));
     let binary = own.ancestors().nth(2).expect("a target folder").join("release").join(name);
@@ -25,7 +25,7 @@ pub(crate) fn binary(name: &str) -> PathBuf {
     binary
 }
 
-/// What something took: by the wall, and on the CPU.
+/// How long something took: wall time and CPU time.
 #[derive(Clone, Copy)]
 pub(crate) struct Spent {
     pub(crate) wall: Duration,
@@ -40,15 +40,15 @@ impl Add for Spent {
     }
 }
 
-/// A running function; it ends when this value is dropped.
+/// A running function. It stops when this value is dropped.
 pub(crate) struct Function {
     child: Child,
     api: RuntimeApi,
 }
 
 impl Function {
-    /// Starts the function with this environment and nothing else; the start ends when the function
-    /// asks for its first event.
+    /// Starts the function with only this environment. The start ends when the function asks for
+    /// its first event.
     pub(crate) fn start(binary: &Path, environment: &[(&str, String)]) -> (Self, Spent) {
         let api = RuntimeApi::start();
         let log = File::create(LOG).expect("a log file in the target folder");
@@ -77,7 +77,7 @@ impl Function {
         (answer, Spent { wall: answered - sent, cpu: self.cpu().saturating_sub(cpu) })
     }
 
-    /// The most memory that the process has held so far, in MB.
+    /// The most memory that the process has used so far, in MB.
     pub(crate) fn peak_memory(&self) -> f64 {
         let status = read_to_string(format!("/proc/{}/status", self.child.id())).expect("a running process");
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
@@ -89,8 +89,8 @@ impl Function {
         asked
     }
 
-    /// CPU time of all threads so far, in the kernel's nanoseconds: `/proc/PID/stat` counts in
-    /// hundredths of a second.
+    /// CPU time of all threads so far. `/proc/PID/stat` counts in hundredths of a second, so this
+    /// reads the kernel's nanoseconds.
     fn cpu(&self) -> Duration {
         sleep(SETTLING);
         let threads = read_dir(format!("/proc/{}/task", self.child.id())).expect("a running process");

@@ -1,5 +1,5 @@
-//! A whole installation behind stand-ins: connections that are due, and a count of what the
-//! refresher asks for.
+//! A whole installation behind stand-ins. Its connections are due, and it counts the refresher's
+//! calls.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,11 +18,11 @@ use testkit::zoho::Zoho;
 pub(crate) const ZOHO_LATENCY: Duration = Duration::from_millis(150);
 /// How many connections are refreshed at the same time.
 pub(crate) const CONCURRENCY: u32 = 16;
-/// What the leases have left at the start: less than the margin, as in ordinary running.
+/// The life left of each lease at the start: less than the margin, as in normal running.
 const LEFT: SignedDuration = SignedDuration::from_mins(30);
-/// Where the authority's certificate is, for the function over TLS.
+/// The file with the authority's certificate, for the function over TLS.
 const CA_BUNDLE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/ca.pem");
-/// Stand-ins for AWS and Zoho, each on a thread of its own.
+/// Stand-ins for AWS and Zoho, each on its own thread.
 pub(crate) struct Installation {
     pub(crate) faults: Faults,
     pub(crate) seeded: Vec<Seeded>,
@@ -32,18 +32,18 @@ pub(crate) struct Installation {
 }
 
 impl Installation {
-    /// So many connections, each with its client inline and a lease that is due, where AWS has no
-    /// quotas.
+    /// An installation with `connections` connections, without AWS's quotas. Each connection has
+    /// its client inline and a lease that is due.
     pub(crate) fn with_due(connections: u32) -> Self {
         Self::start(connections, Faults::new(), Quotas::lifted())
     }
 
-    /// The same within these quotas.
+    /// The same, with these quotas.
     pub(crate) fn with_due_within(connections: u32, quotas: Quotas) -> Self {
         Self::start(connections, Faults::new(), quotas)
     }
 
-    /// The same, reached over TLS.
+    /// The same, over TLS.
     pub(crate) fn with_due_over_tls(connections: u32) -> Self {
         let authority = Authority::new();
         std::fs::write(CA_BUNDLE, authority.pem()).expect("a file in the target folder");
@@ -89,8 +89,8 @@ impl Installation {
         self.aws.put_parameter(&format!("/token-keeper/tokens/{name}"), &lease.to_string());
     }
 
-    /// The refresher's environment. Without quotas there is no ceiling either: it would be
-    /// measured, not the program.
+    /// The refresher's environment. Without quotas it sets no ceiling either: a ceiling would slow
+    /// the program, and the benchmark would measure that.
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
         let bundle = if self.aws.url().starts_with("https:") { CA_BUNDLE } else { "" };
         let mut environment = vec![
@@ -125,7 +125,7 @@ impl Installation {
     }
 }
 
-/// What a run asked of AWS and Zoho.
+/// The calls of a run to AWS and Zoho.
 #[derive(Default, PartialEq, Eq)]
 pub(crate) struct Calls {
     batches: u32,
@@ -136,8 +136,8 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    /// What a run needs: whole pages of 20 secrets and of 10 parameters, and for each that is due
-    /// one token and one put.
+    /// The calls that a run needs: whole pages of 20 secrets and of 10 parameters, and one token
+    /// and one put for each connection that is due.
     pub(crate) fn needed(connections: u32, due: u32) -> Self {
         Self {
             batches: connections.div_ceil(20),

@@ -1,9 +1,9 @@
-//! What the refresher costs: `make bench`.
+//! Measures what the refresher costs: `make bench`.
 //!
-//! It runs the release binary as Lambda would, as a process that talks to a Runtime API, in front
-//! of stand-ins for AWS and for a Zoho that takes 150 ms, and beside it a function that does
-//! nothing. Figures that miss their aim are only shown; a wrong count of calls or a wrong report
-//! ends the benchmark with a failure. It needs Linux (`/proc`) and python3 (to pack).
+//! It runs the release binary as Lambda does: as a process that talks to a Runtime API. Stand-ins
+//! play AWS and a Zoho that takes 150 ms. A function that does nothing runs beside it for
+//! comparison. A figure that misses its aim is only shown. A wrong report or a wrong number of
+//! calls fails the benchmark. It needs Linux (`/proc`) and python3 (to pack).
 
 mod function;
 mod installation;
@@ -22,20 +22,18 @@ use installation::{CONCURRENCY, Calls, Installation, ZOHO_LATENCY};
 use serde_json::{Value, json};
 use table::Table;
 
-/// Starts of which each figure is the median.
+/// Each figure is the median of this many starts.
 const STARTS: usize = 15;
-/// The most CPU time until the function is ready, in times of the empty function's.
+/// The most CPU time until the function is ready, as a multiple of the empty function's.
 const INIT_AIM: f64 = 2.5;
-/// The CPU time in ms within which one due connection is to be refreshed, the start of the process
-/// included.
+/// The most CPU time in ms to refresh one due connection, with the start of the process.
 const FIRST_REPORT_AIM: f64 = 20.0;
-/// The connections for which there are aims.
+/// The number of connections in the large run.
 const MANY: u32 = 1000;
-/// The most time that many connections may take, in times of what Zoho alone takes for them, and in
-/// seconds until the pace of puts, which starts at three a second, has found that nobody refuses it
-/// anything.
+/// The most time for that many connections, as a multiple of the time that Zoho alone needs, plus
+/// seconds in which the pace of puts, which starts at three a second, speeds up.
 const WALL_AIM: (f64, f64) = (1.2, 3.0);
-/// The memory in MB within which many connections are to be refreshed.
+/// The most memory in MB to refresh that many connections.
 const MEMORY_AIM: f64 = 24.0;
 /// Prints the size of a zip with the file as `bootstrap`.
 const ZIP: &str = "
@@ -66,7 +64,7 @@ fn main() -> ExitCode {
     if bench.wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The two functions, and what was found.
+/// The two functions, and the results.
 #[derive(Default)]
 struct Bench {
     ours: PathBuf,
@@ -90,8 +88,8 @@ impl Bench {
     }
 
     fn cold_starts(&mut self) {
-        // In turn, so that both see the same machine. The first of each brings its file into memory
-        // and does not count.
+        // Alternately, so that both see the same state of the machine. The first start of each
+        // loads its file into memory and does not count.
         let starts =
             (0..=STARTS).map(|_| (self.cold_start(&Installation::with_due(1)), self.cold_start_of_empty())).skip(1);
         let (ours, empty): (Vec<_>, Vec<_>) = starts.unzip();
@@ -114,9 +112,8 @@ impl Bench {
         table.row("… peak memory", mb(ours)).beside(mb(empty));
     }
 
-    /// The same start and first report as above, where each of the three services costs a
-    /// handshake. The wall time has the stand-ins' half of each in it, some 2 ms that are not
-    /// optimised.
+    /// The same start and first report over TLS: each of the three services costs a handshake. The
+    /// wall time includes the stand-ins' half of each handshake, some 2 ms of unoptimised code.
     fn tls_starts(&mut self) {
         let starts = (0..=STARTS).map(|_| self.cold_start(&Installation::with_due_over_tls(1))).skip(1);
         let starts: Vec<_> = starts.collect();
@@ -138,8 +135,8 @@ impl Bench {
         ColdStart { init, first_answer: init + run, peak_memory: function.peak_memory() }
     }
 
-    /// A run in which all connections are due; of many, also one in the same process in which none
-    /// is.
+    /// A run in which all connections are due. With many connections, also a run in the same
+    /// process in which none is due.
     fn runs(&mut self, connections: u32) {
         let installation = Installation::with_due(connections);
         let (function, _) = Function::start(&self.ours, &installation.environment());
@@ -170,7 +167,7 @@ impl Bench {
         self.table.row("… calls", &calls).aim(&needed, calls == needed);
     }
 
-    /// Notes what a run did not do as it had to, and what it asked for that it did not need.
+    /// Notes a wrong report, and calls that the run did not need.
     fn check(&mut self, run: &str, report: &Value, calls: &Calls, connections: u32, due: u32) {
         let needed = Calls::needed(connections, due);
         if *calls != needed {
@@ -189,7 +186,7 @@ impl Bench {
     }
 }
 
-/// The middle one of an odd number.
+/// The middle one of an odd number of values.
 fn median(starts: &[ColdStart], figure: fn(&ColdStart) -> f64) -> f64 {
     let mut figures: Vec<_> = starts.iter().map(figure).collect();
     figures.sort_by(f64::total_cmp);

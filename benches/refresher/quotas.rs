@@ -1,5 +1,5 @@
-//! Stories with AWS's quotas and with neighbours who are sick: how many are refreshed, how many
-//! tokens are minted for nobody, and how long it takes.
+//! Stories with AWS's quotas and sick neighbours: how many connections are refreshed, how many
+//! tokens are lost, and how long it takes.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,16 +13,16 @@ use crate::function::Function;
 use crate::installation::{CONCURRENCY, Installation};
 use crate::{Bench, secs};
 
-/// What the puts may take, in times of what the quota alone makes them take, and in seconds beside
-/// it.
+/// The most time for the puts, as a multiple of the time that the quota alone requires, plus
+/// seconds.
 const PACE_AIM: (f64, f64) = (1.2, 3.0);
 /// The same for a quota that is far above the pace at the start.
 const FAST_AIM: f64 = 1.5;
-/// Tokens that may be lost where the store refuses for good, beside those under way.
+/// Tokens that may be lost if the store refuses for good, apart from those already under way.
 const LOST_AIM: usize = 3;
 
 impl Bench {
-    /// All stories. They take some minutes, because quotas do.
+    /// Runs all stories. They take some minutes, because quotas do.
     pub(crate) fn quotas(&mut self) {
         let (slow, fast) = (Quotas::default(), Quotas { puts_per_second: 40.0, ..Quotas::default() });
         let paced = |due: f64| PACE_AIM.0 * due / slow.puts_per_second + PACE_AIM.1;
@@ -88,19 +88,19 @@ impl Bench {
         let row = self.table.row("… refreshed", format!("{refreshed} of {healthy}"));
         row.aim(healthy, refreshed == healthy as u64);
         let lost_aim = if story.refused { LOST_AIM + CONCURRENCY as usize } else { 0 };
-        self.table.row("… tokens minted for nobody", lost).aim(format!("≤ {lost_aim}"), lost <= lost_aim);
+        self.table.row("… tokens wasted", lost).aim(format!("≤ {lost_aim}"), lost <= lost_aim);
         if refreshed != healthy as u64 || lost > lost_aim {
             self.wrong.push(format!("{name}: {refreshed} of {healthy} refreshed, {lost} tokens lost"));
         }
     }
 }
 
-/// What stands behind the refresher, and what the run is held to.
+/// What is wrong behind the refresher, and what the run must achieve.
 struct Story {
     due: u32,
     instances: usize,
     quotas: Quotas,
-    /// How many of the due get this answer from Zoho, always.
+    /// How many due connections always get this answer from Zoho.
     sick: (usize, Option<Fault>),
     /// Whether the store refuses every put.
     refused: bool,

@@ -1,8 +1,7 @@
-//! Lambda's Runtime API for one function: four routes, and the events and answers of one
-//! conversation.
+//! Lambda's Runtime API for one function: four routes that hand out events and take answers.
 //!
-//! A function sends one request at a time, so the route for the next event may hold up the server's
-//! thread until there is one.
+//! A function sends one request at a time. So the route for the next event may block the server's
+//! thread until there is an event.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -13,13 +12,13 @@ use hyper::{Request, Response};
 use serde_json::Value;
 use testkit::wire::{Call, Faults, Server, StandIn};
 
-/// What a function is given for one event: Lambda's longest.
+/// The longest time for one event: Lambda's limit.
 const FUNCTION_TIMEOUT: Duration = Duration::from_mins(15);
-/// How long the function may be silent before the benchmark gives up.
+/// How long the function may stay silent before the benchmark gives up.
 const PATIENCE: Duration = Duration::from_mins(5);
 const ARN: &str = "arn:aws:lambda:eu-central-1:123456789012:function:benchmark";
 
-/// What a function that works says.
+/// What a working function sends.
 pub(crate) enum Message {
     /// It asks for an event.
     Ready,
@@ -27,12 +26,12 @@ pub(crate) enum Message {
     Answer(Value),
 }
 
-/// A message or a failure's text, and when it came.
+/// A message or the text of a failure, and when it came.
 type Received = (Instant, Result<Message, String>);
 
 /// A running Runtime API.
 pub(crate) struct RuntimeApi {
-    // Dropped before the server, which waits for a route that waits for events.
+    // Dropped before the server, because the server waits for the route that waits for events.
     events: Sender<Value>,
     messages: Receiver<Received>,
     server: Server,
@@ -46,7 +45,7 @@ impl RuntimeApi {
         Self { events, messages, server }
     }
 
-    /// What `AWS_LAMBDA_RUNTIME_API` has to be.
+    /// The value for `AWS_LAMBDA_RUNTIME_API`.
     pub(crate) fn address(&self) -> String {
         self.server.url().replace("http://", "")
     }
@@ -71,7 +70,7 @@ impl Routes {
     fn next_event(&self) -> Response<Bytes> {
         let event = self.events.lock().expect("no route panics").recv();
         let deadline = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970") + FUNCTION_TIMEOUT;
-        // Without a further event the benchmark is over, and its function with it.
+        // No further event: the benchmark is over, and so is its function.
         let body = event.map_or_else(|_| Bytes::new(), |event| event.to_string().into());
         Response::builder()
             .header("lambda-runtime-aws-request-id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd")
@@ -96,7 +95,7 @@ impl StandIn for Routes {
             Ok(answer) if path.ends_with("/response") => Ok(Message::Answer(answer)),
             _ => Err(format!("{path}: {}", String::from_utf8_lossy(request.body()))),
         };
-        // Nobody listens any more once the benchmark is over.
+        // After the benchmark nobody listens any more.
         let _ = self.messages.send((now, message));
         if asks { self.next_event() } else { Response::builder().status(202).body(Bytes::new()).expect("a status") }
     }

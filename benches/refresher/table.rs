@@ -1,15 +1,15 @@
-//! The table that is printed: aligned as text, and valid Markdown.
+//! The table that the benchmark prints: aligned text that is also valid Markdown.
 
 use std::fmt::{self, Display};
 use std::iter::once;
 
 const HEADINGS: [&str; 5] = ["", "Token Keeper", "empty function", "aim", ""];
 
-/// Rows under the headings.
+/// The headings and the rows.
 #[derive(Default)]
 pub(crate) struct Table(Vec<Row>);
 
-/// A figure; what it is compared with and held to may stay empty.
+/// A figure, the empty function's figure, and the aim. The last two may be empty.
 #[derive(Default)]
 pub(crate) struct Row([String; HEADINGS.len()]);
 
@@ -30,7 +30,7 @@ impl Row {
         self
     }
 
-    /// What the figure is to be, and whether it is.
+    /// The aim, and whether the figure reaches it.
     pub(crate) fn aim(&mut self, aim: impl Display, met: bool) {
         self.0[3] = aim.to_string();
         self.0[4] = String::from(if met { "met" } else { "NOT MET" });

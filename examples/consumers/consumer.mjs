@@ -1,10 +1,13 @@
-// Asks a Zoho API with the token that Token Keeper keeps: node consumer.mjs crm-prod /crm/v8/org [/PATH...]
+// Calls a Zoho API with a token from Token Keeper:
+//
+//   node consumer.mjs crm-prod /crm/v8/org [/PATH...]
+//
 // It needs Node 22 or newer and @aws-sdk/client-ssm.
 
 import { existsSync, realpathSync } from "node:fs";
 import { GetParameterCommand, SSMClient } from "@aws-sdk/client-ssm";
 
-/** One connection, for as long as the program runs. */
+/** One connection. Make one object for the whole program. */
 export class Zoho {
   #ssm = new SSMClient();
   #connection;
@@ -18,21 +21,21 @@ export class Zoho {
     this.#parameter = `/${prefix}/tokens/${connection}`;
   }
 
-  /** The text of the answer. A path without its slash could make another host of `api_domain`. */
+  /** The text of the answer. Without its slash, a path could lead to another host. */
   async get(path) {
-    if (!path.startsWith("/")) throw new Error(`a path begins with a slash: ${path}`);
+    if (!path.startsWith("/")) throw new Error(`a path starts with a slash: ${path}`);
     const document = await this.#liveDocument();
     let answer = await this.#call(document, path);
     if (answer.status === 401) {
-      // The token is another by now, or Zoho takes none: one more try shows it, and nobody mints here.
+      // Perhaps there is a newer token by now. Read it and try once more.
       answer = await this.#call(await this.#liveDocument(document.access_token), path);
     }
     if (answer.ok) return answer.text;
     const code = answer.text.match(/"code":\s*"?(\w+)/)?.[1] ?? "no code";
     const failure = `HTTP ${answer.status} (${code}) for ${path}`;
     if (answer.status !== 401) throw new Error(failure);
-    const remedy = `see \`token-keeper list\`, then token-keeper refresh ${this.#connection} --force`;
-    throw new Error(`${failure}, with the parameter read again too: ${remedy}`);
+    const remedy = `See \`token-keeper list\`, then type: token-keeper refresh ${this.#connection} --force`;
+    throw new Error(`${failure}, also after reading the parameter again. ${remedy}`);
   }
 
   async #call({ api_domain, token_type, access_token }, path) {
@@ -43,7 +46,8 @@ export class Zoho {
 
   async #liveDocument(refused) {
     if (Date.now() < this.#keepUntil && this.#document.access_token !== refused) return this.#document;
-    return (this.#reading ??= this.#read().finally(() => (this.#reading = undefined))); // one read, however many wait for it
+    // All callers wait for the same read.
+    return (this.#reading ??= this.#read().finally(() => (this.#reading = undefined)));
   }
 
   async #read() {
@@ -55,7 +59,7 @@ export class Zoho {
         throw new Error(`cannot read ${this.#parameter} (${name}): ${check}`);
       },
     );
-    // Its end decides, not `status`: the token of a connection that needs a consent may still live.
+    // `expires_at` decides, not `status`: a connection in trouble may still have a live token.
     const { expires_at, status, error } = document;
     const end = Date.parse(expires_at);
     if (!(end > Date.now())) {
@@ -67,7 +71,7 @@ export class Zoho {
   }
 }
 
-/** `JSON.parse` would quote the text in its error. */
+/** An error of `JSON.parse` quotes the text, which may contain the token. */
 function parsed(text) {
   try {
     return JSON.parse(text);

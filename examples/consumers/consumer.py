@@ -1,6 +1,8 @@
-"""Asks a Zoho API with the token that Token Keeper keeps: python consumer.py crm-prod /crm/v8/org [/PATH...]
+"""Calls a Zoho API with a token from Token Keeper.
 
-It needs boto3, which brings urllib3.
+    python consumer.py crm-prod /crm/v8/org [/PATH...]
+
+It needs boto3, which installs urllib3 too.
 """
 
 import json
@@ -17,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 
 class Zoho:
-    """One connection, for as long as the program runs and for all of its threads."""
+    """One connection. Make one object for the whole program; all threads can share it."""
 
     def __init__(self, connection, prefix="token-keeper"):
         self._connection, self._parameter = connection, f"/{prefix}/tokens/{connection}"
@@ -26,13 +28,13 @@ class Zoho:
         self._lock, self._document, self._keep_until = threading.Lock(), {}, 0
 
     def get(self, path):
-        """The text of the answer. A path without its slash could make another host of `api_domain`."""
+        """The text of the answer. Without its slash, a path could lead to another host."""
         if not path.startswith("/"):
-            raise ValueError(f"a path begins with a slash: {path}")
+            raise ValueError(f"a path starts with a slash: {path}")
         document = self._live_document()
         answer = self._call(document, path)
         if answer.status == 401:
-            # The token is another by now, or Zoho takes none: one more try shows it, and nobody mints here.
+            # Perhaps there is a newer token by now. Read it and try once more.
             answer = self._call(self._live_document(refused=document["access_token"]), path)
         text = answer.data.decode()
         if 200 <= answer.status < 300:
@@ -41,8 +43,8 @@ class Zoho:
         failure = f"HTTP {answer.status} ({code[1] if code else 'no code'}) for {path}"
         if answer.status != 401:
             raise RuntimeError(failure)
-        remedy = f"see `token-keeper list`, then token-keeper refresh {self._connection} --force"
-        raise RuntimeError(f"{failure}, with the parameter read again too: {remedy}")
+        remedy = f"See `token-keeper list`, then type: token-keeper refresh {self._connection} --force"
+        raise RuntimeError(f"{failure}, also after reading the parameter again. {remedy}")
 
     def _call(self, document, path):
         header = {"Authorization": f"{document['token_type']} {document['access_token']}"}
@@ -62,7 +64,7 @@ class Zoho:
         except (BotoCoreError, ClientError, ValueError) as error:
             check = f"does `token-keeper list` show {self._connection}, and may this program ssm:GetParameter it?"
             raise RuntimeError(f"cannot read {self._parameter} ({error}): {check}") from error
-        # Its end decides, not `status`: the token of a connection that needs a consent may still live.
+        # `expires_at` decides, not `status`: a connection in trouble may still have a live token.
         end = document.get("expires_at", "1970-01-01T00:00:00Z")
         expires_at = datetime.strptime(end, "%Y-%m-%dT%H:%M:%S%z").timestamp()
         if expires_at <= time.time():

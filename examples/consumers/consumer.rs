@@ -1,7 +1,8 @@
-//! Asks a Zoho API with the token that Token Keeper keeps: `consumer crm-prod /crm/v8/org [/PATH...]`
+//! Calls a Zoho API with a token from Token Keeper: `consumer crm-prod /crm/v8/org [/PATH...]`
 //!
-//! In a project of your own it needs `cargo add aws-config aws-sdk-ssm reqwest serde_json` and `cargo add tokio --features
-//! macros,rt,sync`. Here it is `cargo run --example consumer crm-prod /crm/v8/org`.
+//! In your own project it needs `cargo add aws-config aws-sdk-ssm reqwest serde_json` and
+//! `cargo add tokio --features macros,rt,sync`. In this repository, type
+//! `cargo run --example consumer crm-prod /crm/v8/org`.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -15,7 +16,7 @@ use tokio::sync::Mutex;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// One connection, for as long as the program runs and for all of its tasks.
+/// One connection. Make one for the whole program; all tasks can share it.
 struct Zoho {
     ssm: aws_sdk_ssm::Client,
     http: reqwest::Client,
@@ -41,15 +42,15 @@ impl Zoho {
         })
     }
 
-    /// The text of the answer. A path without its slash could make another host of `api_domain`.
+    /// The text of the answer. Without its slash, a path could lead to another host.
     async fn get(&self, path: &str) -> Result<String, Failure> {
         if !path.starts_with('/') {
-            return Err(format!("a path begins with a slash: {path}").into());
+            return Err(format!("a path starts with a slash: {path}").into());
         }
         let document = self.live_document(None).await?;
         let mut answer = self.call(&document, path).await?;
         if answer.status() == 401 {
-            // The token is another by now, or Zoho takes none: one more try shows it, and nobody mints here.
+            // Perhaps there is a newer token by now. Read it and try once more.
             answer = self.call(&self.live_document(document["access_token"].as_str()).await?, path).await?;
         }
         let (status, text) = (answer.status(), answer.text().await?);
@@ -62,8 +63,8 @@ impl Zoho {
         if status != 401 {
             return Err(failure.into());
         }
-        let remedy = format!("see `token-keeper list`, then token-keeper refresh {} --force", self.connection);
-        Err(format!("{failure}, with the parameter read again too: {remedy}").into())
+        let remedy = format!("See `token-keeper list`, then type: token-keeper refresh {} --force", self.connection);
+        Err(format!("{failure}, also after reading the parameter again. {remedy}").into())
     }
 
     async fn call(&self, document: &Value, path: &str) -> reqwest::Result<reqwest::Response> {
@@ -92,8 +93,9 @@ impl Zoho {
             format!("cannot read {parameter} ({cause}): {check}")
         })?;
         let text = answer.parameter.and_then(|parameter| parameter.value).unwrap_or_default();
-        let document: Value = serde_json::from_str(&text).map_err(|_| format!("{parameter} is no document"))?;
-        // Its end decides, not `status`: the token of a connection that needs a consent may still live.
+        let document: Value =
+            serde_json::from_str(&text).map_err(|_| format!("{parameter} does not contain a document"))?;
+        // `expires_at` decides, not `status`: a connection in trouble may still have a live token.
         let end = document["expires_at"].as_str();
         let end = end.and_then(|end| DateTime::from_str(end, DateTimeFormat::DateTime).ok()?.try_into().ok());
         if let Some(end) = end.filter(|end| *end > SystemTime::now()) {

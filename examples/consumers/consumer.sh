@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Asks a Zoho API with the token that Token Keeper keeps: ./consumer.sh crm-prod /crm/v8/org
-# It needs the AWS CLI, curl and jq, and reads the parameter at each start: what asks often keeps it, as the other examples do.
+# Calls a Zoho API with a token from Token Keeper: ./consumer.sh crm-prod /crm/v8/org
+#
+# It needs the AWS CLI, curl and jq. It reads the parameter at each start. A program that calls
+# often should keep the document, as the other examples do.
 set -euo pipefail
 
 fail() {
@@ -15,13 +17,13 @@ from_document() {
 read_document() {
   document=$(aws ssm get-parameter --name "$parameter" --with-decryption --query Parameter.Value --output text) ||
     fail "cannot read $parameter: does \`token-keeper list\` show $connection, and may this program ssm:GetParameter it?"
-  # Its end decides, not `status`: the token of a connection that needs a consent may still live.
+  # `expires_at` decides, not `status`: a connection in trouble may still have a live token.
   state=$(from_document 'if (.expires_at // "1970-01-01T00:00:00Z" | fromdate) > now then "live"
-    else "expires_at \(.expires_at), status \(.status), error \(.error)" end') || fail "$parameter is no document"
+    else "expires_at \(.expires_at), status \(.status), error \(.error)" end') || fail "$parameter does not contain a document"
   [[ $state == live ]] || fail "$parameter has no live token ($state): \`token-keeper list\` says what to do"
 }
 
-# The token goes through pipes: every user of the machine could read an argument.
+# The token goes through pipes, because every user of the machine can read arguments.
 call() {
   url=$(from_document '.api_domain // ""')$path
   answer=$(from_document '"Authorization: \(.token_type) \(.access_token)"' |
@@ -29,14 +31,14 @@ call() {
   status=${answer##*$'\n'} body=${answer%$'\n'*}
 }
 
-# A path without its slash could make another host of `api_domain`.
+# Without its slash, a path could lead to another host.
 [[ $# == 2 && $2 == /* ]] || fail 'usage: consumer.sh CONNECTION /PATH'
 connection=$1 path=$2 parameter=/${TOKEN_KEEPER_PREFIX:-token-keeper}/tokens/$1
 
 read_document
 call
 if [[ $status == 401 ]]; then
-  # The token is another by now, or Zoho takes none: one more try shows it, and nobody mints here.
+  # Perhaps there is a newer token by now. Read it and try once more.
   read_document
   call
 fi
@@ -44,6 +46,6 @@ if [[ $status != 2?? ]]; then
   code=$(jq --raw-output '.code // empty' <<<"$body" 2>/dev/null) || code=
   failure="HTTP $status (${code:-no code}) for $path"
   [[ $status == 401 ]] || fail "$failure"
-  fail "$failure, with the parameter read again too: see \`token-keeper list\`, then token-keeper refresh $connection --force"
+  fail "$failure, also after reading the parameter again. See \`token-keeper list\`, then type: token-keeper refresh $connection --force"
 fi
 printf '%s\n' "$body"

@@ -1,14 +1,17 @@
-//! [`Grants`], [`GrantNames`] and [`SecretWriter`] over Secrets Manager. What the refresher needs is read-only: `BatchGetSecretValue` by
-//! prefix and by name, and `ListSecrets`.
+//! [`Grants`], [`GrantNames`], [`SecretWriter`] and [`SecretRemover`] over Secrets Manager. The
+//! refresher only reads: `BatchGetSecretValue` by prefix and by name, and `ListSecrets`.
 
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::operation::batch_get_secret_value::BatchGetSecretValueOutput;
 use aws_sdk_secretsmanager::types::{ApiErrorType, Filter, FilterNameStringType, SecretValueEntry};
 
 use super::failed;
-use crate::connection::{Flaw, Prefix, SecretVersion, StoredSecret};
-use crate::ports::{GrantNames, Grants, RECOVERY_DAYS, SecretRemover, SecretWriter, StoreError};
-use crate::secret::Text;
+use crate::connection::{SecretVersion, StoredSecret};
+use crate::failure::StoreError;
+use crate::flaw::Flaw;
+use crate::name::{Prefix, SecretName, VersionId};
+use crate::ports::{GrantNames, Grants, RECOVERY_DAYS, SecretRemover, SecretWriter};
+use crate::secret::SecretText;
 
 /// The most secrets in one call.
 const BATCH: usize = 20;
@@ -24,7 +27,7 @@ pub struct SecretsManager {
 
 impl SecretsManager {
     pub(super) fn new(client: Client, prefix: &Prefix) -> Self {
-        Self { client, paths: [prefix.grant(""), prefix.client("")] }
+        Self { client, paths: [prefix.grants(), prefix.clients()] }
     }
 }
 
@@ -45,10 +48,13 @@ impl Grants for SecretsManager {
         }
     }
 
-    async fn read(&self, names: &[String]) -> Result<Vec<StoredSecret>, StoreError> {
+    async fn read(&self, names: &[SecretName]) -> Result<Vec<StoredSecret>, StoreError> {
         let mut secrets = Vec::new();
         for names in names.chunks(BATCH) {
-            let call = self.client.batch_get_secret_value().set_secret_id_list(Some(names.to_vec()));
+            let call = self
+                .client
+                .batch_get_secret_value()
+                .set_secret_id_list(Some(names.iter().map(SecretName::to_string).collect()));
             secrets.extend(stored(call.send().await.map_err(|error| failed(ACTION, &error))?));
         }
         Ok(secrets)
@@ -56,14 +62,20 @@ impl Grants for SecretsManager {
 }
 
 impl GrantNames for SecretsManager {
-    async fn names(&self) -> Result<Vec<String>, StoreError> {
+    async fn names(&self) -> Result<Vec<SecretName>, StoreError> {
         let below = Filter::builder().key(FilterNameStringType::Name).values(&self.paths[0]).build();
         let mut names = Vec::new();
         let mut token = None;
         loop {
             let call = self.client.list_secrets().filters(below.clone()).max_results(LIST).set_next_token(token);
             let page = call.send().await.map_err(|error| failed("secretsmanager:ListSecrets", &error))?;
-            names.extend(page.secret_list.unwrap_or_default().into_iter().filter_map(|secret| secret.name));
+            names.extend(
+                page.secret_list
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter_map(|secret| secret.name)
+                    .map(SecretName::found),
+            );
             token = page.next_token;
             if token.is_none() {
                 return Ok(names);
@@ -73,21 +85,22 @@ impl GrantNames for SecretsManager {
 }
 
 impl SecretWriter for SecretsManager {
-    async fn create(&self, name: &str, text: &Text, version: &str) -> Result<(), StoreError> {
-        let call = self.client.create_secret().name(name).secret_string(text.expose()).client_request_token(version);
+    async fn create(&self, name: &SecretName, text: &SecretText, version: &VersionId) -> Result<(), StoreError> {
+        let call = self.client.create_secret().name(name.as_str()).secret_string(text.expose());
+        let call = call.client_request_token(version.as_str());
         call.send().await.map(|_| ()).map_err(|error| failed("secretsmanager:CreateSecret", &error))
     }
 
-    async fn replace(&self, name: &str, text: &Text, version: &str) -> Result<(), StoreError> {
-        let call = self.client.put_secret_value().secret_id(name).secret_string(text.expose());
-        let call = call.client_request_token(version);
+    async fn replace(&self, name: &SecretName, text: &SecretText, version: &VersionId) -> Result<(), StoreError> {
+        let call = self.client.put_secret_value().secret_id(name.as_str()).secret_string(text.expose());
+        let call = call.client_request_token(version.as_str());
         call.send().await.map(|_| ()).map_err(|error| failed("secretsmanager:PutSecretValue", &error))
     }
 }
 
 impl SecretRemover for SecretsManager {
-    async fn remove(&self, name: &str) -> Result<(), StoreError> {
-        let call = self.client.delete_secret().secret_id(name).recovery_window_in_days(RECOVERY_DAYS);
+    async fn remove(&self, name: &SecretName) -> Result<(), StoreError> {
+        let call = self.client.delete_secret().secret_id(name.as_str()).recovery_window_in_days(RECOVERY_DAYS);
         call.send().await.map(|_| ()).map_err(|error| failed("secretsmanager:DeleteSecret", &error))
     }
 }
@@ -99,10 +112,12 @@ fn stored(page: BatchGetSecretValueOutput) -> impl Iterator<Item = StoredSecret>
 
 fn value(entry: SecretValueEntry) -> StoredSecret {
     let content = match entry.secret_string {
-        Some(text) => Ok(SecretVersion { id: entry.version_id.unwrap_or_default(), text: Text::new(text) }),
+        Some(text) => {
+            Ok(SecretVersion { id: VersionId::new(entry.version_id.unwrap_or_default()), text: SecretText::new(text) })
+        }
         None => Err(Flaw::Binary),
     };
-    StoredSecret { name: entry.name.unwrap_or_default(), content }
+    StoredSecret { name: SecretName::found(entry.name.unwrap_or_default()), content }
 }
 
 fn error(error: ApiErrorType) -> StoredSecret {
@@ -114,10 +129,11 @@ fn error(error: ApiErrorType) -> StoredSecret {
         "InvalidRequestException" => Flaw::Deleted,
         code => Flaw::Aws(code.to_owned()),
     };
-    StoredSecret { name: name_of(&error.secret_id.unwrap_or_default()), content: Err(flaw) }
+    StoredSecret { name: SecretName::found(name_of(&error.secret_id.unwrap_or_default())), content: Err(flaw) }
 }
 
-/// The name in an ARN, which ends in a dash and six characters of AWS's own; anything else is a name already.
+/// The name in an ARN, without the dash and six characters that AWS adds. A text that is not an ARN
+/// is a name already.
 fn name_of(id: &str) -> String {
     let Some(("arn", arn)) = id.split_once(':') else { return id.to_owned() };
     let name = arn.rsplit(':').next().unwrap_or_default();

@@ -1,4 +1,5 @@
-//! [`Leases`] over Parameter Store: read by path or by name, put one document at a time.
+//! [`Leases`] and [`LeaseRemover`] over Parameter Store: reads by path or by name, writes one
+//! parameter at a time.
 
 use aws_config::SdkConfig;
 use aws_sdk_ssm::Client;
@@ -12,19 +13,22 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::{failed, unlimited_retries};
-use crate::connection::{Broken, ConnectionName, Flaw, Prefix};
+use crate::failure::StoreError;
+use crate::flaw::{Broken, Flaw};
 use crate::lease::{Lease, whole_second};
+use crate::name::{ConnectionName, Prefix};
 use crate::notice;
 use crate::pace::{Pace, Turn};
-use crate::ports::{LeaseRemover, Leases, Published, StoreError};
-use crate::secret::Text;
+use crate::ports::{LeaseRemover, Leases, Published};
+use crate::secret::SecretText;
+use crate::source::Source;
 
 /// The most names in one call.
 const BATCH: usize = 10;
-/// How long after its last writing an Advanced parameter removes itself. Long, because the document
-/// is also the memory of a dead grant; in a running installation each write moves the date on.
+/// AWS removes an Advanced parameter this long after its last write. The time is long because the
+/// document also remembers a dead grant. In a running installation each write moves the date.
 const EXPIRATION: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// AWS's words for a key that refuses, whether or not the call was allowed.
+/// AWS's error codes if a key refuses. A call that is not allowed has one of them too.
 const KEY_REFUSALS: [&str; 3] = ["InvalidKeyId", "AccessDeniedException", "KMSAccessDeniedException"];
 
 /// How leases are published.
@@ -32,7 +36,7 @@ const KEY_REFUSALS: [&str; 3] = ["InvalidKeyId", "AccessDeniedException", "KMSAc
 pub struct Publishing {
     /// Whether the bare access token is published beside the document.
     pub plain: bool,
-    /// The most calls per second. Below it the pace finds by itself what the account allows.
+    /// The most calls per second. Below this the pace finds what the account allows.
     pub rate: u32,
     /// The key for the values; the account's `aws/ssm` if unset.
     pub kms_key_id: Option<String>,
@@ -52,26 +56,26 @@ pub enum Tier {
 }
 
 /// Parameter Store under one prefix.
-pub struct ParameterStore<Now> {
+pub struct ParameterStore {
     client: Client,
     prefix: Prefix,
     publishing: Publishing,
     puts: Pace,
     reads: Pace,
-    now: Now,
+    source: Source,
 }
 
-impl<Now: Fn() -> Timestamp> ParameterStore<Now> {
-    pub(super) fn new(shared: &SdkConfig, prefix: Prefix, publishing: Publishing, now: Now) -> Self {
+impl ParameterStore {
+    pub(super) fn new(shared: &SdkConfig, prefix: Prefix, publishing: Publishing, source: Source) -> Self {
         let config = aws_sdk_ssm::config::Builder::from(shared)
             .retry_partition(unlimited_retries())
             .retry_classifier(LeftToThePace)
             .build();
         let (puts, reads) = Pace::below(publishing.rate);
-        Self { client: Client::from_conf(config), prefix, publishing, puts, reads, now }
+        Self { client: Client::from_conf(config), prefix, publishing, puts, reads, source }
     }
 
-    /// The same without any pace, where the store has no quotas.
+    /// The same store without a pace, if it has no quotas.
     #[must_use]
     pub fn unpaced(self) -> Self {
         Self { puts: Pace::lifted(), reads: Pace::lifted(), ..self }
@@ -89,17 +93,17 @@ impl<Now: Fn() -> Timestamp> ParameterStore<Now> {
         self.reads.call(async || call().await.map_err(|error| failed(action, &error))).await
     }
 
-    /// The leases of a page that could not be decrypted as a whole: one call each, so that a key
-    /// that refuses costs only the leases that it protects.
+    /// The leases of a page that could not be decrypted as a whole. One call for each, so that a
+    /// key that refuses costs only the leases that it protects.
     async fn one_by_one(&self, names: impl IntoIterator<Item = String>) -> Result<Published, StoreError> {
         let mut leases = Published::new();
         for name in names {
             let call = async || self.client.get_parameter().name(&name).with_decryption(true).send().await;
             match self.read_paced("ssm:GetParameter", call).await {
                 Ok(answer) => leases.extend(answer.parameter.map(|parameter| self.parse(parameter))),
-                Err(error) if error.code == "ParameterNotFound" => {}
-                Err(error) if KEY_REFUSALS.contains(&error.code.as_str()) => {
-                    let broken = Broken::parameter(&name, Flaw::Key(error.code));
+                Err(error) if error.is_one_of(&["ParameterNotFound"]) => {}
+                Err(error) if error.is_one_of(&KEY_REFUSALS) => {
+                    let broken = Broken::parameter(&name, Flaw::Key(error.code().unwrap_or_default().to_owned()));
                     leases.insert(self.connection(&name), Err(broken));
                 }
                 Err(error) => return Err(error),
@@ -110,21 +114,21 @@ impl<Now: Fn() -> Timestamp> ParameterStore<Now> {
 
     fn parse(&self, parameter: Parameter) -> (String, Result<Lease, Broken>) {
         let name = parameter.name.unwrap_or_default();
-        let text = Text::new(parameter.value.unwrap_or_default());
+        let text = SecretText::new(parameter.value.unwrap_or_default());
         let lease = Lease::parse(&text).map(|lease| Lease { version: parameter.version, ..lease });
         (self.connection(&name), lease.map_err(|flaw| Broken::parameter(&name, flaw)))
     }
 
     fn connection(&self, parameter: &str) -> String {
-        parameter.strip_prefix(&self.prefix.lease("")).unwrap_or(parameter).to_owned()
+        parameter.strip_prefix(&self.prefix.leases()).unwrap_or(parameter).to_owned()
     }
 
-    /// Writes a parameter, and answers its version.
+    /// Writes a parameter, and returns its version.
     async fn put(&self, turn: Turn<'_>, name: String, value: &str, description: &str) -> Result<i64, StoreError> {
         let (tier, policies) = match self.publishing.tier {
             Tier::Standard => (ParameterTier::Standard, None),
             Tier::IntelligentTiering => (ParameterTier::IntelligentTiering, None),
-            Tier::Advanced => (ParameterTier::Advanced, Some(expiration((self.now)() + EXPIRATION))),
+            Tier::Advanced => (ParameterTier::Advanced, Some(expiration(self.source.now() + EXPIRATION))),
         };
         let call = self
             .client
@@ -145,9 +149,9 @@ impl<Now: Fn() -> Timestamp> ParameterStore<Now> {
     }
 }
 
-impl<Now: Fn() -> Timestamp> Leases for ParameterStore<Now> {
+impl Leases for ParameterStore {
     async fn list(&self) -> Result<Published, StoreError> {
-        let path = self.prefix.lease("");
+        let path = self.prefix.leases();
         let path = path.trim_end_matches('/');
         let mut leases = Published::new();
         let mut token: Option<String> = None;
@@ -164,9 +168,9 @@ impl<Now: Fn() -> Timestamp> Leases for ParameterStore<Now> {
                     );
                     answer.next_token
                 }
-                Err(error) if KEY_REFUSALS.contains(&error.code.as_str()) => {
-                    // If it is the path that is refused and not a key, this is refused as well and
-                    // is the error.
+                Err(error) if error.is_one_of(&KEY_REFUSALS) => {
+                    // If AWS refuses the path and not a key, it refuses this call too. The first
+                    // error is returned.
                     let answer = page(false).await.map_err(|_| error)?;
                     let names =
                         answer.parameters.unwrap_or_default().into_iter().filter_map(|parameter| parameter.name);
@@ -192,7 +196,7 @@ impl<Now: Fn() -> Timestamp> Leases for ParameterStore<Now> {
                         answer.parameters.unwrap_or_default().into_iter().map(|parameter| self.parse(parameter)),
                     );
                 }
-                Err(error) if KEY_REFUSALS.contains(&error.code.as_str()) => {
+                Err(error) if error.is_one_of(&KEY_REFUSALS) => {
                     leases.extend(self.one_by_one(names).await?);
                 }
                 Err(error) => return Err(error),
@@ -206,7 +210,7 @@ impl<Now: Fn() -> Timestamp> Leases for ParameterStore<Now> {
         let call = async || self.client.get_parameter().name(&name).with_decryption(true).send().await;
         match self.read_paced("ssm:GetParameter", call).await {
             Ok(answer) => Ok(answer.parameter.and_then(|parameter| self.parse(parameter).1.ok())),
-            Err(error) if ["ParameterVersionNotFound", "ParameterNotFound"].contains(&error.code.as_str()) => Ok(None),
+            Err(error) if error.is_one_of(&["ParameterVersionNotFound", "ParameterNotFound"]) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -242,7 +246,7 @@ impl<Now: Fn() -> Timestamp> Leases for ParameterStore<Now> {
     }
 }
 
-impl<Now: Fn() -> Timestamp> LeaseRemover for ParameterStore<Now> {
+impl LeaseRemover for ParameterStore {
     async fn remove(&self, connection: &ConnectionName) -> Result<(), StoreError> {
         let connection = connection.as_str();
         let names = vec![self.prefix.lease(connection), self.prefix.plain_token(connection)];
@@ -260,7 +264,7 @@ fn expiration(at: Timestamp) -> String {
     json!([{"Type": "Expiration", "Version": "1.0", "Attributes": {"Timestamp": at}}]).to_string()
 }
 
-/// What the pace tries again, the SDK must not try again as well.
+/// Keeps the SDK from repeating what the pace repeats.
 #[derive(Debug)]
 struct LeftToThePace;
 
@@ -282,7 +286,7 @@ impl ClassifyRetry for LeftToThePace {
         "left to the pace"
     }
 
-    /// After all others: it takes back what they say.
+    /// It runs after all others, because it overrules them.
     fn priority(&self) -> RetryClassifierPriority {
         RetryClassifierPriority::run_after(RetryClassifierPriority::transient_error_classifier())
     }

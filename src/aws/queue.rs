@@ -6,16 +6,19 @@ use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use futures_util::stream::{self, StreamExt as _};
 
 use super::failed;
-use crate::ports::{Queue, StoreError, Unsent};
+use crate::failure::StoreError;
+use crate::ports::{Queue, Unsent};
 
-/// The most messages in one call. Ten chunks of names are far from the 1 MiB that a call may have.
+/// The most messages in one call. Ten chunks of names are far below the 1 MiB that a call may have.
 const BATCH: usize = 10;
-/// Calls at the same time, so that a queue that does not answer costs a run of up to 16,000 connections one call's tries.
+/// Calls at the same time. A run of up to 16,000 connections sends all its calls at once, so a
+/// queue that does not answer costs it only the time of one call.
 const CALLS: usize = 16;
-/// As an IAM policy names `SendMessageBatch`.
+/// The action that an IAM policy needs for `SendMessageBatch`.
 const ACTION: &str = "sqs:SendMessage";
 
-/// One SQS queue. Its client is made where something is sent: most runs have nothing to send, and a cold start does without.
+/// One SQS queue. Its client is made when something is sent. Most runs send nothing, and their cold
+/// start is shorter.
 pub struct Sqs {
     shared: SdkConfig,
     url: String,
@@ -36,11 +39,11 @@ impl Sqs {
         let call = client.send_message_batch().queue_url(&self.url).set_entries(Some(entries));
         let answer = call.send().await;
         let answer = answer.map_err(|error| Unsent { messages: messages.len(), error: failed(ACTION, &error) })?;
-        // The call is answered with 200 even if it failed for some of its messages, or for all.
+        // AWS answers 200 even if it refused some or all of the messages.
         match answer.failed.first() {
             None => Ok(()),
             Some(first) => {
-                let error = StoreError { action: ACTION, code: first.code.clone(), detail: String::new() };
+                let error = StoreError::refused(ACTION, &first.code);
                 Err(Unsent { messages: answer.failed.len(), error })
             }
         }

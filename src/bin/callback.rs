@@ -2,58 +2,46 @@
 
 use std::process::ExitCode;
 
-use jiff::Timestamp;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
-use token_keeper::config::Config;
+use token_keeper::config::{Config, as_text};
 use token_keeper::consent::{Consent, KeyRing};
 use token_keeper::http::{self, Roots};
 use token_keeper::lambda::callback::{NotHttp, Request, respond};
+use token_keeper::source::Source;
 use token_keeper::{aws, telemetry, zoho};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     telemetry::start(std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().as_deref());
-    let Config { settings, publishing, callback_url, .. } = match Config::read(std::env::vars()) {
-        Ok(config) => config,
-        Err(problems) => {
-            tracing::error!("{problems}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let http = match http::client(Roots::BuiltIn, std::env::var_os("AWS_CA_BUNDLE").as_deref()) {
-        Ok(http) => http,
+    match serve().await {
+        Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             tracing::error!("{why}");
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
-    };
+    }
+}
+
+async fn serve() -> Result<(), lambda_runtime::Error> {
+    let Config { settings, publishing, callback_url, .. } = Config::read(as_text(std::env::vars_os()))?;
+    let http = http::client(Roots::BuiltIn, std::env::var_os("AWS_CA_BUNDLE").as_deref())?;
+    let source = Source::system();
     let loader = aws::loader(std::env::var_os("AWS_ACCESS_KEY_ID").is_some());
-    let (secrets, leases) = aws::connect(loader, &http, &settings.prefix, publishing, Timestamp::now).await;
+    let (secrets, leases) = aws::connect(loader, &http, &settings.prefix, publishing, &source).await;
     let consent = Consent {
         prefix: settings.prefix,
         data_centers: settings.data_centers,
         secrets,
-        zoho: zoho::Zoho::new(http, zoho::TIMEOUT, Timestamp::now),
+        zoho: zoho::Zoho::new(http, zoho::TIMEOUT, source.clone()),
         leases,
-        random: || {
-            let mut bytes = [0; 32];
-            getrandom::fill(&mut bytes).expect("random bytes of the operating system");
-            bytes
-        },
-        now: Timestamp::now,
+        source,
         key: KeyRing::default(),
     };
     let function = service_fn(async |event: LambdaEvent<Value>| {
         let request = Request::of_event(&event.payload)?;
-        // Boxed, because a future this deep in the layers of a caller is more than the compiler follows by default.
-        Ok::<_, NotHttp>(Box::pin(respond(&request, &consent, callback_url.as_deref())).await.into_event())
+        // Boxed, because the compiler's default limit is too low for futures nested this deep.
+        Ok::<_, NotHttp>(Box::pin(respond(&request, &consent, callback_url.as_ref())).await.into_event())
     });
-    match lambda_runtime::run(function).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(%error, "the Lambda runtime ended");
-            ExitCode::FAILURE
-        }
-    }
+    lambda_runtime::run(function).await
 }

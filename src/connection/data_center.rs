@@ -1,22 +1,23 @@
 //! The data-centre table: the only hosts that a code, a secret or a token is ever sent to.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
-use url::{Host, Url};
+use crate::address::origin;
 
 /// One of Zoho's data centres.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataCenter {
     /// What Zoho calls it in a redirect's `location`: `eu`.
     pub name: String,
-    /// Where consent and tokens live, without a trailing slash: `https://accounts.zoho.eu`.
+    /// Base URL for consents and tokens, without a trailing slash: `https://accounts.zoho.eu`.
     pub accounts_server: String,
-    /// Where most APIs live, for answers that do not say it themselves. Unknown for entries that an operator added.
+    /// Base URL of most APIs, for token answers without one. `None` for a data centre that Zoho
+    /// does not document.
     pub api_domain: Option<String>,
 }
 
-/// Name, accounts server and usual API domain as Zoho documents them (accounts protocol, "multi-DC").
+/// Name, accounts server and usual API domain as Zoho documents them (accounts protocol,
+/// "multi-DC").
 const BUILT_IN: [(&str, &str, &str); 11] = [
     ("us", "https://accounts.zoho.com", "https://www.zohoapis.com"),
     ("eu", "https://accounts.zoho.eu", "https://www.zohoapis.eu"),
@@ -57,7 +58,8 @@ impl DataCenters {
     /// Adds or replaces entries from `name=https://accounts.example` items, comma-separated.
     ///
     /// # Errors
-    /// One sentence for each wrong item; then the table is not to be used.
+    /// One sentence for each wrong item. The table may then have only some of the items: do not use
+    /// it.
     pub fn extend(&mut self, setting: &str) -> Result<(), Vec<String>> {
         let mut problems = Vec::new();
         for entry in setting.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
@@ -76,12 +78,12 @@ impl DataCenters {
         self.0.get(name)
     }
 
-    /// The data centre of exactly this accounts server. What is nearly one of the table is none.
+    /// The data centre of this accounts server. The whole text has to match.
     pub fn by_accounts_server(&self, accounts_server: &str) -> Option<&DataCenter> {
         self.0.values().find(|data_center| data_center.accounts_server == accounts_server)
     }
 
-    /// The data centre whose APIs live at exactly this base URL.
+    /// The data centre with this API domain. The whole text has to match.
     pub fn by_api_domain(&self, api_domain: &str) -> Option<&DataCenter> {
         self.0.values().find(|data_center| data_center.api_domain.as_deref() == Some(api_domain))
     }
@@ -96,38 +98,14 @@ fn parse_entry(entry: &str) -> Result<DataCenter, String> {
     let (name, server) =
         entry.split_once('=').ok_or_else(|| format!("{entry:?} is not name=https://accounts.example"))?;
     if name.is_empty() || !name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
-        return Err(format!("{name:?} is no name for a data centre: use a-z, 0-9 and '-'"));
+        return Err(format!("{name:?} is not a name for a data centre: use a-z, 0-9 and '-'"));
     }
-    let accounts_server = base_url(server).ok_or_else(|| {
-        format!("{server:?} is no accounts server: use https://host (http only for a loopback address)")
+    let accounts_server = origin(server).ok_or_else(|| {
+        format!("{server:?} is not an accounts server: use https://host (http only for a loopback address)")
     })?;
     let api_domain =
         BUILT_IN.iter().find(|(known, ..)| *known == name).map(|(.., api_domain)| (*api_domain).to_owned());
     Ok(DataCenter { name: name.to_owned(), accounts_server, api_domain })
-}
-
-/// `https://host[:port]` in its one spelling: lower case, no trailing slash. `None` for anything that has more or less to it
-/// (user info, path, query, fragment), and for `http` beyond the loopback addresses.
-pub(crate) fn base_url(text: &str) -> Option<String> {
-    web_url(text).filter(|url| url.split('/').count() == 3)
-}
-
-/// As [`base_url`], with a path if there is one.
-pub(crate) fn web_url(text: &str) -> Option<String> {
-    let url = Url::parse(text).ok()?;
-    let loopback = match url.host()? {
-        Host::Domain(domain) => domain == "localhost",
-        Host::Ipv4(address) => IpAddr::V4(address).is_loopback(),
-        Host::Ipv6(address) => IpAddr::V6(address).is_loopback(),
-    };
-    let secure = url.scheme() == "https" || (url.scheme() == "http" && loopback);
-    // The parser accepts `https:host` and `https:\\host`, and strips white space; the text itself must be a plain base URL.
-    let plain = text.trim_end_matches('/').len() + 1 >= text.len()
-        && text
-            .get(..url.scheme().len() + 3)
-            .is_some_and(|start| start.eq_ignore_ascii_case(&format!("{}://", url.scheme())))
-        && text.chars().all(|c| c.is_ascii_graphic() && !"\\@?#".contains(c));
-    (secure && plain).then(|| url.as_str().trim_end_matches('/').to_owned())
 }
 
 #[cfg(test)]
@@ -140,8 +118,8 @@ mod tests {
         assert_eq!(table.names(), "ae, au, ca, cn, eu, in, jp, sa, sg, uk, us");
         assert_eq!(table.get("ca").map(|ca| ca.accounts_server.as_str()), Some("https://accounts.zohocloud.ca"));
         for (_, accounts_server, api_domain) in BUILT_IN {
-            assert_eq!(base_url(accounts_server).as_deref(), Some(accounts_server));
-            assert_eq!(base_url(api_domain).as_deref(), Some(api_domain));
+            assert_eq!(origin(accounts_server).as_deref(), Some(accounts_server));
+            assert_eq!(origin(api_domain).as_deref(), Some(api_domain));
         }
     }
 

@@ -1,6 +1,7 @@
-//! What travels through browsers: tickets and states, signed with the installation's key.
+//! Tickets and states: texts that travel through browsers, signed with the installation's key.
 //!
-//! Pure. Each is `payload.signature`, both in base64url: readable by anyone, made only with the key. Neither holds a secret.
+//! Pure. Each text is `payload.signature`, both in base64url. Anyone can read it, and only the key
+//! can make it. It holds no secret.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,33 +11,34 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::connection::ConnectionName;
+use crate::name::{ConnectionName, VersionId};
 use crate::secret::{CodeVerifier, SigningKey};
 
 /// How long a state lives: the time to log in at Zoho and agree.
 pub const STATE_LIFE: SignedDuration = SignedDuration::from_mins(10);
 /// How long a ticket lives unless the operator says otherwise.
 pub const TICKET_LIFE: SignedDuration = SignedDuration::from_hours(1);
-/// The longest life of a ticket: who has the link can connect an account of his own choice.
+/// The longest life of a ticket. It is limited because anyone who has the link can connect any
+/// account.
 pub const MAX_TICKET_LIFE: SignedDuration = SignedDuration::from_hours(7 * 24);
-/// The longest signed text that is looked at, in bytes. Ours have some 400.
+/// The longest signed text that is accepted, in bytes. Real ones have about 400.
 const MAX_LENGTH: usize = 2048;
 /// The shortest signing key, in bytes.
 const MIN_KEY: usize = 32;
 
-/// What an operator's link allows: one consent for one connection as it is now.
+/// What an operator's link allows: one consent for one version of a connection's grant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticket {
     /// The connection.
     #[serde(rename = "c", with = "name")]
     pub connection: ConnectionName,
-    /// The `VersionId` of its grant. A consent makes another one, and this ticket is spent.
+    /// The `VersionId` of its grant. A consent changes it, so this ticket works once.
     #[serde(rename = "v")]
-    pub version: String,
+    pub version: VersionId,
     /// Where the consent starts, and where the account is if Zoho does not say.
     #[serde(rename = "d")]
     pub data_center: String,
-    /// Whether an account of another data centre than before will do.
+    /// Whether the account may live in another data centre than before.
     #[serde(rename = "m", default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_move: bool,
     /// When it ends.
@@ -47,24 +49,24 @@ pub struct Ticket {
 /// A ticket on its way through Zoho and back, bound to one browser.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    /// What the ticket allowed; it ends with the state's life.
+    /// What the ticket allowed, with the end of the state.
     #[serde(flatten)]
     pub ticket: Ticket,
-    /// Tells this round trip from every other.
+    /// A random text, different in each round trip.
     #[serde(rename = "n")]
     pub nonce: String,
-    /// The hash of the cookie that the browser was given.
+    /// The hash of the cookie that the browser got.
     #[serde(rename = "b")]
     pub browser: String,
 }
 
-/// Why a ticket or a state is not taken.
+/// Why a ticket or a state is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
     /// It was not made with this key for this purpose, or was changed.
     #[error("not a link of this installation")]
     NotOurs,
-    /// Made here, and past its end.
+    /// It was made with this key, but has ended.
     #[error("expired")]
     Expired(ConnectionName),
 }
@@ -84,7 +86,8 @@ impl SigningKey {
     fn mac(&self, purpose: &str, parts: &[&str]) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.expose().as_bytes()).expect("HMAC takes a key of any length");
         for part in [purpose].iter().chain(parts) {
-            // With its length before it, no text of one part can be taken for the beginning of the next.
+            // The length before each part makes sure that two lists of parts never give the same
+            // bytes.
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part.as_bytes());
         }
@@ -128,12 +131,10 @@ impl SigningKey {
         CodeVerifier::new(encode(&self.derive(VERIFIER, &[&state.nonce])))
     }
 
-    /// The `VersionId` that a consent on top of `version` gets. Two consents for one version want the same one with different
-    /// contents, so Secrets Manager takes only the first.
-    pub fn next_version(&self, connection: &ConnectionName, version: &str) -> String {
-        let bytes = self.derive(VERSION, &[connection.as_str(), version]);
-        let half = bytes.first_chunk().copied().map_or(0, u128::from_be_bytes);
-        format!("{half:032x}")
+    /// The `VersionId` of the grant that a consent stores after `version`. Two consents for one
+    /// version use the same id with different contents, so Secrets Manager accepts only the first.
+    pub fn next_version(&self, connection: &ConnectionName, version: &VersionId) -> VersionId {
+        VersionId::of_bytes(self.derive(VERSION, &[connection.as_str(), version.as_str()]))
     }
 
     fn seal(&self, purpose: &str, value: &impl Serialize) -> String {
@@ -152,7 +153,8 @@ impl SigningKey {
     }
 }
 
-/// Payload and signature of what looks like a signed text. What does not is refused before the key is fetched for it.
+/// Payload and signature of a text that looks like a signed one. Other texts are refused before the
+/// key is read.
 pub(super) fn well_formed(text: &str) -> Option<(&str, &str)> {
     let (payload, signature) = text.split_once('.').filter(|_| text.len() <= MAX_LENGTH)?;
     (!payload.is_empty() && decode(signature)?.len() == 32).then_some((payload, signature))
@@ -168,12 +170,12 @@ pub(super) fn hash(text: &str) -> String {
     encode(&Sha256::digest(text))
 }
 
-/// Bytes as text that may stand in a URL, a cookie or a key: base64url without padding (RFC 4648 §5).
-pub(crate) fn encode(bytes: &[u8]) -> String {
+/// Bytes as text for URLs, cookies and keys: base64url without padding (RFC 4648 §5).
+pub fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Strict: no padding, no white space, no bits to spare, so that every value has one spelling.
+/// Strict: no padding, no white space and no unused bits, so that every value has one spelling.
 fn decode(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }
@@ -182,7 +184,7 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 mod name {
     use serde::{Deserialize as _, Deserializer, Serializer};
 
-    use crate::connection::ConnectionName;
+    use crate::name::ConnectionName;
 
     pub(super) fn serialize<S: Serializer>(name: &ConnectionName, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(name.as_str())

@@ -1,23 +1,23 @@
-//! Why a consent goes no further.
+//! Why a consent stops: the reasons, without the pages that show them.
 
-use crate::connection::ConnectionName;
+use crate::name::ConnectionName;
 
-/// Why a consent goes no further. Each is a page; what the operator has to know is in the log.
+/// Why a consent stops. Each reason has a page; the log has what the operator has to know.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// The link is damaged or none of ours.
+    /// The link is damaged, or is not from this installation.
     NotOurs,
     /// The operator's link is past its end.
     Expired(ConnectionName),
     /// Zoho's redirect came too late.
     TooLate(ConnectionName),
-    /// It was opened in another browser, or too long ago.
+    /// The consent began in another browser, or too long ago.
     OtherBrowser(ConnectionName),
     /// The user said no.
     Declined(ConnectionName),
     /// Zoho sent the browser back with an error.
     SentBack(ConnectionName),
-    /// This very link has done its work.
+    /// This link was used already.
     AlreadyConnected(ConnectionName),
     /// The connection was changed after the link was made.
     Superseded(ConnectionName),
@@ -34,14 +34,14 @@ pub enum Stop {
         /// The account's.
         to: String,
     },
-    /// The operator has to mend a secret first.
+    /// The operator has to fix a secret first.
     Misconfigured {
         /// The connection.
         connection: ConnectionName,
-        /// What is wrong, with no value in it.
+        /// What is wrong. It quotes no value.
         why: String,
     },
-    /// Zoho does not take the code: too old, or spent.
+    /// Zoho refuses the code: it is too old, or was used already.
     CodeRefused(ConnectionName),
     /// Zoho's answer had no refresh token.
     NoRefreshToken(ConnectionName),
@@ -53,7 +53,7 @@ pub enum Stop {
     NotStored {
         /// The connection.
         connection: ConnectionName,
-        /// Whether the new refresh token was revoked; if not, the grant may have been stored after all.
+        /// Whether the new refresh token was revoked. If not, the grant may be stored after all.
         revoked: bool,
     },
 }
@@ -82,7 +82,7 @@ impl Stop {
         }
     }
 
-    /// The connection, once a signature has vouched for its name.
+    /// The connection, if a signature has proved its name.
     pub fn connection(&self) -> Option<&ConnectionName> {
         match self {
             Self::NotOurs | Self::StoreOutOfOrder => None,

@@ -1,18 +1,20 @@
 //! The callback function: three routes, and pages for people.
 //!
-//! It is public, so anybody may send anything. Payloads of format 2.0 (function URL, HTTP API) are read here and not with
-//! `lambda_http`, which panics on a query with a character that a URI may not have.
+//! It is public, so anybody may send anything. Payloads of format 2.0 (function URL, HTTP API) are
+//! read here and not with `lambda_http`, which panics on a query with a character that a URI may
+//! not have.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::pages::{self, Page};
-use crate::connection::ConnectionName;
+use crate::address::BaseUrl;
 use crate::consent::link::STATE_LIFE;
 use crate::consent::{Begun, Callback, Consent, Cookie, Stop};
+use crate::name::ConnectionName;
 use crate::ports::{Authorizer, Grants, Leases, SecretWriter};
 use crate::secret::AuthorizationCode;
 
@@ -20,7 +22,8 @@ use crate::secret::AuthorizationCode;
 const MAX_QUERY: usize = 8 * 1024;
 /// The longest authorization code, in bytes. Zoho's have some 70.
 const MAX_CODE: usize = 512;
-/// Ties a cookie to the very host that set it, and to HTTPS (RFC 6265bis §4.1.3.2). Browsers refuse it without HTTPS.
+/// Ties a cookie to the host that set it, and to HTTPS (RFC 6265bis §4.1.3.2). Browsers refuse it
+/// without HTTPS.
 const HOST_PREFIX: &str = "__Host-";
 
 /// A request as far as this function looks at it.
@@ -30,7 +33,7 @@ pub struct Request {
     pub method: String,
     /// The path, not decoded: `/callback`.
     pub path: String,
-    /// What stands after the question mark, not decoded.
+    /// What comes after the question mark, not decoded.
     pub query: String,
     /// Each as `name=value`.
     pub cookies: Vec<String>,
@@ -52,9 +55,16 @@ pub struct Response {
 }
 
 /// An event that is no HTTP request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an HTTP event of payload format 2.0: put this function behind a function URL or an HTTP API")]
 pub struct NotHttp;
+
+/// The runtime logs an error in this form.
+impl fmt::Debug for NotHttp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 impl From<NotHttp> for lambda_runtime::Diagnostic {
     fn from(error: NotHttp) -> Self {
@@ -168,62 +178,83 @@ impl Response {
     }
 }
 
-/// Answers a request. `callback_url` is the function's public base URL if it is not the one of the request.
-pub async fn respond<S, Z, L, Random, Now>(
+/// What the callback function answers.
+#[derive(Clone, Copy)]
+enum Route {
+    Health,
+    Connect,
+    Callback,
+}
+
+impl Route {
+    /// The base URL may have a path of its own: an API's stage, for example.
+    fn of(path: &str, base: &BaseUrl) -> Option<Self> {
+        match path.strip_prefix(base.path()).unwrap_or(path) {
+            "/healthz" => Some(Self::Health),
+            "/connect" => Some(Self::Connect),
+            "/callback" => Some(Self::Callback),
+            _ => None,
+        }
+    }
+}
+
+/// Answers a request. `callback_url` is the function's public base URL; without it, the request's
+/// own host is taken.
+pub async fn respond<S: Grants + SecretWriter, Z: Authorizer, L: Leases>(
     request: &Request,
-    consent: &Consent<S, Z, L, Random, Now>,
-    callback_url: Option<&str>,
-) -> Response
-where
-    S: Grants + SecretWriter,
-    Z: Authorizer,
-    L: Leases,
-    Random: Fn() -> [u8; 32],
-    Now: Fn() -> Timestamp,
-{
-    let own = request.domain.as_ref().map(|domain| format!("https://{domain}"));
-    let Some(base) = callback_url.map(str::to_owned).or(own) else {
+    consent: &Consent<S, Z, L>,
+    callback_url: Option<&BaseUrl>,
+) -> Response {
+    let own = request.domain.as_ref().and_then(|domain| format!("https://{domain}").parse().ok());
+    let Some(base) = callback_url.cloned().or(own) else {
         tracing::error!("the request does not say for which host it came: set TOKEN_KEEPER_CALLBACK_URL");
         return Response::page(pages::not_found());
     };
-    // The base URL may have a path of its own: an API's stage, for example.
-    let host = base.split_once("://").map_or("", |(_, host)| host);
-    let path = request.path.strip_prefix(host.find('/').map_or("", |at| &host[at..])).unwrap_or(&request.path);
-    if !["/healthz", "/connect", "/callback"].contains(&path) {
+    let Some(route) = Route::of(&request.path, &base) else {
         return Response::page(pages::not_found());
-    }
+    };
     if request.method != "GET" {
         let mut response = Response::page(pages::wrong_method());
         response.headers.push(("allow", "GET".to_owned()));
         return response;
     }
-    let (cookie_prefix, secure) = if base.starts_with("https:") { (HOST_PREFIX, "; Secure") } else { ("", "") };
-    let redirect_uri = format!("{base}/callback");
-    let outcome = match path {
-        "/healthz" => Ok(Response::empty(204)),
-        "/connect" => match request.ticket() {
-            Ok(ticket) => consent.begin(&ticket, &redirect_uri).await.map(|Begun { location, cookie }| {
-                let mut response = Response::empty(303);
-                response.headers.push(("location", location));
-                let (Cookie { name, value }, seconds) = (cookie, STATE_LIFE.as_secs());
-                response.cookies.push(format!(
-                    "{cookie_prefix}{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
-                ));
-                response
-            }),
-            Err(stop) => Err(stop),
-        },
-        _ => match request.callback() {
-            Ok(callback) => {
-                let connected = consent.complete(callback, &request.cookies(cookie_prefix), &redirect_uri).await;
-                connected.map(|connected| Response::page(pages::connected(&connected)))
-            }
-            Err(stop) => Err(stop),
-        },
+    let answer = match route {
+        Route::Health => Ok(Response::empty(204)),
+        Route::Connect => connect(request, consent, &base).await,
+        Route::Callback => callback(request, consent, &base).await,
     };
-    outcome.unwrap_or_else(|stop| {
+    answer.unwrap_or_else(|stop| {
         let (reason, connection) = (stop.reason(), stop.connection().map(ConnectionName::as_str));
         tracing::info!(reason, connection, "consent stopped");
         Response::page(pages::stopped(&stop))
     })
+}
+
+async fn connect<S: Grants + SecretWriter, Z: Authorizer, L: Leases>(
+    request: &Request,
+    consent: &Consent<S, Z, L>,
+    base: &BaseUrl,
+) -> Result<Response, Stop> {
+    let Begun { location, cookie } = consent.begin(&request.ticket()?, &base.redirect_uri()).await?;
+    let (Cookie { name, value }, seconds) = (cookie, STATE_LIFE.as_secs());
+    let secure = if base.is_secure() { "; Secure" } else { "" };
+    let prefix = cookie_prefix(base);
+    let mut response = Response::empty(303);
+    response.headers.push(("location", location));
+    response.cookies.push(format!("{prefix}{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"));
+    Ok(response)
+}
+
+async fn callback<S: Grants + SecretWriter, Z: Authorizer, L: Leases>(
+    request: &Request,
+    consent: &Consent<S, Z, L>,
+    base: &BaseUrl,
+) -> Result<Response, Stop> {
+    let cookies = request.cookies(cookie_prefix(base));
+    let connected = consent.complete(request.callback()?, &cookies, &base.redirect_uri()).await?;
+    Ok(Response::page(pages::connected(&connected)))
+}
+
+fn cookie_prefix(base: &BaseUrl) -> &'static str {
+    if base.is_secure() { HOST_PREFIX } else { "" }
 }

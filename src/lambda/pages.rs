@@ -1,4 +1,5 @@
-//! What a person sees: what happened, to which connection, what to do next. Plain HTML without a script.
+//! What a person sees: what happened, to which connection, and what to do next. Plain HTML without a
+//! script.
 //!
 //! A page shows names that a signature has vouched for, and nothing else of what was sent.
 
@@ -9,7 +10,6 @@ use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
-use crate::connection::ConnectionName;
 use crate::consent::{Connected, Stop};
 
 const STYLE: &str = "\
@@ -50,16 +50,29 @@ pub(super) struct Page {
     pub(super) html: Markup,
 }
 
-fn page(status: u16, title: &str, what: &Markup, next: &Markup) -> Page {
-    let mood = match status {
-        200 => "good",
-        403 | 409 | 410 => "even",
-        _ => "bad",
-    };
-    page_of_mood(mood, status, title, what, next)
+/// How a page looks.
+#[derive(Clone, Copy)]
+enum Mood {
+    Good,
+    Part,
+    Even,
+    Bad,
 }
 
-fn page_of_mood(mood: &str, status: u16, title: &str, what: &Markup, next: &Markup) -> Page {
+impl Mood {
+    fn class(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Part => "part",
+            Self::Even => "even",
+            Self::Bad => "bad",
+        }
+    }
+}
+
+/// The one template. Each line of `what` and `next` is a paragraph; what is between backticks is
+/// shown as code.
+fn page(mood: Mood, status: u16, title: &str, what: &str, next: &str) -> Page {
     let html = html! {
         (DOCTYPE)
         html lang="en" {
@@ -70,11 +83,11 @@ fn page_of_mood(mood: &str, status: u16, title: &str, what: &Markup, next: &Mark
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                main class=(mood) {
+                main class=(mood.class()) {
                     h1 { (title) }
-                    (what)
+                    (paragraphs(what))
                     h2 { "What to do next" }
-                    (next)
+                    (paragraphs(next))
                     footer { "Token Keeper" }
                 }
             }
@@ -83,233 +96,161 @@ fn page_of_mood(mood: &str, status: u16, title: &str, what: &Markup, next: &Mark
     Page { status, html }
 }
 
-pub(super) fn not_found() -> Page {
-    let what = html! { p { "There is nothing at this address." } };
-    let next = html! { p { "Open the link that you were sent, whole and unchanged." } };
-    page(404, "Not found", &what, &next)
-}
-
-pub(super) fn wrong_method() -> Page {
-    let what = html! { p { "This address only takes the opening of a link." } };
-    let next = html! { p { "Open the link that you were sent." } };
-    page(405, "Not possible", &what, &next)
-}
-
-pub(super) fn connected(connected: &Connected) -> Page {
-    let Connected { connection, data_center, withheld, published, .. } = connected;
-    let what = html! {
-        p { "The connection " (name(connection)) " may now use your Zoho account (data centre " code { (data_center) } ")." }
-        @if !withheld.is_empty() {
-            p { strong { "Zoho granted less than was asked for." } " Not granted: "
-                @for (at, scope) in withheld.iter().enumerate() { @if at > 0 { ", " } code { (scope) } } "." }
-        }
-        @if !published {
-            p { "The first token could not be published at once. The log says why; as a rule it appears with the next scheduled run." }
-        }
-    };
-    let next = html! {
-        @if withheld.is_empty() {
-            p { "Nothing. You can close this page." }
-        } @else {
-            p { "Tell whoever sent you the link. If the missing permissions are needed, an administrator who has them must agree on a new link." }
-        }
-        p { "You can withdraw the permission at any time, in your Zoho account under connected apps." }
-    };
-    let mood = if withheld.is_empty() && *published { "good" } else { "part" };
-    page_of_mood(mood, 200, "Connected", &what, &next)
-}
-
-/// The page of a consent that went no further.
-#[expect(clippy::too_many_lines, reason = "a page for each arm")]
-pub(super) fn stopped(stop: &Stop) -> Page {
-    let unchanged = || html! { p { "Nothing was changed." } };
-    let ask = || html! { p { "Ask whoever sent you the link for a new one." } };
-    let again = || html! { p { "Open the link that you were sent once more." } };
-    match stop {
-        Stop::NotOurs => {
-            let what = html! { p { "This link is damaged, or it was not made here." } (unchanged()) };
-            page(
-                400,
-                "This link is not valid",
-                &what,
-                &html! {
-                    p { "Open the link that you were sent, whole and unchanged. If it does not help, ask for a new one." }
-                },
-            )
-        }
-        Stop::Expired(connection) => {
-            let what =
-                html! { p { "The time to connect " (name(connection)) " with this link is over." } (unchanged()) };
-            page(410, "This link has expired", &what, &ask())
-        }
-        Stop::TooLate(connection) => {
-            let what = html! {
-                p { "There are ten minutes to agree at Zoho, and those for " (name(connection)) " are over." }
-                (unchanged())
-            };
-            page(410, "That took too long", &what, &again())
-        }
-        Stop::OtherBrowser(connection) => {
-            let what = html! {
-                p { "The consent for " (name(connection)) " was begun in another browser, or this browser does not keep cookies." }
-                (unchanged())
-            };
-            page(
-                403,
-                "Not the same browser",
-                &what,
-                &html! {
-                    p { "Open the link that you were sent in this browser, and agree at Zoho here. Never open an address that somebody else got from Zoho." }
-                },
-            )
-        }
-        Stop::Declined(connection) => {
-            let what = html! { p { "Zoho says that access for " (name(connection)) " was declined." } (unchanged()) };
-            page(
-                403,
-                "Not connected",
-                &what,
-                &html! {
-                    p { "If that was not intended, open the link that you were sent once more and choose Accept." }
-                },
-            )
-        }
-        Stop::SentBack(connection) => {
-            let what = html! { p { "Zoho did not ask for your consent for " (name(connection)) " but reported an error." } (unchanged()) };
-            page(
-                502,
-                "Zoho reported an error",
-                &what,
-                &html! {
-                    p { "Open the link once more. If it stays, tell whoever sent it: the client's redirect URI and scopes in Zoho's API console may be wrong." }
-                },
-            )
-        }
-        Stop::AlreadyConnected(connection) => {
-            let what =
-                html! { p { "This link has done its work: " (name(connection)) " is connected. A link works once." } };
-            page(409, "Already connected", &what, &html! { p { "Nothing. You can close this page." } })
-        }
-        Stop::Superseded(connection) => {
-            let what = html! { p { "The connection " (name(connection)) " was changed after this link was made." } (unchanged()) };
-            page(409, "This link is out of date", &what, &ask())
-        }
-        Stop::Gone(connection) => {
-            let what = html! { p { "The connection " (name(connection)) " no longer exists." } };
-            page(410, "This connection is gone", &what, &ask())
-        }
-        Stop::UnknownDataCenter(connection) => {
-            let what = html! {
-                p { "Zoho's answer for " (name(connection)) " names a data centre that is not known here, so nothing was sent to it." }
-                (unchanged())
-            };
-            page(
-                400,
-                "Unknown data centre",
-                &what,
-                &html! {
-                    p { "Tell whoever sent you the link. If Zoho has opened a new data centre, it can be added with the setting "
-                        code { "TOKEN_KEEPER_DATA_CENTERS" } "." }
-                },
-            )
-        }
-        Stop::Moved { connection, from, to } => {
-            let what = html! {
-                p { "The connection " (name(connection)) " belongs to an account in the data centre " code { (from) }
-                    ", and the account that you agreed with is in " code { (to) } "." }
-                (unchanged())
-            };
-            page(
-                409,
-                "Another data centre than before",
-                &what,
-                &html! {
-                    p { "Log out at Zoho, open the link once more and use the account that was connected before. If the account has really moved, ask for a link that allows it." }
-                },
-            )
-        }
-        Stop::Misconfigured { connection, why } => {
-            let what = html! {
-                p { "The connection " (name(connection)) " cannot be made yet, because of its configuration:" }
-                p { code { (why) } }
-                (unchanged())
-            };
-            page(
-                502,
-                "Not set up completely",
-                &what,
-                &html! {
-                    p { "Tell whoever sent you the link. When it is mended, the same link can be opened again, as long as it has not expired." }
-                },
-            )
-        }
-        Stop::CodeRefused(connection) => {
-            let what = html! {
-                p { "Zoho did not accept its own answer for " (name(connection)) ": it is good for one use within a minute or two." }
-                (unchanged())
-            };
-            page(400, "Zoho no longer takes its answer", &what, &again())
-        }
-        Stop::NoRefreshToken(connection) => {
-            let what = html! {
-                p { "Zoho gave only a short-lived token for " (name(connection)) ", so it could not be kept connected." }
-                (unchanged())
-            };
-            page(
-                502,
-                "Zoho gave no lasting access",
-                &what,
-                &html! {
-                    p { "In your Zoho account, under connected apps, remove this app. Then open the link that you were sent once more." }
-                },
-            )
-        }
-        Stop::ZohoOutOfOrder(connection) => {
-            let what = html! { p { "Zoho gave no usable answer when " (name(connection)) " was to be connected." } (unchanged()) };
-            page(
-                502,
-                "Zoho is out of order",
-                &what,
-                &html! { p { "Wait some minutes, then open the link that you were sent once more." } },
-            )
-        }
-        Stop::StoreOutOfOrder => {
-            let what = html! { p { "The place where connections are kept does not answer." } (unchanged()) };
-            page(
-                502,
-                "Out of order",
-                &what,
-                &html! { p { "Wait some minutes, then open the link that you were sent once more." } },
-            )
-        }
-        Stop::NotStored { connection, revoked: true } => {
-            let what = html! {
-                p { "Zoho agreed, but the consent for " (name(connection)) " could not be stored, so it was handed back to Zoho." }
-                (unchanged())
-            };
-            page(
-                502,
-                "Out of order",
-                &what,
-                &html! { p { "Wait some minutes, then open the link that you were sent once more." } },
-            )
-        }
-        Stop::NotStored { connection, revoked: false } => {
-            let what = html! {
-                p { "Zoho agreed, but it is not known whether the consent for " (name(connection)) " was stored." }
-            };
-            page(
-                502,
-                "Out of order",
-                &what,
-                &html! {
-                    p { "Wait some minutes, then open the link that you were sent once more. If it says that the connection is made, all is well." }
-                },
-            )
+fn paragraphs(text: &str) -> Markup {
+    html! {
+        @for line in text.lines() {
+            p {
+                @for (at, part) in line.split('`').enumerate() {
+                    @if at % 2 == 0 { (part) } @else { code { (part) } }
+                }
+            }
         }
     }
 }
 
-fn name(connection: &ConnectionName) -> Markup {
-    html! { code { (connection.as_str()) } }
+pub(super) fn not_found() -> Page {
+    let (what, next) = ("There is nothing at this address.", "Open the link that you were sent, whole and unchanged.");
+    page(Mood::Bad, 404, "Not found", what, next)
+}
+
+pub(super) fn wrong_method() -> Page {
+    let what = "This address only takes the opening of a link.";
+    page(Mood::Bad, 405, "Not possible", what, "Open the link that you were sent.")
+}
+
+pub(super) fn connected(connected: &Connected) -> Page {
+    let Connected { connection, data_center, withheld, published, .. } = connected;
+    let mut what =
+        vec![format!("The connection `{connection}` may now use your Zoho account (data centre `{data_center}`).")];
+    let mut next = vec!["Nothing. You can close this page."];
+    if !withheld.is_empty() {
+        let missing = withheld.join("`, `");
+        what.push(format!("Zoho granted less than was asked for. Not granted: `{missing}`."));
+        next = vec![
+            "Tell the person who sent you the link. If the missing permissions are needed, an administrator who has them must agree on a new link.",
+        ];
+    }
+    if !published {
+        what.push("The first token could not be published at once. It usually appears with the next scheduled run; if not, the log says why.".to_owned());
+    }
+    next.push("You can withdraw the permission at any time, in your Zoho account under connected apps.");
+    let mood = if withheld.is_empty() && *published { Mood::Good } else { Mood::Part };
+    page(mood, 200, "Connected", &what.join("\n"), &next.join("\n"))
+}
+
+/// The page of a consent that went no further.
+#[expect(clippy::too_many_lines, reason = "a table with a row for each stop")]
+pub(super) fn stopped(stop: &Stop) -> Page {
+    const ASK: &str = "Ask the person who sent you the link for a new one.";
+    const AGAIN: &str = "Open the link that you were sent once more.";
+    const LATER: &str = "Wait some minutes, then open the link that you were sent once more.";
+    let name = stop.connection().map(|connection| format!("`{connection}`")).unwrap_or_default();
+    let (status, title, what, next) = match stop {
+        Stop::NotOurs => (
+            400,
+            "This link is not valid",
+            "This link is damaged, or it was not made here.".to_owned(),
+            "Open the link that you were sent, whole and unchanged. If that does not help, ask for a new one.",
+        ),
+        Stop::Expired(_) => {
+            (410, "This link has expired", format!("The time to connect {name} with this link is over."), ASK)
+        }
+        Stop::TooLate(_) => (
+            410,
+            "That took too long",
+            format!("There are ten minutes to agree at Zoho, and those for {name} are over."),
+            AGAIN,
+        ),
+        Stop::OtherBrowser(_) => (
+            403,
+            "Not the same browser",
+            format!("The consent for {name} began in another browser, or this browser does not keep cookies."),
+            "Open the link that you were sent in this browser, and agree at Zoho here. Never open an address that somebody else got from Zoho.",
+        ),
+        Stop::Declined(_) => (
+            403,
+            "Not connected",
+            format!("Zoho says that access for {name} was declined."),
+            "If you did not mean to decline, open the link that you were sent once more and choose Accept.",
+        ),
+        Stop::SentBack(_) => (
+            502,
+            "Zoho reported an error",
+            format!("Zoho did not ask for your consent for {name} but reported an error."),
+            "Open the link once more. If the error stays, tell the person who sent it: the client's redirect URI and scopes in Zoho's API console may be wrong.",
+        ),
+        Stop::AlreadyConnected(_) => (
+            409,
+            "Already connected",
+            format!("This link has done its work: {name} is connected. A link works once."),
+            "Nothing. You can close this page.",
+        ),
+        Stop::Superseded(_) => (
+            409,
+            "This link is out of date",
+            format!("The connection {name} was changed after this link was made."),
+            ASK,
+        ),
+        Stop::Gone(_) => (410, "This connection is gone", format!("The connection {name} no longer exists."), ASK),
+        Stop::UnknownDataCenter(_) => (
+            400,
+            "Unknown data centre",
+            format!("Zoho's answer for {name} names a data centre that is not known here. Nothing was sent to it."),
+            "Tell the person who sent you the link. If Zoho has opened a new data centre, the setting `TOKEN_KEEPER_DATA_CENTERS` can add it.",
+        ),
+        Stop::Moved { from, to, .. } => (
+            409,
+            "Another data centre than before",
+            format!(
+                "The connection {name} belongs to an account in the data centre `{from}`. The account that you agreed with is in `{to}`."
+            ),
+            "Log out at Zoho, open the link once more and use the account that was connected before. If the account has really moved, ask for a link that allows it.",
+        ),
+        Stop::Misconfigured { why, .. } => (
+            502,
+            "Not set up completely",
+            format!(
+                "The connection {name} cannot be made yet, because of its configuration:\n`{}`",
+                why.replace('`', "")
+            ),
+            "Tell the person who sent you the link. When the configuration is mended, the same link works until it expires.",
+        ),
+        Stop::CodeRefused(_) => (
+            400,
+            "Zoho's code is too old",
+            format!("Zoho did not accept its own answer for {name}: it is good for one use within a minute or two."),
+            AGAIN,
+        ),
+        Stop::NoRefreshToken(_) => (
+            502,
+            "Zoho gave no lasting access",
+            format!("Zoho gave only a short-lived token for {name}, so it could not be kept connected."),
+            "In your Zoho account, under connected apps, remove this app. Then open the link that you were sent once more.",
+        ),
+        Stop::ZohoOutOfOrder(_) => (
+            502,
+            "Zoho is out of order",
+            format!("Zoho gave no usable answer while {name} was being connected."),
+            LATER,
+        ),
+        Stop::StoreOutOfOrder => {
+            (502, "Out of order", "The place where connections are kept does not answer.".to_owned(), LATER)
+        }
+        Stop::NotStored { revoked: true, .. } => (
+            502,
+            "Out of order",
+            format!("Zoho agreed, but the consent for {name} could not be stored. It was handed back to Zoho."),
+            LATER,
+        ),
+        Stop::NotStored { revoked: false, .. } => (
+            502,
+            "Out of order",
+            format!("Zoho agreed, but it is not certain that the consent for {name} was stored."),
+            "Wait some minutes, then open the link that you were sent once more. If the page says that the connection is made, all is well.",
+        ),
+    };
+    let mood = if [403, 409, 410].contains(&status) { Mood::Even } else { Mood::Bad };
+    let changed = matches!(stop, Stop::AlreadyConnected(_) | Stop::Gone(_) | Stop::NotStored { revoked: false, .. });
+    let what = if changed { what } else { what + "\nNothing was changed." };
+    page(mood, status, title, &what, next)
 }

@@ -1,13 +1,15 @@
 //! The refresher function: what it can be sent, and what it answers.
 
+use std::fmt;
+
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use crate::connection::ConnectionName;
-use crate::dispatch::Dispatcher;
+use crate::name::ConnectionName;
 use crate::ports::{GrantNames, Grants, Issuer, Leases, Queue};
-use crate::refresh::{Refresher, Request, RunError};
-use crate::report::Report;
+use crate::run::dispatch::Dispatcher;
+use crate::run::report::Report;
+use crate::run::{Refresher, Request, RunError};
 
 /// An event, understood.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,14 +29,21 @@ pub struct EventError {
 }
 
 /// Why the function failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum HandlerError {
-    /// The event is none that this function takes. Nothing was done.
+    /// This function does not take such an event. Nothing was done.
     #[error("nothing was done, the event is not understood: {0}")]
     Event(#[from] EventError),
     /// The run could do nothing.
     #[error(transparent)]
     Run(#[from] RunError),
+}
+
+/// The runtime logs an error in this form.
+impl fmt::Debug for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl From<HandlerError> for lambda_runtime::Diagnostic {
@@ -53,19 +62,18 @@ impl From<HandlerError> for lambda_runtime::Diagnostic {
 ///
 /// # Errors
 /// If the event is not understood, or a single request's run could do nothing. A batch answers with
-/// the messages that are to come again (`batchItemFailures`): those not understood, those whose run
-/// could do nothing, and those of which most is undone. So one sick connection does not bring back,
-/// and at last into the queue of failed chunks, the other ninety-nine.
-pub async fn handle<G: Grants + GrantNames, I: Issuer, L: Leases, Q: Queue, Now: Fn() -> jiff::Timestamp>(
+/// the messages that SQS sends again (`batchItemFailures`): those not understood, those whose run
+/// could do nothing, and those of which most is undone. So one sick connection does not bring back
+/// the other ninety-nine, and does not send them to the queue of failed chunks.
+pub async fn handle<G: Grants + GrantNames, I: Issuer, L: Leases, Q: Queue>(
     event: &Value,
-    refresher: &Refresher<G, I, L, Now>,
+    refresher: &Refresher<G, I, L>,
     dispatcher: Option<&Dispatcher<Q>>,
     end: Option<Instant>,
     tell: impl Fn(&Report),
 ) -> Result<Value, HandlerError> {
     let run = async |request: &Request| {
-        // Boxed, because a future this deep in the layers of a caller is more than the compiler
-        // follows by default.
+        // Boxed, because the compiler's default limit is too low for futures nested this deep.
         let report = Box::pin(refresher.run(request, end, |_, _| {})).await?;
         tell(&report);
         Ok::<_, RunError>(report)
@@ -161,7 +169,7 @@ fn request(fields: &Map<String, Value>) -> Result<Request, EventError> {
         Some(_) => return Err(wrong("force", "is neither true nor false")),
     };
     let names = match fields.get("connections") {
-        None if force => return Err(wrong("force", "goes with `connections` only: name those that are to be forced")),
+        None if force => return Err(wrong("force", "goes with `connections` only: name the connections to force")),
         None => return Ok(Request::All),
         Some(Value::Array(names)) if names.is_empty() => return Err(wrong("connections", "is empty")),
         Some(Value::Array(names)) => names,

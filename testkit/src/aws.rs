@@ -1,11 +1,11 @@
-//! Secrets Manager, Parameter Store and SQS in memory, behind one URL, spoken to over the wire (AWS
-//! JSON 1.1, and 1.0 for SQS).
+//! Secrets Manager, Parameter Store and SQS in memory, behind one URL, with AWS's wire protocols
+//! (AWS JSON 1.1; 1.0 for SQS).
 //!
-//! It keeps the rules that a program meets in production and emulators leave out: sizes, tiers,
-//! policies, request tokens, page limits, key refusals, and AWS's quotas unless a test lifts them.
-//! It neither checks signatures nor evaluates IAM, what is written is readable at once unless a
-//! test holds it back, and expiration policies and deletion windows end nothing (AWS acts on both
-//! late). A request field that it does not know is refused, never ignored.
+//! It keeps rules that production has and emulators leave out: sizes, tiers, policies, request
+//! tokens, page limits, key refusals, and AWS's quotas unless a test lifts them. It does not check
+//! signatures or evaluate IAM. A write is readable at once, unless a test holds it back. Expiration
+//! policies and deletion windows never act (AWS acts on both late). It refuses a request field that
+//! it does not know.
 
 mod answer;
 mod held;
@@ -19,6 +19,7 @@ mod secret_filters;
 mod secret_reads;
 mod secrets;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -41,7 +42,7 @@ use secrets::Secrets;
 pub use answer::{error, server_error};
 pub use parameters::Parameter;
 
-/// A running stand-in for the services; it ends when this value is dropped.
+/// A running stand-in for the services. It stops when this value is dropped.
 pub struct Aws {
     services: Arc<Services>,
     server: Server,
@@ -64,19 +65,25 @@ impl Aws {
             queues: Queues::new(clock),
             gate: Gate::new(&Quotas::default(), Timestamp::UNIX_EPOCH),
             started: Instant::now(),
+            signers: BTreeSet::new(),
         };
         let services = Arc::new(Services(Mutex::new(state)));
         let server = Server::start_on(port, services.clone(), faults);
         Self { services, server }
     }
 
-    /// What `AWS_ENDPOINT_URL` has to be.
+    /// The value for `AWS_ENDPOINT_URL`.
     pub fn url(&self) -> String {
         self.server.url()
     }
 
-    /// Creates a secret or gives it a new current version, and undoes its deletion; answers that
-    /// version's id.
+    /// The access key ids that calls were signed with so far.
+    pub fn signers(&self) -> BTreeSet<String> {
+        self.state().signers.clone()
+    }
+
+    /// Creates a secret or gives it a new current version, and undoes its deletion. Returns the id
+    /// of that version.
     pub fn put_secret(&self, name: &str, text: &str) -> String {
         self.state().secrets.put(name, Content::Text(text.to_owned()))
     }
@@ -86,7 +93,7 @@ impl Aws {
         self.state().secrets.put(name, Content::Binary(BASE64_STANDARD.encode(bytes)))
     }
 
-    /// The current text; `None` if there is no such secret, it is scheduled for deletion, or it is
+    /// The current text. `None` if the secret does not exist, is scheduled for deletion, or is
     /// binary.
     pub fn secret(&self, name: &str) -> Option<String> {
         match &self.state().secrets.current(name)?.content {
@@ -95,12 +102,12 @@ impl Aws {
         }
     }
 
-    /// The current version's id; `None` if there is no such secret or it is scheduled for deletion.
+    /// The current version's id. `None` if the secret does not exist or is scheduled for deletion.
     pub fn secret_version(&self, name: &str) -> Option<String> {
         Some(self.state().secrets.current(name)?.id.clone())
     }
 
-    /// The secrets that are not scheduled for deletion, in order.
+    /// The names of the secrets that are not scheduled for deletion, in order.
     pub fn secret_names(&self) -> Vec<String> {
         self.state().secrets.names()
     }
@@ -108,23 +115,23 @@ impl Aws {
     /// Schedules a secret for deletion.
     ///
     /// # Panics
-    /// If there is no such secret.
+    /// If the secret does not exist.
     pub fn delete_secret(&self, name: &str) {
         self.state().secrets.schedule_deletion(name);
     }
 
-    /// From now on nobody may read this secret's value (`AccessDeniedException`), whether it exists
-    /// yet or not.
+    /// From now on, reading this secret's value is denied (`AccessDeniedException`). The secret
+    /// need not exist yet.
     pub fn deny_secret(&self, name: &str) {
         self.state().secrets.denied.insert(name.to_owned());
     }
 
-    /// From now on KMS refuses to decrypt this secret (`DecryptionFailure`).
+    /// From now on, KMS refuses to decrypt this secret (`DecryptionFailure`).
     pub fn refuse_secret_key(&self, name: &str) {
         self.state().secrets.undecryptable.insert(name.to_owned());
     }
 
-    /// Writes a standard `SecureString`, over what is there.
+    /// Writes a standard `SecureString`, and overwrites an existing one.
     pub fn put_parameter(&self, name: &str, value: &str) {
         self.state().parameters.arrange(name, value);
     }
@@ -134,8 +141,8 @@ impl Aws {
         self.state().parameters.newest(name).cloned()
     }
 
-    /// The kept versions of a parameter, in clear, oldest first: one for each put, as AWS emits an
-    /// event for each.
+    /// The kept versions of a parameter, in clear, oldest first: one for each put. AWS emits an
+    /// event for each put.
     pub fn parameter_versions(&self, name: &str) -> Vec<Parameter> {
         self.state().parameters.kept(name)
     }
@@ -145,60 +152,60 @@ impl Aws {
         self.state().parameters.names()
     }
 
-    /// Removes a parameter with all its versions, if it is there.
+    /// Removes a parameter with all its versions, if it exists.
     pub fn remove_parameter(&self, name: &str) {
         self.state().parameters.remove(name);
     }
 
-    /// From now on KMS refuses to decrypt this parameter: every decrypted read that would show it
-    /// fails as a whole.
+    /// From now on, KMS refuses to decrypt this parameter. A decrypted read that includes it fails
+    /// as a whole.
     pub fn refuse_parameter_key(&self, name: &str) {
         self.state().parameters.undecryptable.insert(name.to_owned());
     }
 
-    /// From now on nobody may write this parameter (`AccessDeniedException`).
+    /// From now on, writing this parameter is denied (`AccessDeniedException`).
     pub fn deny_put(&self, name: &str) {
         self.state().parameters.put_denied.insert(name.to_owned());
     }
 
-    /// From now on reads show this secret as it is now, or as absent if it is; writes go on unseen.
-    /// AWS is eventually consistent.
+    /// From now on, reads show this secret as it is now, or as absent. Writes continue, but reads
+    /// do not see them. AWS is eventually consistent.
     pub fn hold_back_secret(&self, name: &str) {
         let Secrets { held, by_name, .. } = &mut self.state().secrets;
         held.hold(name, by_name);
     }
 
-    /// Like [`hold_back_secret`](Aws::hold_back_secret), for a parameter. The answers of puts
-    /// always have the true version.
+    /// Like [`hold_back_secret`](Aws::hold_back_secret), for a parameter. The answer to a put
+    /// always has the true version.
     pub fn hold_back_parameter(&self, name: &str) {
         let Parameters { held, versions, .. } = &mut self.state().parameters;
         held.hold(name, versions);
     }
 
-    /// From now on reads show this secret or parameter as it is.
+    /// From now on, reads show this secret or parameter as it really is.
     pub fn release(&self, name: &str) {
         let mut state = self.state();
         state.secrets.held.release(name);
         state.parameters.held.release(name);
     }
 
-    /// Makes a queue if there is none of this name; answers its URL.
+    /// Makes a queue if it does not exist. Returns its URL.
     pub fn create_queue(&self, name: &str) -> String {
         self.state().queues.create(name)
     }
 
-    /// Takes all messages out of the queue of this URL, in the order in which they were sent.
+    /// Takes all messages out of the queue with this URL, in the order in which they were sent.
     pub fn take_messages(&self, url: &str) -> Vec<String> {
         self.state().queues.take(url)
     }
 
-    /// From now on a message that contains this text fails (`InternalError`), while the others of
-    /// its batch are taken.
+    /// From now on, a message that contains this text fails (`InternalError`). The other messages
+    /// of its batch are accepted.
     pub fn refuse_message(&self, text: &str) {
         self.state().queues.refused.insert(text.to_owned());
     }
 
-    /// Takes back every refusal about this secret or parameter, or message with this text.
+    /// Ends every refusal for this secret or parameter, or for messages with this text.
     pub fn allow(&self, name: &str) {
         let mut state = self.state();
         state.secrets.denied.remove(name);
@@ -208,30 +215,30 @@ impl Aws {
         state.queues.refused.remove(name);
     }
 
-    /// From now on calls are throttled by these quotas instead of AWS's default ones; every bucket
-    /// is full again. Quotas go by real time even if the clock is set by hand: that clock is about
-    /// the life of tokens, not about how fast calls come in.
+    /// From now on, these quotas throttle calls instead of AWS's default ones. Every bucket is full
+    /// again. Quotas use real time even if the clock is set by hand: that clock is for the life of
+    /// tokens, not for the rate of calls.
     pub fn quotas(&self, quotas: Quotas) {
         let mut state = self.state();
         state.gate = Gate::new(&quotas, state.time_for_quotas());
     }
 
-    /// A standard parameter can be created only while there are fewer than this; 10,000 by default.
-    /// Those that are there can be overwritten.
+    /// A standard parameter can be created only while fewer than this exist; 10,000 by default.
+    /// Existing ones can be overwritten.
     pub fn parameter_limit(&self, limit: usize) {
         self.state().parameters.limit = limit;
     }
 
-    /// Whether an empty page with a token comes before each page of the filtered batch, of
-    /// `ListSecrets` and of `GetParametersByPath`.
+    /// Whether an empty page with a token comes before each page of filtered `BatchGetSecretValue`,
+    /// `ListSecrets` and `GetParametersByPath`.
     pub fn empty_pages(&self, on: bool) {
         let mut state = self.state();
         state.secrets.empty_pages = on;
         state.parameters.empty_pages = on;
     }
 
-    /// A put of a parameter this soon after its previous one gets `TooManyUpdates`; zero, the
-    /// default, means never.
+    /// A put of a parameter sooner than this after its previous put gets `TooManyUpdates`. The
+    /// default is zero: never.
     pub fn update_window(&self, window: SignedDuration) {
         self.state().parameters.update_window = window;
     }
@@ -247,6 +254,7 @@ struct State {
     queues: Queues,
     gate: Gate,
     started: Instant,
+    signers: BTreeSet<String>,
 }
 
 impl State {
@@ -294,12 +302,14 @@ impl StandIn for Services {
 
     fn handle(&self, request: &Request<Bytes>) -> Response<Bytes> {
         let (service, operation) = target(request);
-        let answer = self.state().answer(service, operation, request.body());
+        let mut state = self.state();
+        state.signers.extend(signer(request));
+        let answer = state.answer(service, operation, request.body());
         if service == "sqs" { answer::sqs_response(answer) } else { answer::response(answer) }
     }
 }
 
-/// The service and operation that the request's `X-Amz-Target` header names.
+/// The service and operation in the request's `X-Amz-Target` header.
 fn target(request: &Request<Bytes>) -> (&'static str, &str) {
     let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     match target.split_once('.') {
@@ -310,7 +320,13 @@ fn target(request: &Request<Bytes>) -> (&'static str, &str) {
     }
 }
 
-/// The fields by which requests of any service say what they are about.
+/// The access key id in the signature.
+fn signer(request: &Request<Bytes>) -> Option<String> {
+    let signature = request.headers().get("authorization")?.to_str().ok()?;
+    Some(signature.split_once("Credential=")?.1.split_once('/')?.0.to_owned())
+}
+
+/// The fields that name the subject of a request, for all services.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 struct Subject {

@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// A clock that all its clones share.
+/// A clock. All its clones show the same time.
 #[derive(Clone, Debug)]
 pub struct Clock {
-    /// The hand-set time in milliseconds since the epoch; `None` reads the system's clock.
+    /// The time set by hand, in milliseconds since the epoch. `None` reads the system's clock.
     manual: Option<Arc<AtomicI64>>,
 }
 
 impl Clock {
-    /// A clock that stands at `time` until [`advance`](Clock::advance) moves it.
+    /// A clock that shows `time` until [`advance`](Clock::advance) moves it.
     ///
     /// # Panics
     /// If `time` is not an RFC 3339 time.

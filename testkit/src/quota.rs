@@ -1,9 +1,8 @@
-//! AWS's request quotas as rules without a wire: the stand-in answers by them, and a simulation in
-//! virtual time can hold the same.
+//! AWS's request quotas as plain rules, without a wire. The stand-in and the simulation in virtual
+//! time share them.
 //!
-//! Each quota is a token bucket. Nobody outside AWS knows how large the buckets are; where no burst
-//! is known, one second's worth is assumed. All callers of one account and Region share one
-//! [`Gate`].
+//! Each quota is a token bucket. AWS does not publish the size of the buckets; where no burst is
+//! known, one second's worth is assumed. All callers in one account and Region share one [`Gate`].
 
 use jiff::Timestamp;
 
@@ -22,7 +21,7 @@ impl Bucket {
         Self { per_second, burst, permits: burst, as_of: now }
     }
 
-    /// Whether a call may pass now; counts it if so. A call that may not pass costs nothing.
+    /// Whether a call may pass now. Counts a call that passes; a refused call costs nothing.
     pub fn take(&mut self, now: Timestamp) -> bool {
         if now > self.as_of {
             let gained = now.duration_since(self.as_of).as_secs_f64() * self.per_second;
@@ -37,14 +36,14 @@ impl Bucket {
     }
 }
 
-/// How many calls a second one account may make in one Region. SQS has no limit that matters here.
+/// Calls per second that one account may make in one Region. SQS has no limit that matters here.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quotas {
-    /// `PutParameter`. Deletions are counted with it: AWS names no figure for them.
+    /// `PutParameter`. Deletions count too: AWS documents no number for them.
     pub puts_per_second: f64,
     /// How many puts pass at once after a pause.
     pub put_burst: f64,
-    /// Parameter Store's reading operations together.
+    /// All reading operations of Parameter Store together.
     pub reads_per_second: f64,
     /// `BatchGetSecretValue`.
     pub batches_per_second: f64,
@@ -52,14 +51,13 @@ pub struct Quotas {
     pub lists_per_second: f64,
     /// `GetSecretValue` and `DescribeSecret` together.
     pub values_per_second: f64,
-    /// Secrets Manager's writing operations together.
+    /// All writing operations of Secrets Manager together.
     pub writes_per_second: f64,
 }
 
 impl Default for Quotas {
-    /// What an account has without asking for more. AWS documents 40 calls a second for Parameter
-    /// Store's gets and puts together; its support has named 3 a second for puts, and that is what
-    /// is met in the field.
+    /// The default quotas. AWS documents 40 calls a second for Parameter Store's gets and puts
+    /// together. Its support has named 3 a second for puts, and users see that number.
     fn default() -> Self {
         Self {
             puts_per_second: 3.0,
@@ -74,12 +72,12 @@ impl Default for Quotas {
 }
 
 impl Quotas {
-    /// Parameter Store's "higher throughput" setting, which is paid for.
+    /// Parameter Store's "higher throughput" setting, which AWS bills.
     pub fn higher_throughput() -> Self {
         Self { puts_per_second: 10.0, reads_per_second: 100.0, ..Self::default() }
     }
 
-    /// No limits, for tests of something else.
+    /// No limits, for tests about something else.
     pub fn lifted() -> Self {
         Self {
             puts_per_second: f64::MAX,
@@ -93,11 +91,11 @@ impl Quotas {
     }
 }
 
-/// The call was over its quota: AWS answers `ThrottlingException` and does nothing.
+/// The call exceeds its quota. AWS answers `ThrottlingException` and does nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Throttled;
 
-/// One account's quotas at work. The callers say what time it is.
+/// One account's quotas. The caller passes the time.
 #[derive(Clone, Debug)]
 pub struct Gate {
     puts: Bucket,
@@ -109,7 +107,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// After a pause: every bucket is full.
+    /// Fills every bucket, as after a pause.
     pub fn new(quotas: &Quotas, now: Timestamp) -> Self {
         let bucket = |per_second: f64| Bucket::new(per_second, per_second.max(1.0), now);
         Self {
@@ -122,7 +120,7 @@ impl Gate {
         }
     }
 
-    /// `PutParameter`, and Parameter Store's deletions.
+    /// `PutParameter` and Parameter Store's deletions.
     pub fn put(&mut self, now: Timestamp) -> Result<(), Throttled> {
         pass(&mut self.puts, now)
     }

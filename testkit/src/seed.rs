@@ -1,31 +1,33 @@
-//! Many connections at once, for benchmarks and for the served stand-ins: each with a refresh token that lives.
+//! Many connections at once, for benchmarks and the served stand-ins. Each has a live refresh
+//! token.
 
 use serde_json::json;
 
 use crate::aws::Aws;
 use crate::zoho::Zoho;
 
-/// The invented client of all seeded connections.
+/// The client of all seeded connections. It is invented.
 pub const CLIENT_ID: &str = "1000.STANDINCLIENT0000000000000000AA";
-/// Its invented secret, the same in every data centre.
+/// The client's secret, the same in every data centre. It is invented.
 pub const CLIENT_SECRET: &str = "stand-in-client-secret-0000000000000000";
 
-/// What every seeded connection has been granted.
+/// The scope of every seeded connection.
 const SCOPE: &str = "ZohoCRM.modules.ALL";
 
-/// One connection as it was seeded.
+/// One seeded connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seeded {
     /// `conn-00001`, …
     pub name: String,
-    /// Its own: no two connections share one.
+    /// The connection's own refresh token.
     pub refresh_token: String,
-    /// The data centre's name; the connections go round all that Zoho serves.
+    /// The data centre's name. Connections take turns over all data centres that Zoho serves.
     pub data_center: String,
 }
 
-/// Consents to `count` connections and stores each as `token-keeper/connections/conn-00001`, … with the client inline, so that
-/// a run reads one secret for each. Zoho's limit of refresh tokens for each user is raised so far that all of them live.
+/// Consents to `count` connections and stores each as `token-keeper/connections/conn-00001`, … with
+/// the client inline, so that a run reads one secret for each. Raises Zoho's limit of refresh
+/// tokens per user, so that all of them live.
 pub fn connections(aws: &Aws, zoho: &Zoho, count: usize) -> Vec<Seeded> {
     let table = zoho.data_centers();
     let data_centers: Vec<&str> = table.split(',').filter_map(|entry| Some(entry.split_once('=')?.0)).collect();

@@ -1,5 +1,4 @@
-//! Certificates for servers over TLS: an authority that is made anew each time, and what it vouches
-//! for, good and bad.
+//! Certificates for servers over TLS, good and bad, from an authority that each test makes anew.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -13,22 +12,22 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-/// What a certificate is like.
+/// The kinds of certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// For `localhost`, and valid now.
     Good,
-    /// Its time is over.
+    /// Expired.
     Expired,
-    /// Its time has not begun.
+    /// Not valid yet.
     NotValidYet,
-    /// For a host that nobody asks for.
+    /// For another host.
     OtherHost,
-    /// An authority's, for `localhost` all the same.
+    /// An authority's certificate, although it names `localhost`.
     Authority,
 }
 
-/// Its names, as the stand-ins' program takes them.
+/// The names of the kinds, as arguments of the stand-ins' program.
 impl FromStr for Kind {
     type Err = ();
 
@@ -44,11 +43,11 @@ impl FromStr for Kind {
     }
 }
 
-/// Vouches for certificates. Each has a key of its own, and all have the same name.
+/// A certificate authority. Each has its own key, and all have the same name.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    /// One that nobody trusts yet.
+    /// A new authority, which nobody trusts yet.
     ///
     /// # Panics
     /// If there is no randomness for a key.
@@ -61,7 +60,7 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, key).expect("an authority's certificate"))
     }
 
-    /// Its certificate, as `AWS_CA_BUNDLE` has to name it.
+    /// The authority's certificate, for the file that `AWS_CA_BUNDLE` names.
     pub fn pem(&self) -> String {
         let lines =
             ["-----BEGIN CERTIFICATE-----", &BASE64_STANDARD.encode(self.0.der()), "-----END CERTIFICATE-----", ""];
@@ -96,7 +95,7 @@ impl Default for Authority {
     }
 }
 
-/// A server's certificate with its key.
+/// A server's certificate and its key.
 #[derive(Clone)]
 pub struct Certificate(Arc<ServerConfig>);
 

@@ -1,7 +1,8 @@
-//! A loopback HTTP/1.1 server around a [`StandIn`], over TLS if wanted: it records every call, and
-//! [`Faults`] make it misbehave.
+//! A loopback HTTP/1.1 server around a [`StandIn`], over TLS if a test wants it. It records every
+//! call. [`Faults`] make it misbehave.
 //!
-//! Each server runs on a thread of its own, so that it answers whatever the program under test does with its runtime.
+//! Each server runs on its own thread, so it answers even if the program under test blocks its
+//! runtime.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -24,14 +25,14 @@ use tokio::sync::Notify;
 
 use crate::tls::Certificate;
 
-/// One request as a stand-in understands it; the key by which faults are chosen and calls are counted.
+/// One request, as a stand-in understands it. Faults are chosen and calls are counted by it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     /// `zoho`, `secretsmanager` or `ssm`.
     pub service: &'static str,
     /// The operation's name: `PutParameter`, `refresh_token`, …
     pub operation: String,
-    /// What it is about: a parameter's or secret's name, a refresh token, or nothing.
+    /// The subject: the name of a parameter or secret, a refresh token, or nothing.
     pub subject: String,
 }
 
@@ -41,36 +42,36 @@ impl fmt::Display for Call {
     }
 }
 
-/// A service in memory. It answers at once: waiting and misbehaving is the fault layer's work.
+/// A service in memory. It answers at once: [`Faults`] add delays and errors.
 pub trait StandIn: Send + Sync + 'static {
-    /// Names the call without acting on it.
+    /// Names the call without executing it.
     fn identify(&self, request: &Request<Bytes>) -> Call;
-    /// Acts on the call and answers it.
+    /// Executes the call and answers it.
     fn handle(&self, request: &Request<Bytes>) -> Response<Bytes>;
 }
 
-/// A way to misbehave.
+/// A way in which a service misbehaves.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// This answer instead of the service's own; the service never sees the call.
+    /// Sends this answer. The service never sees the call.
     Respond(Response<Bytes>),
-    /// The connection is closed without an answer, after the service has acted if `handled`.
+    /// Closes the connection without an answer. If `handled`, the service has executed the call.
     Drop {
-        /// Whether the service acts on the call first.
+        /// Whether the service executes the call first.
         handled: bool,
     },
-    /// No answer ever comes, after the service has acted if `handled`.
+    /// Never answers. If `handled`, the service has executed the call.
     Hang {
-        /// Whether the service acts on the call first.
+        /// Whether the service executes the call first.
         handled: bool,
     },
-    /// The service acts, and the connection closes in the middle of its answer's body.
+    /// The service executes the call, and the connection closes in the middle of the answer's body.
     Truncate,
-    /// The service's own answer, this much later.
+    /// Sends the service's answer after this delay.
     Delay(Duration),
 }
 
-/// Which calls a fault befalls.
+/// The calls that a fault applies to.
 #[derive(Clone, Debug)]
 pub struct Rule {
     service: &'static str,
@@ -91,25 +92,25 @@ impl Rule {
         Self { operation: Some(operation.to_owned()), ..Self::service(service) }
     }
 
-    /// Only those about `subject`.
+    /// Only calls about `subject`.
     #[must_use]
     pub fn about(self, subject: &str) -> Self {
         Self { subject: Some(subject.to_owned()), ..self }
     }
 
-    /// Lets the first `skip` matching calls pass.
+    /// Lets the first `skip` matching calls through.
     #[must_use]
     pub fn after(self, skip: usize) -> Self {
         Self { skip, ..self }
     }
 
-    /// Ends after `times` faults.
+    /// Stops after `times` faults.
     #[must_use]
     pub fn times(self, times: usize) -> Self {
         Self { times, ..self }
     }
 
-    /// Whether the rule befalls this call; counts it.
+    /// Whether the rule applies to this call. Counts the call.
     fn befalls(&mut self, call: &Call) -> bool {
         let matches = self.service == call.service
             && self.operation.as_ref().is_none_or(|operation| *operation == call.operation)
@@ -126,7 +127,8 @@ impl Rule {
     }
 }
 
-/// The recorder and fault plan that one or several servers share: calls are numbered across all of them.
+/// The record of calls and the planned faults. Several servers can share one: it numbers calls
+/// across all of them.
 #[derive(Clone, Default)]
 pub struct Faults {
     plan: Arc<Mutex<Plan>>,
@@ -148,23 +150,23 @@ struct Cut {
 }
 
 impl Faults {
-    /// A layer that only records.
+    /// Only records, without faults.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The same recorder and plan, for servers that speak TLS and show this certificate.
+    /// The same record and plan, for servers that speak TLS with this certificate.
     #[must_use]
     pub fn over_tls(&self, certificate: &Certificate) -> Self {
         Self { certificate: Some(certificate.clone()), ..self.clone() }
     }
 
-    /// Adds a fault. Of several that befall one call, the first added wins.
+    /// Adds a fault. If several match a call, the one added first wins.
     pub fn add(&self, rule: Rule, fault: Fault) {
         self.plan().rules.push((rule, fault));
     }
 
-    /// Forgets every fault, the latency and the cut; the record stays.
+    /// Removes every fault, the latency and the cut. Keeps the record.
     pub fn clear(&self) {
         let mut plan = self.plan();
         plan.rules.clear();
@@ -172,7 +174,7 @@ impl Faults {
         plan.cut = None;
     }
 
-    /// Answers of `service` come this much later.
+    /// Delays the answers of `service` by this time.
     pub fn latency(&self, service: &'static str, latency: Duration) {
         self.plan().latency.insert(service, latency);
     }
@@ -182,24 +184,25 @@ impl Faults {
         self.plan().calls.clone()
     }
 
-    /// How many calls of this operation came so far.
+    /// How many calls of this operation there have been.
     pub fn count(&self, service: &str, operation: &str) -> usize {
         self.plan().calls.iter().filter(|call| call.service == service && call.operation == operation).count()
     }
 
-    /// Empties the record, so that the next part of a test counts from nothing.
+    /// Empties the record, so that the next part of a test counts from zero.
     pub fn forget_calls(&self) {
         self.plan().calls.clear();
     }
 
-    /// The world ends at the `at`-th call from now (counted from 0): it and all later ones are never answered. With `handled` the
-    /// service has acted on that call. [`until_cut`](Faults::until_cut) tells when the call has come.
+    /// Cuts everything off at the `at`-th call from now, counted from 0: that call and all later
+    /// ones get no answer. If `handled`, the service has executed that call.
+    /// [`until_cut`](Faults::until_cut) waits for it.
     pub fn cut_at(&self, at: usize, handled: bool) {
         let mut plan = self.plan();
         plan.cut = Some(Cut { at: plan.calls.len() + at, handled });
     }
 
-    /// Waits for the cut.
+    /// Waits until the cut-off call has come.
     pub async fn until_cut(&self) {
         self.cut.notified().await;
     }
@@ -226,7 +229,7 @@ impl Faults {
     }
 }
 
-/// A running server; it ends when this value is dropped.
+/// A running server. It stops when this value is dropped.
 pub struct Server {
     address: SocketAddr,
     tls: bool,
@@ -266,13 +269,13 @@ impl Server {
         Self { address, tls, connections, stop: Some(stop), thread: Some(thread) }
     }
 
-    /// `http://127.0.0.1:{port}`, without a trailing slash. Over TLS it is
-    /// `https://localhost:{port}`: certificates are for names.
+    /// `http://127.0.0.1:{port}`, without a trailing slash. Over TLS `https://localhost:{port}`,
+    /// because certificates are for names.
     pub fn url(&self) -> String {
         if self.tls { format!("https://localhost:{}", self.address.port()) } else { format!("http://{}", self.address) }
     }
 
-    /// How often a client has connected so far, whatever became of it.
+    /// How often a client has connected, also without success.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
@@ -296,7 +299,7 @@ async fn accept(listener: tokio::net::TcpListener, stand_in: Arc<impl StandIn>, 
         tokio::spawn(async move {
             match &faults.certificate {
                 None => converse(stream, stand_in.as_ref(), &faults).await,
-                // A client that does not like the certificate goes away here.
+                // A client that refuses the certificate closes the connection here.
                 Some(certificate) => {
                     if let Ok(stream) = certificate.acceptor().accept(stream).await {
                         converse(stream, stand_in.as_ref(), &faults).await;
@@ -309,11 +312,11 @@ async fn accept(listener: tokio::net::TcpListener, stand_in: Arc<impl StandIn>, 
 
 async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, stand_in: &impl StandIn, faults: &Faults) {
     let service = service_fn(|request| answer(request, stand_in, faults));
-    // A dropped connection ends in an error here, by intent.
+    // A dropped connection ends with an error here. That is intended.
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// The connection is to be closed without an answer.
+/// Closes the connection without an answer.
 #[derive(Debug)]
 struct Dropped;
 
@@ -358,7 +361,7 @@ async fn answer(
     }
 }
 
-/// A body that announces its whole length and may send only a part of it.
+/// A body that announces its full length but may send only a part.
 struct PartBody {
     announced: u64,
     rest: Option<Bytes>,

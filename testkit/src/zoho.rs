@@ -1,13 +1,16 @@
-//! Zoho's accounts servers: consent, the token endpoint and revocation, one server per data centre over one shared state.
+//! Zoho's accounts servers: consent, token endpoint and revocation. One server per data centre, all
+//! with one shared state.
 //!
-//! Arrange with [`Zoho::register`], [`Zoho::consent`] and [`Zoho::settings`], run the program against
-//! [`Zoho::data_centers`], then ask what lives and what was minted. Each data centre has one user, at home there, who decides
-//! by a form: a client without a browser posts `decision=accept` or `refuse` to `/oauth/v2/decide` with the page's query.
-//! [`answers`] holds what Zoho says when it is not itself, ready for [`Fault::Respond`](crate::wire::Fault::Respond).
+//! Arrange with [`Zoho::register`], [`Zoho::consent`] and [`Zoho::settings`], run the program
+//! against [`Zoho::data_centers`], then ask what lives and what was minted. Each data centre has
+//! one user, whose home it is. The user decides with a form: a client without a browser posts
+//! `decision=accept` or `refuse` to `/oauth/v2/decide` with the page's query. [`answers`] has
+//! Zoho's unusual answers, for [`Fault::Respond`](crate::wire::Fault::Respond).
 
 pub mod answers;
 mod consent;
 mod digest;
+mod parameters;
 mod server;
 mod settings;
 mod state;
@@ -21,14 +24,15 @@ use server::Accounts;
 pub use settings::{CountedPer, Settings};
 use state::{Client, Code, State};
 
-/// Running accounts servers; they end when this value is dropped.
+/// Running accounts servers. They stop when this value is dropped.
 pub struct Zoho {
     servers: Vec<(String, Server)>,
     state: Arc<Mutex<State>>,
 }
 
 impl Zoho {
-    /// Starts one accounts server per data centre name (`us`, `eu`, …), each on a free loopback port.
+    /// Starts one accounts server per data centre name (`us`, `eu`, …), each on a free loopback
+    /// port.
     pub fn start(data_centers: &[&str], clock: Clock, faults: Faults) -> Self {
         let state = Arc::new(Mutex::new(State::new(clock)));
         let shared = state.clone();
@@ -51,13 +55,14 @@ impl Zoho {
         server.url()
     }
 
-    /// `us=http://127.0.0.1:1111,eu=http://127.0.0.1:2222`: the table of accounts servers, in the order they were given.
+    /// The table of accounts servers, in the given order:
+    /// `us=http://127.0.0.1:1111,eu=http://127.0.0.1:2222`.
     pub fn data_centers(&self) -> String {
         let entries: Vec<_> = self.servers.iter().map(|(name, server)| format!("{name}={}", server.url())).collect();
         entries.join(",")
     }
 
-    /// Registers a client, known in those data centres for which it has a secret.
+    /// Registers a client. A data centre knows the client if it has a secret there.
     pub fn register(&self, client_id: &str, redirect_uris: &[&str], secrets: &[(&str, &str)]) {
         let client = Client {
             redirect_uris: redirect_uris.iter().map(ToString::to_string).collect(),
@@ -66,7 +71,7 @@ impl Zoho {
         self.state().clients.insert(client_id.to_owned(), client);
     }
 
-    /// Gives a registered client another secret in one data centre; the one before is refused at once.
+    /// Gives a registered client a new secret in one data centre. The old one is refused at once.
     ///
     /// # Panics
     /// If the client was never registered.
@@ -76,7 +81,8 @@ impl Zoho {
         client.secrets.insert(data_center.to_owned(), secret.to_owned());
     }
 
-    /// A refresh token, as if the data centre's user had just consented and the code had been exchanged.
+    /// A refresh token, as if the data centre's user had just consented and the code had been
+    /// exchanged.
     pub fn consent(&self, data_center: &str, client_id: &str, scopes: &[&str]) -> String {
         let mut state = self.state();
         state.consents(data_center, client_id);
@@ -84,7 +90,8 @@ impl Zoho {
         state.grant(data_center, client_id, scopes)
     }
 
-    /// A code, as from a redirect to `redirect_uri` after an offline consent, or as a self client's console shows it.
+    /// A code, as in a redirect to `redirect_uri` after an offline consent. Without a URI, as a
+    /// self client's console shows it.
     pub fn code(&self, data_center: &str, client_id: &str, scopes: &[&str], redirect_uri: Option<&str>) -> String {
         let mut state = self.state();
         state.consents(data_center, client_id);
@@ -99,22 +106,23 @@ impl Zoho {
         state.issue_code(code)
     }
 
-    /// Ends a refresh token and its access tokens, as when the user removes the app.
+    /// Ends a refresh token and its access tokens, as if the user removed the app.
     pub fn kill(&self, refresh_token: &str) {
         self.state().kill(refresh_token);
     }
 
-    /// Whether the refresh token was issued and is neither evicted, revoked nor killed.
+    /// Whether the refresh token lives: it was issued, and not evicted, revoked or killed.
     pub fn refresh_token_lives(&self, refresh_token: &str) -> bool {
         self.state().grants.iter().any(|grant| grant.refresh_token == refresh_token)
     }
 
-    /// Whether an API would accept the access token now.
+    /// Whether an API accepts the access token now.
     pub fn access_token_lives(&self, access_token: &str) -> bool {
         self.state().access_token_lives(access_token)
     }
 
-    /// How many refreshes with this refresh token succeeded, also after its death. The exchange of a code is not one.
+    /// How many refreshes with this refresh token succeeded, also if it is dead now. The exchange
+    /// of a code does not count.
     pub fn mints(&self, refresh_token: &str) -> usize {
         self.state().mints.get(refresh_token).copied().unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! Rules of the AWS stand-in that moto does not have, and its means to arrange and to inspect.
+//! Rules of the AWS stand-in that moto does not have, and its functions to arrange and inspect.
 
 mod clients;
 
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, SecretValueEntry};
 use aws_sdk_ssm::types::{ParameterTier, ParameterType};
-use clients::{clients, told};
+use clients::{clients, outcome_of};
 use jiff::SignedDuration;
 use testkit::aws::{self, Aws};
 use testkit::clock::Clock;
@@ -32,15 +32,15 @@ impl World {
 
     async fn put(&self, name: &str, value: &str) -> String {
         let put = self.ssm.put_parameter().name(name).value(value).r#type(ParameterType::SecureString);
-        told(put.overwrite(true).send().await)
+        outcome_of(put.overwrite(true).send().await)
     }
 
     async fn get(&self, name: &str, decrypted: bool) -> String {
-        told(self.ssm.get_parameter().name(name).with_decryption(decrypted).send().await)
+        outcome_of(self.ssm.get_parameter().name(name).with_decryption(decrypted).send().await)
     }
 
     async fn by_path(&self, path: &str, decrypted: bool) -> String {
-        told(self.ssm.get_parameters_by_path().path(path).with_decryption(decrypted).send().await)
+        outcome_of(self.ssm.get_parameters_by_path().path(path).with_decryption(decrypted).send().await)
     }
 }
 
@@ -49,7 +49,7 @@ fn below(prefix: &str) -> Filter {
 }
 
 #[tokio::test]
-async fn what_is_arranged_is_read_over_the_wire_and_the_other_way_round() {
+async fn what_a_test_stores_is_read_over_the_wire_and_the_reverse() {
     let world = World::new().await;
     let version = world.aws.put_secret("tk/a", "one");
     let read = world.secrets.get_secret_value().secret_id("tk/a").send().await.expect("a value");
@@ -78,7 +78,7 @@ async fn what_is_arranged_is_read_over_the_wire_and_the_other_way_round() {
 }
 
 #[tokio::test]
-async fn a_secret_that_is_denied_or_whose_key_is_refused_is_one_error_among_values() {
+async fn a_denied_secret_or_refused_key_is_one_error_among_values() {
     let world = World::new().await;
     for name in ["tk/a", "tk/b", "tk/c"] {
         world.aws.put_secret(name, "text");
@@ -96,11 +96,11 @@ async fn a_secret_that_is_denied_or_whose_key_is_refused_is_one_error_among_valu
         assert_eq!(errors, expected);
     }
     world.aws.allow("tk/a");
-    assert_eq!(told(world.secrets.get_secret_value().secret_id("tk/a").send().await), "accepted");
+    assert_eq!(outcome_of(world.secrets.get_secret_value().secret_id("tk/a").send().await), "accepted");
 }
 
 #[tokio::test]
-async fn a_refused_key_fails_every_decrypted_read_that_would_show_the_parameter() {
+async fn a_refused_key_fails_every_decrypted_read_that_includes_the_parameter() {
     let world = World::new().await;
     for number in 0..11 {
         world.aws.put_parameter(&format!("/tk/{number:02}"), "plaintext");
@@ -112,10 +112,10 @@ async fn a_refused_key_fails_every_decrypted_read_that_would_show_the_parameter(
     assert_eq!(world.by_path("/tk", true).await, "AccessDeniedException");
     assert_eq!(world.by_path("/tk", false).await, "accepted");
     let both = world.ssm.get_parameters().names("/tk/05").names("/tk/06").with_decryption(true);
-    assert_eq!(told(both.send().await), "AccessDeniedException");
+    assert_eq!(outcome_of(both.send().await), "AccessDeniedException");
     assert_eq!(world.put("/tk/05", "new").await, "accepted");
 
-    // A page that would not show it is answered.
+    // A page that does not include the parameter is answered.
     world.aws.allow("/tk/05");
     world.aws.refuse_parameter_key("/tk/10");
     assert_eq!(world.by_path("/tk", true).await, "accepted");
@@ -130,7 +130,7 @@ async fn a_denied_put_changes_nothing() {
 }
 
 #[tokio::test]
-async fn with_empty_pages_on_every_page_comes_after_an_empty_one() {
+async fn with_empty_pages_an_empty_page_comes_before_each_page() {
     let world = World::new().await;
     for number in 0..21 {
         world.aws.put_secret(&format!("tk/{number}"), "text");
@@ -165,9 +165,9 @@ async fn with_empty_pages_on_every_page_comes_after_an_empty_one() {
 }
 
 #[tokio::test]
-async fn puts_are_refused_after_a_burst_of_five_and_reads_and_the_other_services_are_not() {
+async fn after_a_burst_of_five_puts_are_refused_but_reads_and_other_services_are_not() {
     let world = World::new().await;
-    // As by default, but refilled so slowly that the pace of this machine is all the same.
+    // Like the default, but refilled so slowly that the speed of this machine does not matter.
     world.aws.quotas(Quotas { puts_per_second: 0.001, ..Quotas::default() });
     let mut seen = Vec::new();
     for _ in 0..6 {
@@ -175,16 +175,16 @@ async fn puts_are_refused_after_a_burst_of_five_and_reads_and_the_other_services
     }
     assert_eq!(seen[..5], ["accepted"; 5]);
     assert_eq!(seen[5], "ThrottlingException");
-    assert_eq!(told(world.ssm.delete_parameter().name("/tk/a").send().await), "ThrottlingException");
+    assert_eq!(outcome_of(world.ssm.delete_parameter().name("/tk/a").send().await), "ThrottlingException");
     assert_eq!(
         world.aws.parameter("/tk/a").map(|parameter| parameter.version),
         Some(5),
         "what is refused changes nothing"
     );
     assert_eq!(world.get("/tk/a", true).await, "accepted");
-    assert_eq!(told(world.secrets.list_secrets().send().await), "accepted");
+    assert_eq!(outcome_of(world.secrets.list_secrets().send().await), "accepted");
     let url = world.aws.create_queue("tk");
-    assert_eq!(told(world.sqs.receive_message().queue_url(url).send().await), "accepted");
+    assert_eq!(outcome_of(world.sqs.receive_message().queue_url(url).send().await), "accepted");
 }
 
 #[tokio::test]
@@ -203,18 +203,18 @@ async fn each_kind_of_call_is_refused_by_its_own_quota() {
     });
     for expected in ["accepted", "ThrottlingException"] {
         assert_eq!(world.get("/tk/a", true).await, expected);
-        assert_eq!(told(world.secrets.batch_get_secret_value().secret_id_list("tk/a").send().await), expected);
-        assert_eq!(told(world.secrets.list_secrets().send().await), expected);
-        assert_eq!(told(world.secrets.get_secret_value().secret_id("tk/a").send().await), expected);
+        assert_eq!(outcome_of(world.secrets.batch_get_secret_value().secret_id_list("tk/a").send().await), expected);
+        assert_eq!(outcome_of(world.secrets.list_secrets().send().await), expected);
+        assert_eq!(outcome_of(world.secrets.get_secret_value().secret_id("tk/a").send().await), expected);
         let write = world.secrets.put_secret_value().secret_id("tk/a").secret_string("new");
-        assert_eq!(told(write.send().await), expected);
+        assert_eq!(outcome_of(write.send().await), expected);
     }
     assert_eq!(world.by_path("/tk", true).await, "ThrottlingException", "all reads of parameters share one");
     assert_eq!(world.put("/tk/a", "x").await, "accepted");
 }
 
 #[tokio::test]
-async fn quotas_are_there_by_default_and_can_be_lifted() {
+async fn quotas_apply_by_default_and_can_be_lifted() {
     let world = World::new().await;
     let mut seen = Vec::new();
     for _ in 0..100 {
@@ -228,7 +228,7 @@ async fn quotas_are_there_by_default_and_can_be_lifted() {
 }
 
 #[tokio::test]
-async fn quotas_go_by_real_time_even_if_the_clock_is_set_by_hand() {
+async fn quotas_use_real_time_even_if_the_clock_is_set_by_hand() {
     let world = World::new().await;
     world.aws.quotas(Quotas { puts_per_second: 0.001, put_burst: 1.0, ..Quotas::default() });
     assert_eq!(world.put("/tk/a", "x").await, "accepted");
@@ -244,12 +244,14 @@ async fn quotas_go_by_real_time_even_if_the_clock_is_set_by_hand() {
 }
 
 #[tokio::test]
-async fn an_account_that_is_full_takes_overwrites_and_advanced_parameters_only() {
+async fn a_full_account_accepts_only_overwrites_and_advanced_parameters() {
     let world = World::new().await;
     world.aws.quotas(Quotas::lifted());
     world.aws.parameter_limit(2);
     let create = async |name: &str, tier: ParameterTier| {
-        told(world.ssm.put_parameter().name(name).value("x").r#type(ParameterType::String).tier(tier).send().await)
+        outcome_of(
+            world.ssm.put_parameter().name(name).value("x").r#type(ParameterType::String).tier(tier).send().await,
+        )
     };
     assert_eq!(create("/tk/advanced", ParameterTier::Advanced).await, "accepted");
     assert_eq!(create("/tk/a", ParameterTier::Standard).await, "accepted");
@@ -258,8 +260,8 @@ async fn an_account_that_is_full_takes_overwrites_and_advanced_parameters_only()
     assert_eq!(world.put("/tk/c", "x").await, "ParameterLimitExceeded");
     assert_eq!(world.aws.parameter("/tk/c"), None);
     let overwrite = world.ssm.put_parameter().name("/tk/a").value("y").overwrite(true);
-    assert_eq!(told(overwrite.send().await), "accepted");
-    // Intelligent-Tiering goes where there is room.
+    assert_eq!(outcome_of(overwrite.send().await), "accepted");
+    // Intelligent-Tiering picks the tier that has room.
     assert_eq!(create("/tk/c", ParameterTier::IntelligentTiering).await, "accepted");
     let tiers = ["/tk/b", "/tk/c"].map(|name| world.aws.parameter(name).expect("a parameter").tier);
     assert_eq!(tiers, ["Standard", "Advanced"]);
@@ -268,7 +270,7 @@ async fn an_account_that_is_full_takes_overwrites_and_advanced_parameters_only()
 }
 
 #[tokio::test]
-async fn reads_of_a_secret_that_is_held_back_are_behind_until_it_is_released() {
+async fn reads_of_a_held_back_secret_are_old_until_it_is_released() {
     let world = World::new().await;
     let before = world.aws.put_secret("tk/changed", "old");
     world.aws.put_secret("tk/gone", "old");
@@ -278,10 +280,10 @@ async fn reads_of_a_secret_that_is_held_back_are_behind_until_it_is_released() {
     }
     world.aws.delete_secret("tk/gone");
     let create = world.secrets.create_secret().name("tk/new").secret_string("new");
-    assert_eq!(told(create.send().await), "accepted");
+    assert_eq!(outcome_of(create.send().await), "accepted");
     for name in ["tk/changed", "tk/other"] {
         let put = world.secrets.put_secret_value().secret_id(name).secret_string("new");
-        assert_eq!(told(put.send().await), "accepted");
+        assert_eq!(outcome_of(put.send().await), "accepted");
     }
     let after = world.aws.secret_version("tk/changed").expect("a version");
     let ids = ["tk/changed", "tk/gone", "tk/new", "tk/other"];
@@ -302,7 +304,7 @@ async fn reads_of_a_secret_that_is_held_back_are_behind_until_it_is_released() {
         (
             values.into_iter().map(|(name, text)| format!("{name} {text}")).collect::<Vec<_>>(),
             get.version_id,
-            told(described),
+            outcome_of(described),
         )
     };
     let old = ["tk/changed old", "tk/gone old", "tk/other new"].map(String::from).to_vec();
@@ -319,7 +321,7 @@ async fn reads_of_a_secret_that_is_held_back_are_behind_until_it_is_released() {
 }
 
 #[tokio::test]
-async fn reads_of_a_parameter_that_is_held_back_are_behind_while_puts_answer_the_true_version() {
+async fn reads_of_a_held_back_parameter_are_old_but_puts_answer_the_true_version() {
     let world = World::new().await;
     world.aws.put_parameter("/tk/changed", "old");
     world.aws.hold_back_parameter("/tk/changed");
@@ -349,7 +351,7 @@ async fn reads_of_a_parameter_that_is_held_back_are_behind_while_puts_answer_the
 }
 
 #[tokio::test]
-async fn updates_of_one_parameter_that_come_too_close_are_refused() {
+async fn updates_of_one_parameter_that_come_too_soon_are_refused() {
     let world = World::new().await;
     world.aws.update_window(SignedDuration::from_secs(5));
     assert_eq!(world.put("/tk/a", "x").await, "accepted");
@@ -365,18 +367,18 @@ async fn an_overwrite_keeps_what_it_does_not_name() {
     let policies = r#"[{"Type":"Expiration","Version":"1.0","Attributes":{"Timestamp":"2026-11-21T01:00:00Z"}}]"#;
     let put = world.ssm.put_parameter().name("/tk/a").value("x").r#type(ParameterType::SecureString);
     let put = put.tier("Advanced".into()).key_id("alias/own").policies(policies);
-    assert_eq!(told(put.send().await), "accepted");
+    assert_eq!(outcome_of(put.send().await), "accepted");
     assert_eq!(world.put("/tk/a", "y").await, "accepted");
     let parameter = world.aws.parameter("/tk/a").expect("a parameter");
     assert_eq!((parameter.value.as_str(), parameter.tier.as_str()), ("y", "Advanced"));
     assert_eq!((parameter.key_id.as_deref(), parameter.policies.as_deref()), (Some("alias/own"), Some(policies)));
-    // Nothing ends it when the time comes: AWS is late, and readers must not rely on it.
+    // Nothing removes it at that time: AWS is late, and readers must not rely on it.
     world.clock.advance(SignedDuration::from_hours(2));
     assert_eq!(world.get("/tk/a", true).await, "accepted");
 }
 
 #[tokio::test]
-async fn a_message_may_fail_while_the_others_of_its_batch_are_taken() {
+async fn a_message_may_fail_while_the_others_of_its_batch_are_accepted() {
     let world = World::new().await;
     let url = world.aws.create_queue("tk");
     world.aws.refuse_message("two");
@@ -399,7 +401,7 @@ async fn a_message_may_fail_while_the_others_of_its_batch_are_taken() {
 }
 
 #[tokio::test]
-async fn a_received_message_comes_again_when_its_time_is_over_and_goes_by_its_newest_receipt() {
+async fn a_received_message_comes_again_after_its_time_and_only_its_newest_receipt_deletes_it() {
     let world = World::new().await;
     let url = world.aws.create_queue("tk");
     let entry = aws_sdk_sqs::types::SendMessageBatchRequestEntry::builder().id("a").message_body("a").build();
@@ -413,7 +415,7 @@ async fn a_received_message_comes_again_when_its_time_is_over_and_goes_by_its_ne
         let entry =
             aws_sdk_sqs::types::DeleteMessageBatchRequestEntry::builder().id("a").receipt_handle(receipt).build();
         let delete = world.sqs.delete_message_batch().queue_url(&url).entries(entry.expect("an entry"));
-        told(delete.send().await)
+        outcome_of(delete.send().await)
     };
     let first = receive().await.expect("a message");
     assert_eq!(receive().await, None);
@@ -436,11 +438,11 @@ async fn calls_are_named_and_canned_errors_reach_the_client() {
     world.faults.add(Rule::service("secretsmanager").times(1), Fault::Respond(aws::server_error()));
     assert_eq!(world.put("/tk/a", "x").await, "TooManyUpdates");
     assert_eq!(world.put("/tk/a", "x").await, "accepted");
-    assert_eq!(told(world.secrets.get_secret_value().secret_id(arn).send().await), "InternalServiceError");
+    assert_eq!(outcome_of(world.secrets.get_secret_value().secret_id(arn).send().await), "InternalServiceError");
     assert_eq!(world.by_path("/tk", false).await, "accepted");
     let batch = || world.secrets.batch_get_secret_value();
-    assert_eq!(told(batch().filters(below("tk/")).send().await), "accepted");
-    assert_eq!(told(batch().secret_id_list("tk/a").secret_id_list(arn).send().await), "accepted");
+    assert_eq!(outcome_of(batch().filters(below("tk/")).send().await), "accepted");
+    assert_eq!(outcome_of(batch().secret_id_list("tk/a").secret_id_list(arn).send().await), "accepted");
     let calls: Vec<_> = world.faults.calls().iter().map(ToString::to_string).collect();
     let expected = [
         "ssm PutParameter /tk/a",

@@ -1,4 +1,5 @@
-//! The AWS stand-in behaves as AWS does. The same behaviours are asked of moto in `aws_moto.rs`.
+//! Checks that the AWS stand-in behaves as AWS does. `aws_moto.rs` checks moto for the same
+//! behaviours.
 
 mod clients;
 mod conformance;
@@ -11,7 +12,7 @@ use testkit::wire::Faults;
 #[tokio::test]
 async fn the_stand_in_behaves_as_aws_does() {
     let aws = Aws::start(Clock::system(), Faults::new());
-    // The behaviours are those without haste, as moto shows them: it has no quotas.
+    // Without quotas, because moto has none.
     aws.quotas(Quotas::lifted());
     conformance::check(&aws.url(), |behaviour| behaviour.aws).await;
 }

@@ -1,5 +1,6 @@
-//! A second opinion on the behaviours that the AWS stand-in is held to: moto shows them too, or differs as noted.
-//! Needs a running `moto_server`, whose URL `MOTO_URL` gives; other users of that server are not disturbed.
+//! Checks the behaviours that the AWS stand-in must have against moto, which differs only as noted.
+//! Needs a running `moto_server` with its URL in `MOTO_URL`. Other users of that server are not
+//! disturbed.
 
 mod clients;
 mod conformance;

@@ -1,4 +1,4 @@
-//! The rules of AWS's request quotas, in a time that the tests make up.
+//! The rules of AWS's request quotas, with times that the tests choose.
 
 use jiff::{SignedDuration, Timestamp};
 use testkit::quota::{Bucket, Gate, Quotas, Throttled};
@@ -11,7 +11,7 @@ fn after(milliseconds: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + SignedDuration::from_millis(milliseconds)
 }
 
-/// How many of many calls at one moment pass.
+/// How many of many calls at the same moment pass.
 fn passing(gate: &mut Gate, call: Call, now: Timestamp) -> usize {
     (0..20_000).take_while(|_| call(gate, now).is_ok()).count()
 }
@@ -29,7 +29,7 @@ fn a_bucket_lets_its_burst_pass_and_then_its_rate() {
 }
 
 #[test]
-fn a_long_pause_fills_a_bucket_to_its_burst_and_no_further() {
+fn a_long_pause_fills_a_bucket_only_to_its_burst() {
     let mut bucket = Bucket::new(3.0, 5.0, after(0));
     assert_eq!((0..10).filter(|_| bucket.take(after(3_600_000))).count(), 5);
 }
@@ -45,7 +45,7 @@ fn a_clock_that_goes_back_gives_nothing_and_takes_nothing() {
 }
 
 #[test]
-fn each_kind_of_call_has_a_quota_of_its_own() {
+fn each_kind_of_call_has_its_own_quota() {
     for (quotas, expected) in [
         (Quotas::default(), [5, 40, 100, 100, 10_000, 50]),
         (Quotas::higher_throughput(), [5, 100, 100, 100, 10_000, 50]),

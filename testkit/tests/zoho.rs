@@ -1,4 +1,5 @@
-//! What the Zoho stand-in promises, over real HTTP: the rows of Zoho's published behaviour that Token Keeper relies on.
+//! Checks over real HTTP that the Zoho stand-in does what Zoho's documents say, as far as Token
+//! Keeper relies on it.
 
 use bytes::Bytes;
 use hyper::Response;
@@ -12,8 +13,8 @@ use url::{Url, form_urlencoded};
 
 const CALLBACK: &str = "https://app.example/callback";
 const SCOPE: &str = "ZohoCRM.modules.ALL";
-/// Verifiers with their challenges: the pair of RFC 7636, appendix B, and one of 56 characters, the first length whose
-/// padding does not fit into the same SHA-256 block.
+/// Verifiers with their challenges: the pair of RFC 7636, appendix B, and one of 56 characters, the
+/// first length whose padding needs a second SHA-256 block.
 const PKCE: [Row; 2] = [
     ("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"),
     ("a-verifier-whose-padding-takes-a-block-of-its-own-456789", "HO4DqG5qsixlTDvV-jpSy6j4duINBjl0uLy6E5RMl-E"),
@@ -21,7 +22,7 @@ const PKCE: [Row; 2] = [
 
 type Row = (&'static str, &'static str);
 
-/// Two data centres; `app` is registered in both, `local` only in the United States.
+/// Two data centres. `app` is registered in both, `local` only in the United States.
 struct World {
     zoho: Zoho,
     clock: Clock,
@@ -49,7 +50,7 @@ impl World {
         (response.status().as_u16(), response.text().await.expect("a body"))
     }
 
-    /// The token endpoint's answer; `more` wins over what `app` sends anyway.
+    /// The token endpoint's answer. `more` replaces or adds to what `app` sends by default.
     async fn token(&self, data_center: &str, more: &[(&str, &str)]) -> (u16, Value) {
         let secret = format!("{data_center}-secret");
         let usual = [("client_id", "app"), ("client_secret", &secret)];
@@ -71,7 +72,7 @@ impl World {
         self.token(data_center, &form).await
     }
 
-    /// Posts the decision on a request for consent; gives the status and, if there is one, where the redirect goes.
+    /// Posts the decision about a consent. Returns the status and the redirect's target, if any.
     async fn decide(&self, data_center: &str, query: &[(&str, &str)], decision: &str) -> (u16, Option<String>) {
         let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
         let url = format!("{}/oauth/v2/decide?{query}", self.zoho.accounts(data_center));
@@ -80,7 +81,7 @@ impl World {
         (response.status().as_u16(), location)
     }
 
-    /// Accepts and gives the code of the redirect.
+    /// Accepts the consent. Returns the code in the redirect.
     async fn accepted(&self, data_center: &str, query: &[(&str, &str)]) -> String {
         let (_, location) = self.decide(data_center, query, "accept").await;
         let location = Url::parse(&location.expect("a redirect")).expect("a URL");
@@ -89,7 +90,8 @@ impl World {
     }
 }
 
-/// A request for offline consent of `app`, where `changes` replace, add or (when empty) leave out parameters.
+/// A request for offline consent of `app`. `changes` replace or add parameters; an empty value
+/// removes one.
 fn request(changes: &[Row]) -> Vec<Row> {
     let usual = [
         ("response_type", "code"),
@@ -113,7 +115,7 @@ fn refused(code: &str) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn a_refresh_yields_a_token_for_an_hour_and_the_refresh_token_stays() {
+async fn a_refresh_gives_a_token_for_an_hour_and_the_refresh_token_stays() {
     let world = World::new();
     let refresh_token = world.zoho.consent("eu", "app", &[SCOPE, "ZohoCRM.users.READ"]);
     let (status, answer) = world.refresh("eu", &refresh_token).await;
@@ -222,7 +224,7 @@ async fn one_token_too_many_silently_ends_the_oldest() {
 }
 
 #[tokio::test]
-async fn a_code_is_good_once_and_soon_with_what_it_was_asked_with() {
+async fn a_code_works_once_in_time_and_only_with_the_values_of_its_request() {
     let world = World::new();
     world.zoho.settings(|settings| settings.requests_per_window = 100);
     let redirect_uri = ("redirect_uri", CALLBACK);
@@ -257,7 +259,7 @@ async fn a_code_is_good_once_and_soon_with_what_it_was_asked_with() {
 
 #[tokio::test]
 async fn answers_vary_as_zohos_do() {
-    // For each change the named field of the answer to a refresh and to a code, in this order.
+    // For each change: the named field in the answer to a refresh, then in the answer to a code.
     let check = async |change: fn(&mut Settings), field: &str, expected: [Value; 2]| {
         let world = World::new();
         world.zoho.settings(change);
@@ -337,7 +339,7 @@ async fn the_consent_page_is_a_form_that_carries_the_request() {
 }
 
 #[tokio::test]
-async fn only_an_offline_consent_that_is_the_first_or_prompted_yields_a_refresh_token() {
+async fn only_a_first_or_prompted_offline_consent_gives_a_refresh_token() {
     let world = World::new();
     for (changes, yields) in [
         (&[("access_type", "")][..], false),
@@ -355,7 +357,7 @@ async fn only_an_offline_consent_that_is_the_first_or_prompted_yields_a_refresh_
 }
 
 #[tokio::test]
-async fn a_user_at_home_elsewhere_takes_the_consent_along() {
+async fn a_user_from_another_data_center_moves_the_consent_there() {
     let world = World::new();
     world.zoho.settings(|settings| {
         settings.home = Some("eu".to_owned());

@@ -1,24 +1,25 @@
-//! A consent that something goes wrong in: afterwards either the old grant is whole, or the new one is.
+//! Consents in which something goes wrong. Afterwards the old grant is whole, or the new one is.
 
 use serde_json::json;
 use testkit::wire::{Fault, Rule};
 use testkit::zoho::answers;
 
-use crate::world::{Browser, World, grant_name, title};
+use testkit::browser::{Browser, title};
+use testkit::world::{World, grant_name};
 
-/// A connected account whose administrator is about to come back from Zoho with a new consent.
+/// A connected account. Its administrator has agreed at Zoho again and is on the way back.
 async fn returning() -> (World, Browser, String, String) {
     let world = World::new().await;
-    Browser::default().consent(&world, &world.link("crm-prod").await).await;
+    Browser::default().consent(&world, &world.link("crm-prod")).await;
     world.advance_minutes(30);
-    let (link, browser) = (world.link_with("crm-prod").await, Browser::default());
+    let (link, browser) = (world.link("crm-prod"), Browser::default());
     let zoho = browser.begin(&world, &link).await;
     let callback = browser.decide(&zoho, "accept").await;
     world.faults.forget_calls();
     (world, browser, link, callback)
 }
 
-/// The stored grant can mint.
+/// Checks that the stored grant can mint.
 fn whole(world: &World, when: &str) {
     let stored = world.refresh_token("crm-prod").expect("a refresh token");
     assert!(world.zoho.refresh_token_lives(&stored), "{when}: the stored refresh token is dead");
@@ -29,7 +30,8 @@ async fn a_consent_cut_off_at_any_call_leaves_a_whole_grant_and_a_way_to_go_on()
     let (world, browser, _, callback) = returning().await;
     assert_eq!(title(&browser.open(&world, &callback).await), "Connected");
     let calls = world.faults.calls();
-    // Grant, client, exchange, grant stored, lease read, lease published, old refresh token revoked; the key is known already.
+    // Grant, client, exchange, grant stored, lease read, lease published, old refresh token
+    // revoked. The key is already in memory.
     assert_eq!(calls.len(), 7, "{calls:#?}");
     for (at, call) in calls.iter().enumerate() {
         for handled in [false, true] {
@@ -45,7 +47,7 @@ async fn a_consent_cut_off_at_any_call_leaves_a_whole_grant_and_a_way_to_go_on()
             whole(&world, &when);
             let again = browser.open(&world, &callback).await;
             assert!(
-                ["Connected", "Already connected", "Zoho no longer takes its answer"].contains(&title(&again)),
+                ["Connected", "Already connected", "Zoho's code is too old"].contains(&title(&again)),
                 "{when}: {}",
                 title(&again)
             );
@@ -66,9 +68,9 @@ async fn a_consent_cut_off_at_any_call_leaves_a_whole_grant_and_a_way_to_go_on()
 }
 
 #[tokio::test]
-async fn of_two_callbacks_of_one_link_one_wins_and_no_refresh_token_is_left_behind() {
+async fn of_two_callbacks_of_one_link_one_wins_and_the_other_leaves_no_refresh_token() {
     let world = World::new().await;
-    let link = world.link("crm-prod").await;
+    let link = world.link("crm-prod");
     let (one, other) = (Browser::default(), Browser::default());
     let mut callbacks = Vec::new();
     for browser in [&one, &other] {
@@ -83,9 +85,9 @@ async fn of_two_callbacks_of_one_link_one_wins_and_no_refresh_token_is_left_behi
 }
 
 #[tokio::test]
-async fn of_one_callback_sent_twice_at_once_one_wins() {
+async fn if_one_callback_is_sent_twice_at_once_one_wins() {
     let world = World::new().await;
-    let (link, browser) = (world.link("crm-prod").await, Browser::default());
+    let (link, browser) = (world.link("crm-prod"), Browser::default());
     let zoho = browser.begin(&world, &link).await;
     let callback = browser.decide(&zoho, "accept").await;
     let request = browser.request(&callback);
@@ -97,7 +99,7 @@ async fn of_one_callback_sent_twice_at_once_one_wins() {
 }
 
 #[tokio::test]
-async fn a_store_that_refuses_for_good_gets_the_new_refresh_token_revoked_and_keeps_the_old() {
+async fn if_the_store_refuses_for_good_the_new_refresh_token_is_revoked_and_the_old_one_stays() {
     let (world, browser, link, callback) = returning().await;
     let old = world.grant("crm-prod");
     world.faults.add(
@@ -122,29 +124,30 @@ async fn a_put_whose_answer_is_lost_is_stored_once() {
 }
 
 #[tokio::test]
-async fn a_put_that_is_never_answered_is_looked_for_before_anything_is_revoked() {
-    // Stored all the same, and found.
+async fn after_a_put_without_an_answer_the_callback_looks_before_it_revokes() {
+    // The grant was stored, and the callback finds it.
     let (world, browser, _, callback) = returning().await;
     world.faults.add(Rule::on("secretsmanager", "PutSecretValue"), Fault::Drop { handled: true });
     assert_eq!(title(&browser.open(&world, &callback).await), "Connected");
     whole(&world, "stored without an answer");
-    // Not stored, as far as one can see: both refresh tokens stay alive, because it may still come to be.
+    // The grant seems not to be stored. Both refresh tokens stay alive, because the put may still
+    // succeed.
     let (world, browser, _, callback) = returning().await;
     world.faults.add(Rule::on("secretsmanager", "PutSecretValue"), Fault::Drop { handled: false });
     let page = browser.open(&world, &callback).await;
     assert_eq!((page.status, title(&page)), (502, "Out of order"));
-    assert!(page.body.contains("it is not known whether"), "{}", page.body);
+    assert!(page.body.contains("it is not certain that"), "{}", page.body);
     whole(&world, "not stored");
     assert_eq!(world.zoho.refresh_tokens().len(), 2);
 }
 
 #[tokio::test]
-async fn the_consent_stands_when_the_first_lease_cannot_be_published() {
+async fn the_grant_stays_if_the_first_lease_cannot_be_published() {
     let world = World::new().await;
     world
         .faults
         .add(Rule::on("ssm", "PutParameter"), Fault::Respond(testkit::aws::error("AccessDeniedException", "not you")));
-    let page = Browser::default().consent(&world, &world.link("crm-prod").await).await;
+    let page = Browser::default().consent(&world, &world.link("crm-prod")).await;
     assert_eq!(title(&page), "Connected");
     assert!(page.body.contains("appears with the next scheduled run"), "{}", page.body);
     whole(&world, "without a lease");
@@ -154,13 +157,13 @@ async fn the_consent_stands_when_the_first_lease_cannot_be_published() {
 async fn a_parameter_that_is_not_ours_is_left_alone() {
     let world = World::new().await;
     world.aws.put_parameter("/token-keeper/tokens/crm-prod", "somebody else's");
-    let page = Browser::default().consent(&world, &world.link("crm-prod").await).await;
+    let page = Browser::default().consent(&world, &world.link("crm-prod")).await;
     assert_eq!(title(&page), "Connected");
     assert_eq!(world.aws.parameter("/token-keeper/tokens/crm-prod").expect("a parameter").value, "somebody else's");
 }
 
 #[tokio::test]
-async fn the_consent_stands_when_the_old_refresh_token_cannot_be_revoked() {
+async fn the_grant_stays_if_the_old_refresh_token_cannot_be_revoked() {
     let (world, browser, _, callback) = returning().await;
     world.faults.add(Rule::on("zoho", "revoke"), Fault::Respond(answers::server_error("general_error")));
     assert_eq!(title(&browser.open(&world, &callback).await), "Connected");
@@ -169,7 +172,7 @@ async fn the_consent_stands_when_the_old_refresh_token_cannot_be_revoked() {
 }
 
 #[tokio::test]
-async fn zoho_out_of_order_changes_nothing_and_is_told_from_a_wrong_client() {
+async fn a_failing_zoho_changes_nothing_and_looks_different_from_a_wrong_client() {
     for (fault, heading) in [
         (Fault::Respond(answers::server_error("invalid_code")), "Zoho is out of order"),
         (Fault::Respond(answers::html()), "Zoho is out of order"),
@@ -180,7 +183,7 @@ async fn zoho_out_of_order_changes_nothing_and_is_told_from_a_wrong_client() {
         (Fault::Hang { handled: false }, "Zoho is out of order"),
         (Fault::Respond(answers::refusal("invalid_client")), "Not set up completely"),
         (Fault::Respond(answers::refusal("invalid_redirect_uri")), "Not set up completely"),
-        (Fault::Respond(answers::refusal("invalid_code")), "Zoho no longer takes its answer"),
+        (Fault::Respond(answers::refusal("invalid_code")), "Zoho's code is too old"),
     ] {
         let (world, browser, _, callback) = returning().await;
         let before = (world.grant("crm-prod"), world.document("crm-prod"));
@@ -194,13 +197,13 @@ async fn zoho_out_of_order_changes_nothing_and_is_told_from_a_wrong_client() {
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_be_read_is_out_of_order_and_a_broken_grant_is_named() {
+async fn a_failing_store_and_a_broken_grant_have_different_pages() {
     let world = World::new().await;
-    let link = world.link("crm-prod").await;
+    let link = world.link("crm-prod");
     world.aws.put_secret("token-keeper/signing-key", "weak");
     let page = Browser::default().open(&world, &link).await;
     assert_eq!((page.status, title(&page)), (502, "Out of order"));
-    world.aws.put_secret("token-keeper/signing-key", crate::world::SIGNING_KEY);
+    world.aws.put_secret("token-keeper/signing-key", testkit::world::SIGNING_KEY);
     world.faults.add(
         Rule::on("secretsmanager", "BatchGetSecretValue").after(1).times(1),
         Fault::Respond(testkit::aws::error("AccessDeniedException", "not you")),
@@ -218,12 +221,12 @@ async fn a_store_that_cannot_be_read_is_out_of_order_and_a_broken_grant_is_named
 }
 
 #[tokio::test]
-async fn a_rotated_signing_key_is_taken_up_and_voids_older_links() {
+async fn a_new_signing_key_is_used_soon_and_cancels_older_links() {
     let world = World::new().await;
-    let old = world.link("crm-prod").await;
+    let old = world.link("crm-prod");
     assert_eq!(Browser::default().open(&world, &old).await.status, 303);
     world.aws.put_secret("token-keeper/signing-key", "another-51gn1ng-key-of-more-than-32-chars");
-    let new = world.link("crm-prod").await;
+    let new = world.link("crm-prod");
     world.advance_minutes(6);
     assert_eq!(title(&Browser::default().open(&world, &old).await), "This link is not valid");
     assert_eq!(Browser::default().open(&world, &new).await.status, 303);

@@ -1,13 +1,15 @@
-//! A consent, from the operator's command to what consumers read.
+//! A consent, from the operator's command to what programs read.
 
+use jiff::SignedDuration;
 use serde_json::json;
 
-use crate::world::{BASE, Browser, CLIENT_ID, EU_SECRET, US_SECRET, World, grant_name, header, lease_name, title};
+use testkit::browser::{Browser, header, title};
+use testkit::world::{Asked, BASE, CLIENT_ID, EU_SECRET, US_SECRET, World, grant_name, lease_name};
 
 #[tokio::test]
 async fn a_first_consent_stores_the_grant_and_publishes_the_first_lease() {
     let world = World::new().await;
-    let link = world.link("crm-prod").await;
+    let link = world.link("crm-prod");
     assert_eq!(world.refresh_token("crm-prod"), None);
     let page = Browser::default().consent(&world, &link).await;
     assert_eq!((page.status, title(&page)), (200, "Connected"));
@@ -30,9 +32,10 @@ async fn a_first_consent_stores_the_grant_and_publishes_the_first_lease() {
 #[tokio::test]
 async fn the_authorization_request_asks_for_a_lasting_grant_and_holds_no_secret() {
     let world = World::new().await;
-    let link = world
-        .link_with("crm-prod --client acme --data-center eu --scope ZohoCRM.modules.ALL,ZohoBooks.invoices.READ")
-        .await;
+    let link = world.link_with(
+        "crm-prod",
+        Asked { scopes: &["ZohoCRM.modules.ALL", "ZohoBooks.invoices.READ"], ..Asked::default() },
+    );
     let response = Browser::default().open(&world, &link).await;
     let location = header(&response, "location");
     let (server, query) = location.split_once("/oauth/v2/auth?").expect("the consent page");
@@ -42,7 +45,7 @@ async fn the_authorization_request_asks_for_a_lasting_grant_and_holds_no_secret(
         "access_type=offline",
         "prompt=consent",
         "code_challenge_method=S256",
-        "scope=ZohoBooks.invoices.READ%2CZohoCRM.modules.ALL",
+        "scope=ZohoCRM.modules.ALL%2CZohoBooks.invoices.READ",
         "redirect_uri=https%3A%2F%2Fconsent.example%2Fcallback",
         &format!("client_id={CLIENT_ID}"),
     ] {
@@ -59,14 +62,14 @@ async fn the_authorization_request_asks_for_a_lasting_grant_and_holds_no_secret(
 #[tokio::test]
 async fn a_reconnection_replaces_the_grant_keeps_other_fields_and_revokes_the_old_refresh_token() {
     let world = World::new().await;
-    Browser::default().consent(&world, &world.link("crm-prod").await).await;
+    Browser::default().consent(&world, &world.link("crm-prod")).await;
     let old = world.refresh_token("crm-prod").expect("a refresh token");
     let mut grant = world.grant("crm-prod");
     grant["note"] = json!(["mine"]);
     world.aws.put_secret(&grant_name("crm-prod"), &grant.to_string());
     world.advance_minutes(30);
 
-    let link = world.link_with("crm-prod").await;
+    let link = world.link("crm-prod");
     assert_eq!(world.refresh_token("crm-prod").as_ref(), Some(&old), "a link alone changes nothing");
     let page = Browser::default().consent(&world, &link).await;
     assert_eq!((page.status, title(&page)), (200, "Connected"));
@@ -78,56 +81,26 @@ async fn a_reconnection_replaces_the_grant_keeps_other_fields_and_revokes_the_ol
 }
 
 #[tokio::test]
-async fn a_consent_that_heals_a_dead_connection_is_told_as_its_recovery_and_no_other_is_told() {
-    let mut world = World::new().await;
-    world.set("TOKEN_KEEPER_CALLBACK_URL", BASE);
-    Browser::default().consent(&world, &world.link("desk").await).await;
-    Browser::default().consent(&world, &world.link_with("desk").await).await;
-    assert_eq!(world.notices("desk"), [""; 0], "nobody was needed");
-
-    let die = async || {
-        world.zoho.kill(&world.refresh_token("desk").expect("a refresh token"));
-        world.type_in("refresh desk --force", "").await.expect_err("somebody is needed");
-        world.notices("desk").pop().expect("a notice")
-    };
-    let notice = die().await;
-    let (told, command) = notice.split_once(" Type: token-keeper ").expect("a command");
-    assert_eq!(told, "Token Keeper: desk needs a new consent, Zoho no longer takes its refresh token (invalid_code).");
-    let shown = world.type_in(command, "").await.expect("a link");
-    let link = shown.lines().map(str::trim).find(|line| line.contains("ticket=")).expect("a link");
-    assert_eq!(title(&Browser::default().consent(&world, link).await), "Connected");
-    let recovered = "Token Keeper: desk has recovered, its token lives until 2026-11-21T01:00:00Z.";
-    assert_eq!(world.notices("desk"), [notice.as_str(), recovered]);
-    world.type_in("refresh desk --force", "").await.expect("refreshed");
-    assert_eq!(world.notices("desk").len(), 2, "told once");
-
-    // A self client's code heals it as well.
-    die().await;
-    let code = world.zoho.code("eu", CLIENT_ID, &["ZohoCRM.modules.ALL"], None);
-    world.type_in("grant desk", &code).await.expect("connected");
-    assert_eq!(world.notices("desk"), [&notice, recovered, &notice, recovered]);
-}
-
-#[tokio::test]
-async fn a_consent_whose_first_token_is_not_published_is_told_by_the_next_run() {
+async fn the_next_run_reports_a_consent_whose_first_token_was_not_published() {
     let world = World::new().await;
-    Browser::default().consent(&world, &world.link("desk").await).await;
+    Browser::default().consent(&world, &world.link("desk")).await;
     world.zoho.kill(&world.refresh_token("desk").expect("a refresh token"));
-    world.type_in("refresh desk --force", "").await.expect_err("somebody is needed");
+    let report = world.send(json!({"connections": ["desk"], "force": true})).await.expect("a run");
+    assert_eq!(report["consent_required"], json!(["desk"]));
     world.aws.deny_put(&lease_name("desk"));
-    Browser::default().consent(&world, &world.link_with("desk").await).await;
+    Browser::default().consent(&world, &world.link("desk")).await;
     assert_eq!(world.notices("desk").len(), 1);
     world.aws.allow(&lease_name("desk"));
-    world.type_in("refresh", "").await.expect("refreshed");
+    world.run().await;
     let recovered = "Token Keeper: desk has recovered, its token lives until 2026-11-21T01:00:00Z.";
     assert_eq!(world.notices("desk").last().map(String::as_str), Some(recovered));
 }
 
 #[tokio::test]
-async fn an_account_of_another_data_center_is_remembered_and_asked_with_that_ones_secret() {
+async fn an_account_of_another_data_center_is_remembered_and_gets_that_centers_client_secret() {
     let world = World::new().await;
     world.zoho.settings(|settings| settings.home = Some("us".to_owned()));
-    let page = Browser::default().consent(&world, &world.link("crm-prod").await).await;
+    let page = Browser::default().consent(&world, &world.link("crm-prod")).await;
     assert_eq!(title(&page), "Connected");
     assert_eq!(world.grant("crm-prod")["data_center"], "us");
     let document = world.document("crm-prod").expect("a document");
@@ -140,16 +113,14 @@ async fn an_account_of_another_data_center_is_remembered_and_asked_with_that_one
 async fn a_data_center_without_a_client_secret_is_named_and_the_code_is_kept() {
     let world = World::new().await;
     world.zoho.settings(|settings| settings.home = Some("in".to_owned()));
-    let link = world.link("crm-prod").await;
+    let link = world.link("crm-prod");
     world.faults.forget_calls();
     let page = Browser::default().consent(&world, &link).await;
     assert_eq!((page.status, title(&page)), (502, "Not set up completely"));
     assert!(page.body.contains("<code>it has no client secret for the data centre in</code>"), "{}", page.body);
     assert_eq!((world.faults.count("zoho", "authorization_code"), world.writes()), (0, 0));
-    world
-        .type_in(&format!("client add acme --client-id {CLIENT_ID} --data-center in"), "unknown-here")
-        .await
-        .expect("stored");
+    let client = json!({"client_id": CLIENT_ID, "client_secrets": {"eu": EU_SECRET, "in": "unknown-here"}});
+    world.aws.put_secret("token-keeper/clients/acme", &client.to_string());
     assert_eq!(
         title(&Browser::default().consent(&world, &link).await),
         "Connected",
@@ -160,13 +131,15 @@ async fn a_data_center_without_a_client_secret_is_named_and_the_code_is_kept() {
 #[tokio::test]
 async fn a_moved_account_is_refused_unless_the_link_allows_it() {
     let world = World::new().await;
-    Browser::default().consent(&world, &world.link("crm-prod").await).await;
+    Browser::default().consent(&world, &world.link("crm-prod")).await;
     let before = world.grant("crm-prod");
     world.zoho.settings(|settings| settings.home = Some("us".to_owned()));
-    let page = Browser::default().consent(&world, &world.link_with("crm-prod").await).await;
+    let page = Browser::default().consent(&world, &world.link("crm-prod")).await;
     assert_eq!((page.status, title(&page)), (409, "Another data centre than before"));
     assert_eq!(world.grant("crm-prod"), before);
-    let page = Browser::default().consent(&world, &world.link_with("crm-prod --allow-move").await).await;
+    let page = Browser::default()
+        .consent(&world, &world.link_with("crm-prod", Asked { allow_move: true, ..Asked::default() }))
+        .await;
     assert_eq!(title(&page), "Connected");
     assert_eq!(
         (world.grant("crm-prod")["data_center"].as_str(), world.grant("crm-prod")["api_domain"].as_str()),
@@ -175,17 +148,17 @@ async fn a_moved_account_is_refused_unless_the_link_allows_it() {
 }
 
 #[tokio::test]
-async fn a_redirect_without_an_accounts_server_means_the_connections_own() {
+async fn a_redirect_without_an_accounts_server_means_the_connections_data_center() {
     let world = World::new().await;
     world.zoho.settings(|settings| settings.redirect_names_accounts_server = false);
-    assert_eq!(title(&Browser::default().consent(&world, &world.link("crm-prod").await).await), "Connected");
+    assert_eq!(title(&Browser::default().consent(&world, &world.link("crm-prod")).await), "Connected");
     assert_eq!(world.grant("crm-prod")["data_center"], "eu");
 }
 
 #[tokio::test]
-async fn a_user_who_declines_changes_nothing_and_may_think_again() {
+async fn a_user_who_declines_changes_nothing_and_may_agree_later() {
     let world = World::new().await;
-    let (link, browser) = (world.link("crm-prod").await, Browser::default());
+    let (link, browser) = (world.link("crm-prod"), Browser::default());
     world.faults.forget_calls();
     let zoho = browser.begin(&world, &link).await;
     let callback = browser.decide(&zoho, "refuse").await;
@@ -196,12 +169,13 @@ async fn a_user_who_declines_changes_nothing_and_may_think_again() {
 }
 
 #[tokio::test]
-async fn scopes_that_zoho_withholds_are_said_and_those_granted_recorded() {
+async fn the_page_names_scopes_that_zoho_withheld_and_the_grant_records_the_others() {
     let world = World::new().await;
     world.zoho.settings(|settings| settings.withheld_scopes = vec!["ZohoBooks.settings.ALL".to_owned()]);
-    let link = world
-        .link_with("crm-prod --client acme --data-center eu --scope ZohoCRM.modules.ALL --scope ZohoBooks.settings.ALL")
-        .await;
+    let link = world.link_with(
+        "crm-prod",
+        Asked { scopes: &["ZohoCRM.modules.ALL", "ZohoBooks.settings.ALL"], ..Asked::default() },
+    );
     let page = Browser::default().consent(&world, &link).await;
     assert_eq!(title(&page), "Connected");
     assert!(page.body.contains("Not granted: <code>ZohoBooks.settings.ALL</code>."), "{}", page.body);
@@ -211,9 +185,9 @@ async fn scopes_that_zoho_withholds_are_said_and_those_granted_recorded() {
 #[tokio::test]
 async fn an_answer_without_a_refresh_token_changes_nothing() {
     let world = World::new().await;
-    Browser::default().consent(&world, &world.link("crm-prod").await).await;
+    Browser::default().consent(&world, &world.link("crm-prod")).await;
     let before = (world.grant("crm-prod"), world.document("crm-prod"));
-    let link = world.link_with("crm-prod").await;
+    let link = world.link("crm-prod");
     world.zoho.settings(|settings| settings.exchange_yields_refresh_token = false);
     let page = Browser::default().consent(&world, &link).await;
     assert_eq!((page.status, title(&page)), (502, "Zoho gave no lasting access"));
@@ -224,7 +198,7 @@ async fn an_answer_without_a_refresh_token_changes_nothing() {
 #[tokio::test]
 async fn a_link_works_once_and_says_so() {
     let world = World::new().await;
-    let (link, browser) = (world.link("crm-prod").await, Browser::default());
+    let (link, browser) = (world.link("crm-prod"), Browser::default());
     let zoho = browser.begin(&world, &link).await;
     let callback = browser.decide(&zoho, "accept").await;
     assert_eq!(title(&browser.open(&world, &callback).await), "Connected");
@@ -233,21 +207,21 @@ async fn a_link_works_once_and_says_so() {
 
     let page = browser.open(&world, &link).await;
     assert_eq!((page.status, title(&page)), (409, "Already connected"));
-    // A reload of the last page.
+    // The administrator reloads the last page.
     let page = browser.open(&world, &callback).await;
     assert_eq!((page.status, title(&page)), (409, "Already connected"));
     assert_eq!((world.grant("crm-prod"), world.zoho_calls(), world.writes()), (before, 0, 0));
 }
 
 #[tokio::test]
-async fn a_link_is_void_when_the_connection_was_changed_or_removed_and_when_its_time_is_over() {
+async fn a_link_stops_working_when_the_connection_changes_or_is_removed_or_the_link_expires() {
     let world = World::new().await;
-    let (link, browser) = (world.link("crm-prod").await, Browser::default());
-    world.link_with("crm-prod --scope ZohoCRM.users.READ").await;
+    let (link, browser) = (world.link("crm-prod"), Browser::default());
+    world.link_with("crm-prod", Asked { scopes: &["ZohoCRM.users.READ"], ..Asked::default() });
     let page = browser.open(&world, &link).await;
     assert_eq!((page.status, title(&page)), (409, "This link is out of date"));
 
-    let link = world.link_with("crm-prod --valid-for 30m").await;
+    let link = world.link_with("crm-prod", Asked { life: SignedDuration::from_mins(30), ..Asked::default() });
     let callback = browser.decide(&browser.begin(&world, &link).await, "accept").await;
     world.advance_minutes(11);
     let page = browser.open(&world, &callback).await;
@@ -256,17 +230,17 @@ async fn a_link_is_void_when_the_connection_was_changed_or_removed_and_when_its_
     let page = browser.open(&world, &link).await;
     assert_eq!((page.status, title(&page)), (410, "This link has expired"));
 
-    let link = world.link_with("crm-prod").await;
+    let link = world.link("crm-prod");
     world.aws.delete_secret(&grant_name("crm-prod"));
     let page = browser.open(&world, &link).await;
     assert_eq!((page.status, title(&page)), (410, "This connection is gone"));
 }
 
 #[tokio::test]
-async fn two_links_can_be_open_side_by_side_in_one_browser() {
+async fn two_links_can_be_open_at_once_in_one_browser() {
     let world = World::new().await;
     let browser = Browser::default();
-    let (crm, books) = (world.link("crm").await, world.link("books").await);
+    let (crm, books) = (world.link("crm"), world.link("books"));
     let (crm, books) = (browser.begin(&world, &crm).await, browser.begin(&world, &books).await);
     for zoho in [crm, books] {
         let callback = browser.decide(&zoho, "accept").await;
@@ -275,10 +249,10 @@ async fn two_links_can_be_open_side_by_side_in_one_browser() {
 }
 
 #[tokio::test]
-async fn every_answer_carries_the_headers_that_keep_a_page_to_itself() {
+async fn every_answer_has_the_headers_that_isolate_the_page() {
     let world = World::new().await;
     let browser = Browser::default();
-    let link = world.link("crm-prod").await;
+    let link = world.link("crm-prod");
     for (url, status) in [
         (link.as_str(), 303),
         (&format!("{BASE}/callback"), 400),

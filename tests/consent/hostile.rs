@@ -1,12 +1,14 @@
-//! What strangers send: each gets a plain page with the right status, reaches nobody, changes nothing and is not echoed.
+//! What strangers may send. Each gets a plain page with the right status. It reaches neither Zoho
+//! nor the stores, changes nothing, and its text is not echoed.
 
 use testkit::wire::{Fault, Rule};
 use testkit::zoho::answers;
 use token_keeper::lambda::callback::Request;
 
-use crate::world::{BASE, Browser, World, grant_name, title};
+use testkit::browser::{Browser, title};
+use testkit::world::{BASE, World, grant_name};
 
-/// A world in which a user has just agreed at Zoho and the browser is on its way back.
+/// A user has just agreed at Zoho, and the browser is on the way back.
 struct Scene {
     world: World,
     browser: Browser,
@@ -17,14 +19,15 @@ struct Scene {
 impl Scene {
     async fn new() -> Self {
         let world = World::new().await;
-        let (link, browser) = (world.link("crm-prod").await, Browser::default());
+        let (link, browser) = (world.link("crm-prod"), Browser::default());
         let zoho = browser.begin(&world, &link).await;
         let callback = browser.decide(&zoho, "accept").await;
         world.faults.forget_calls();
         Self { world, browser, link, callback }
     }
 
-    /// The request is answered with this status and heading; Zoho is not asked and nothing is written.
+    /// Checks that the request gets this status and heading, that Zoho is not asked, and that
+    /// nothing is written.
     async fn check(&self, request: &Request, status: u16, heading: &str) {
         let before = self.world.grant("crm-prod");
         let response = self.world.respond(request).await;
@@ -37,7 +40,7 @@ impl Scene {
         }
     }
 
-    /// The genuine callback with another query.
+    /// The genuine callback, with another query.
     async fn check_query(&self, query: &str, status: u16, heading: &str) {
         let request = Request { query: query.to_owned(), ..self.browser.request(&self.callback) };
         self.check(&request, status, heading).await;
@@ -57,13 +60,13 @@ impl Scene {
         pairs.collect::<Vec<_>>().join("&")
     }
 
-    /// The value of a parameter of the genuine query, still encoded.
+    /// A parameter's value in the genuine query, still encoded.
     fn value(&self, name: &str) -> &str {
         let value = self.query().split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
         value.expect("a parameter of Zoho's redirect")
     }
 
-    /// After all that was tried, the user is not in the way of anything.
+    /// Checks that after all these attempts the user's consent still works.
     async fn still_works(&self) {
         let page = self.browser.open(&self.world, &self.callback).await;
         assert_eq!(title(&page), "Connected");
@@ -71,7 +74,7 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn an_accounts_server_that_is_not_exactly_one_of_the_table_gets_nothing() {
+async fn an_accounts_server_that_is_not_exactly_in_the_table_gets_nothing() {
     let scene = Scene::new().await;
     let eu = scene.world.zoho.accounts("eu");
     let host = eu.strip_prefix("http://").expect("a loopback address").to_owned();
@@ -127,7 +130,7 @@ async fn an_accounts_server_that_is_not_exactly_one_of_the_table_gets_nothing() 
 }
 
 #[tokio::test]
-async fn parameters_that_are_repeated_missing_oversized_or_no_text_are_refused() {
+async fn repeated_missing_oversized_or_binary_parameters_are_refused() {
     let scene = Scene::new().await;
     let (query, state, code) = (scene.query().to_owned(), scene.value("state"), scene.value("code"));
     let server = scene.value("accounts-server");
@@ -173,7 +176,7 @@ async fn a_state_that_is_forged_truncated_or_of_another_purpose_is_refused() {
         let other = World::new().await;
         other.aws.put_secret("token-keeper/signing-key", "an0ther-51gn1ng-key-of-more-than-32-chars");
         let browser = Browser::default();
-        let zoho = browser.begin(&other, &other.link("crm-prod").await).await;
+        let zoho = browser.begin(&other, &other.link("crm-prod")).await;
         let callback = browser.decide(&zoho, "accept").await;
         callback.split_once("state=").expect("a state").1.split('&').next().expect("a value").to_owned()
     };
@@ -200,7 +203,7 @@ async fn a_state_that_is_forged_truncated_or_of_another_purpose_is_refused() {
     ] {
         scene.check_query(&scene.with("state", &state), 400, "This link is not valid").await;
     }
-    // And the reverse: a state is no ticket.
+    // The reverse: a state is not a ticket.
     for ticket in [state.as_str(), "", "x", &state.replace('.', "%2E%2E"), "..%2F..%2Fetc"] {
         let request = scene.browser.request(&format!("{BASE}/connect?ticket={ticket}"));
         scene.check(&request, 400, "This link is not valid").await;
@@ -213,7 +216,7 @@ async fn a_state_that_is_forged_truncated_or_of_another_purpose_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_malformed_is_refused_before_the_signing_key_is_fetched() {
+async fn malformed_values_are_refused_before_the_signing_key_is_read() {
     let scene = Scene::new().await;
     let stranger = World::new().await;
     for path in
@@ -226,13 +229,13 @@ async fn what_is_malformed_is_refused_before_the_signing_key_is_fetched() {
 }
 
 #[tokio::test]
-async fn a_state_in_another_browser_or_with_another_flows_cookie_is_refused() {
+async fn a_state_in_another_browser_or_with_another_consents_cookie_is_refused() {
     let scene = Scene::new().await;
     let genuine = scene.browser.request(&scene.callback);
     let [cookie] = &genuine.cookies[..] else { panic!("one cookie") };
     let (name, value) = cookie.split_once('=').expect("a pair");
     let other = Browser::default();
-    other.begin(&scene.world, &scene.world.link("other").await).await;
+    other.begin(&scene.world, &scene.world.link("other")).await;
     let others = other.request(&scene.callback).cookies;
     let (_, others_value) = others[0].split_once('=').expect("a pair");
     scene.world.faults.forget_calls();
@@ -244,7 +247,7 @@ async fn a_state_in_another_browser_or_with_another_flows_cookie_is_refused() {
         vec![format!("{name}")],
         vec![format!("{name}={value}x")],
         vec![format!("{name}={}", value.to_ascii_lowercase())],
-        // Without the prefix that ties it to the host, anybody's page could have set it.
+        // Without the `__Host-` prefix, any page of the domain could have set it.
         vec![cookie.trim_start_matches("__Host-").to_owned()],
         vec![format!("x{cookie}")],
         vec!["=".to_owned(), ";;;".to_owned(), "\u{1f36a}".to_owned(), "x".repeat(5000)],
@@ -256,7 +259,7 @@ async fn a_state_in_another_browser_or_with_another_flows_cookie_is_refused() {
 }
 
 #[tokio::test]
-async fn other_methods_and_paths_lead_nowhere() {
+async fn other_methods_and_paths_are_refused() {
     let scene = Scene::new().await;
     for method in ["HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "get", ""] {
         for url in [scene.callback.as_str(), &scene.link, &format!("{BASE}/healthz")] {
@@ -298,7 +301,7 @@ async fn a_code_that_zoho_refuses_or_an_error_instead_of_one_changes_nothing() {
     let before = scene.world.grant("crm-prod");
     let page =
         scene.browser.open(&scene.world, &format!("{BASE}/callback?{}", scene.with("code", "1000.never.given"))).await;
-    assert_eq!((page.status, title(&page)), (400, "Zoho no longer takes its answer"));
+    assert_eq!((page.status, title(&page)), (400, "Zoho's code is too old"));
     assert_eq!((scene.world.grant("crm-prod"), scene.world.writes()), (before, 0));
     scene.still_works().await;
 }
@@ -315,7 +318,7 @@ async fn a_redirect_of_an_allowed_host_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_replayed_redirect_after_the_consent_is_told_that_it_is_spent() {
+async fn a_repeated_callback_after_the_consent_gets_a_page_that_says_so() {
     let scene = Scene::new().await;
     let request = scene.browser.request(&scene.callback);
     scene.still_works().await;

@@ -1,20 +1,20 @@
-//! Rules that hold whatever is sent: signatures, PKCE, and where no secret may appear.
-
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+//! Rules for any input: signatures, PKCE, and places where no secret may appear.
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use testkit::log::Kept;
 use testkit::wire::{Fault, Rule};
 use testkit::zoho::answers;
 use token_keeper::consent::link::{State, Ticket, code_challenge};
 use token_keeper::lambda::callback::{NotHttp, Request};
+use token_keeper::name::VersionId;
 use token_keeper::secret::{CodeVerifier, SigningKey};
 use token_keeper::telemetry;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::world::{BASE, Browser, EU_SECRET, SIGNING_KEY, World, header, lease_name, title};
+use testkit::browser::{Browser, header, title};
+use testkit::world::{BASE, EU_SECRET, SIGNING_KEY, World, lease_name};
 
 fn start() -> Timestamp {
     "2026-11-21T00:00:00Z".parse().expect("a time")
@@ -27,7 +27,7 @@ fn key() -> SigningKey {
 fn ticket() -> Ticket {
     Ticket {
         connection: "crm-prod".parse().expect("a name"),
-        version: "1d0b14e4-8fed-4b01-8164-bb7b2b9b3e3a".to_owned(),
+        version: VersionId::new("1d0b14e4-8fed-4b01-8164-bb7b2b9b3e3a"),
         data_center: "eu".to_owned(),
         allow_move: false,
         expires_at: start() + SignedDuration::from_hours(1),
@@ -45,7 +45,7 @@ fn the_code_challenge_is_the_one_of_rfc_7636_appendix_b() {
 }
 
 #[test]
-fn a_verifier_has_the_form_that_rfc_7636_asks_for_and_is_another_one_for_each_round_trip() {
+fn a_verifier_has_the_form_of_rfc_7636_and_differs_in_each_consent() {
     let verifier = key().code_verifier(&state());
     assert_eq!(verifier.expose().len(), 43);
     assert!(verifier.expose().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)));
@@ -54,7 +54,7 @@ fn a_verifier_has_the_form_that_rfc_7636_asks_for_and_is_another_one_for_each_ro
 }
 
 #[test]
-fn a_signed_text_comes_back_until_its_end_and_only_for_its_purpose() {
+fn a_signed_text_is_accepted_until_it_expires_and_only_for_its_purpose() {
     let (key, end) = (key(), ticket().expires_at);
     let second = SignedDuration::from_secs(1);
     let sealed = key.seal_ticket(&ticket());
@@ -68,7 +68,7 @@ fn a_signed_text_comes_back_until_its_end_and_only_for_its_purpose() {
 }
 
 #[test]
-fn no_change_of_one_character_is_accepted() {
+fn a_signed_text_with_one_changed_character_is_refused() {
     let sealed = key().seal_state(&state());
     let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/ ";
     for (at, right) in sealed.char_indices() {
@@ -90,10 +90,10 @@ proptest! {
     }
 
     #[test]
-    fn whatever_is_signed_comes_back_as_it_was(
+    fn a_signed_value_is_read_back_unchanged(
         connection in "[a-z0-9][a-z0-9_.-]{0,63}", version in ".{1,64}", nonce in ".{0,40}", allow_move: bool
     ) {
-        let ticket = Ticket { connection: connection.parse().expect("a name"), version, allow_move, ..ticket() };
+        let ticket = Ticket { connection: connection.parse().expect("a name"), version: VersionId::new(version), allow_move, ..ticket() };
         prop_assert_eq!(key().open_ticket(&key().seal_ticket(&ticket), start()), Ok(ticket.clone()));
         let state = State { ticket, nonce, ..state() };
         prop_assert_eq!(key().open_state(&key().seal_state(&state), start()), Ok(state));
@@ -114,7 +114,7 @@ proptest! {
 }
 
 #[test]
-fn cookies_are_found_in_their_list_and_else_in_their_header() {
+fn cookies_come_from_the_list_or_else_from_the_header() {
     let event = |cookies: Value| {
         json!({"rawPath": "/callback", "cookies": cookies, "headers": {"cookie": "a=1; b=2", "host": "consent.example"},
             "requestContext": {"domainName": "consent.example", "http": {"method": "GET"}}})
@@ -145,9 +145,9 @@ async fn every_event_file_of_the_callback_is_answered() {
 }
 
 #[tokio::test]
-async fn the_base_url_may_have_a_path_and_is_the_requests_own_domain_if_none_is_set() {
+async fn the_base_url_may_have_a_path_and_defaults_to_the_requests_domain() {
     let world = World::new().await;
-    let link = world.link("crm-prod").await;
+    let link = world.link("crm-prod");
     let mut request = Browser::default().request(&link);
     request.domain = Some("abc.lambda-url.eu-central-1.on.aws".to_owned());
     let response = token_keeper::lambda::callback::respond(&request, &world.consent, None).await;
@@ -156,19 +156,15 @@ async fn the_base_url_may_have_a_path_and_is_the_requests_own_domain_if_none_is_
             .contains("redirect_uri=https%3A%2F%2Fabc.lambda-url.eu-central-1.on.aws%2Fcallback&")
     );
     request.path = "/prod/connect".to_owned();
-    let base = Some("https://api.example/prod");
-    let response = token_keeper::lambda::callback::respond(&request, &world.consent, base).await;
+    let base = "https://api.example/prod".parse().expect("a base URL");
+    let response = token_keeper::lambda::callback::respond(&request, &world.consent, Some(&base)).await;
     assert!(header(&response, "location").contains("redirect_uri=https%3A%2F%2Fapi.example%2Fprod%2Fcallback&"));
     request.domain = None;
     let response = token_keeper::lambda::callback::respond(&request, &world.consent, None).await;
-    assert_eq!(title(&response), "Not found", "a function that does not know its own address redirects nobody");
-    // On a loopback address without HTTPS, browsers refuse the prefix and the attribute.
-    let local = token_keeper::lambda::callback::respond(
-        &Browser::default().request(&link),
-        &world.consent,
-        Some("http://localhost:8765"),
-    )
-    .await;
+    assert_eq!(title(&response), "Not found", "a function that does not know its address does not redirect");
+    // Without HTTPS, as on a loopback address, browsers refuse the prefix and the attribute.
+    let (request, base) = (Browser::default().request(&link), "http://localhost:8765".parse().expect("a base URL"));
+    let local = token_keeper::lambda::callback::respond(&request, &world.consent, Some(&base)).await;
     assert!(
         local.cookies[0].starts_with("token-keeper-") && local.cookies[0].ends_with("SameSite=Lax"),
         "{:?}",
@@ -176,23 +172,8 @@ async fn the_base_url_may_have_a_path_and_is_the_requests_own_domain_if_none_is_
     );
 }
 
-/// A log's writer that keeps what is written.
-#[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Kept {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("the log").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
-async fn no_secret_reaches_a_log_a_page_a_command_or_a_description_at_any_level() {
+async fn no_secret_reaches_a_log_a_page_or_a_description_at_any_level() {
     for terminal in [false, true] {
         let log = Kept::default();
         let writer = log.clone();
@@ -200,9 +181,6 @@ async fn no_secret_reaches_a_log_a_page_a_command_or_a_description_at_any_level(
         let world = World::new().await;
         let mut said = String::new();
         let mut secrets = vec![EU_SECRET.to_owned(), SIGNING_KEY.to_owned()];
-        let shown = world.type_in("client add shop --client-id 1000.SHOP", "the-shops-5ec2e7").await.expect("stored");
-        said.push_str(&shown);
-        secrets.push("the-shops-5ec2e7".to_owned());
         for fault in [
             None,
             Some((Rule::on("zoho", "authorization_code"), Fault::Respond(answers::refusal("invalid_client")))),
@@ -222,7 +200,7 @@ async fn no_secret_reaches_a_log_a_page_a_command_or_a_description_at_any_level(
             )),
         ] {
             let browser = Browser::default();
-            let link = world.link("crm-prod").await;
+            let link = world.link("crm-prod");
             let zoho = browser.begin(&world, &link).await;
             let callback = browser.decide(&zoho, "accept").await;
             secrets.extend(browser.cookies.borrow().values().cloned());
@@ -239,7 +217,7 @@ async fn no_secret_reaches_a_log_a_page_a_command_or_a_description_at_any_level(
             secrets.extend(document["access_token"].as_str().map(str::to_owned));
         }
         drop(guard);
-        said.push_str(&String::from_utf8(log.0.lock().expect("the log").clone()).expect("text"));
+        said.push_str(&log.text());
         let versions = world.aws.parameter_versions(&lease_name("crm-prod"));
         said.extend(versions.into_iter().map(|version| version.description.expect("a description")));
         for word in [

@@ -1,7 +1,9 @@
-"""The alarms of infra/operation.yaml before any AWS: each rings in time for its fault, and none in a year without one.
+"""The alarms of infra/operation.yaml: each rings in time for its fault, and only then.
 
-Real: the template, for every allowed interval. Stood in for: CloudWatch, by the rules that its guide documents (cloudwatch.py), and the
-refresher, by what it would report, alone or in chunks. Everything is seeded: the same faults come at the same moments in every run.
+Real: the template, for every allowed interval.
+Played: CloudWatch, by the rules of its guide (helpers/cloudwatch.py); the refresher, by the metrics
+of its runs, one by one or in chunks. The random numbers are seeded, so each execution has the same
+faults.
 """
 
 from __future__ import annotations
@@ -13,33 +15,33 @@ from dataclasses import replace
 from random import Random
 from typing import Any, Callable, Iterator
 
-from checks import check, tell
-from cloudwatch import ALARM, INSUFFICIENT_DATA, MINUTE_S, OK, Alarm, Samples, changes, judge
-from processes import ROOT
-from template import load, resolved
+from helpers.checks import check, tell
+from helpers.cloudwatch import ALARM, INSUFFICIENT_DATA, MINUTE_S, OK, Alarm, Samples, changes, judge
+from helpers.processes import ROOT
+from helpers.template import load, resolved
 
 INTERVALS = ["5", "10", "15", "20", "30", "60"]
 DEFAULT = "15"
 DAY_S = 86_400
 INJECTIONS = 40
-"""How often each fault is injected, at as many moments, for each interval and kind of run."""
+"""Each fault is injected at this many moments, for each interval and kind of run."""
 MARGIN_S = 2100
-"""What a token has left after a run at the least, with the default margin."""
+"""With the default margin, a token has at least this left after a run."""
 SHORT_S = 900
 """MinRemainingSeconds of the template."""
 
-# What is assumed of the world. The schedule's window is the template's.
+# Assumptions. The schedule may be late by the flexible window of the template.
 LATE_S = 60.0
 TAKES_S = (0.5, 15.0)
 LONG_S = (0.5, 295.0)
-"""What a run may take: some have much to write at three puts a second, and the function is given 300 seconds."""
+"""How long a run may take. At three puts a second some take long; the function has 300 seconds."""
 KNOWN_AFTER_S = (5.0, 100.0)
-"""How long a metric is on its way: AWS promises nothing, and has it within a minute or two."""
+"""How late CloudWatch knows a metric. AWS promises no time; usually it takes a minute or two."""
 SPREAD_S = 120.0
-"""Within this after the scheduled run its chunks have reported."""
+"""The chunks of a scheduled run report within this time."""
 EVALUATED_WITHIN_S = 30.0
 RANGES = (2, 5)
-"""How many more points than it evaluates CloudWatch retrieves: the guide's own examples have 2."""
+"""CloudWatch retrieves this many more points than it evaluates. The guide's examples have 2."""
 
 PROMISED_S = {
     "short-life": 4 * MINUTE_S,
@@ -51,10 +53,14 @@ PROMISED_S = {
     "waiting-chunks": 5 * MINUTE_S,
     "callback-errors": 5 * MINUTE_S,
 }
-"""From the report that has the fault (of two runs, the second's) to the ring. For no-run, see its own promise."""
+"""The longest time from the report of the fault to the ring. Where two runs count, from the second.
 
-# The guide's two tables: points from the oldest to the newest; what follows with missing, ignore, breaching, notBreaching.
-# "" is the state as it was. The last row of each comes from an older edition, and is not contradicted by the newer.
+no-run has its own step.
+"""
+
+# The two tables of the guide. Points go from the oldest to the newest. The states are those with
+# missing, ignore, breaching and notBreaching; `None` keeps the state. The last row of each table is
+# from an older edition of the guide; the newer one agrees with it.
 THREE_OF_THREE = {
     "0 - X - X": (OK, OK, OK, OK),
     "0 - - - -": (OK, OK, OK, OK),
@@ -73,7 +79,7 @@ TWO_OF_THREE = {
 }
 
 Fault = Callable[[int], dict[str, float]]
-"""For the number of a run, what is other than usual: `lost`, `late`, `error`, `end` of a token's life, or a metric's value."""
+"""What is wrong in a run, by its number: `lost`, `late`, `error`, a token's `end`, or a metric."""
 
 
 def no_fault(_: int) -> dict[str, float]:
@@ -81,7 +87,7 @@ def no_fault(_: int) -> dict[str, float]:
 
 
 class Runs:
-    """What runs of the refresher report, from its start to some days later."""
+    """The reports of a series of runs."""
 
     def __init__(
         self, seed: int, interval_s: int, number: int, chunks: int, fault: Fault = no_fault, takes_s: tuple[float, float] = TAKES_S
@@ -89,7 +95,7 @@ class Runs:
         random = Random(seed)
         self.sent = {name: Samples() for name in ("DurationMs", "Failed", "Deferred", "Misconfigured", "MinRemainingSeconds", "Errors")}
         self.reports: list[list[float]] = []
-        """When each run reported that which it has to report of the fault, and when it reported last."""
+        """When each run reported the fault, and when it reported last."""
         second = random.uniform(0, MINUTE_S)
         for index in range(number):
             wrong = fault(index)
@@ -101,7 +107,8 @@ class Runs:
             if "error" in wrong:
                 self.reports.append([started])
                 continue
-            # A run that sends chunks reports that it did so, and no life of tokens; which chunk has the sick connection is up to chance.
+            # A run that sends chunks reports no life of tokens. The sick connection is in a random
+            # chunk.
             times = [started + random.uniform(*takes_s)]
             times += sorted(times[0] + random.uniform(*TAKES_S) + random.uniform(0, SPREAD_S) for _ in range(chunks))
             sick = random.randrange(1, chunks + 1) if chunks else 0
@@ -139,13 +146,13 @@ class Story:
         return [
             self.the_guides_tables,
             self.no_run_rings_before_the_first_token_ends,
-            self.a_lost_or_late_run_is_no_alarm,
+            self.a_lost_or_late_run_rings_nothing,
             self.short_life_rings,
             self.what_two_runs_report_rings,
             self.a_run_that_fails_rings_once,
             self.queues_and_callback_ring,
             self.no_all_clear_when_runs_stop,
-            self.a_rest_is_no_alarm,
+            self.a_disabled_schedule_rings_nothing,
             self.a_year_without_a_fault,
             self.wrong_settings_are_noticed,
             self.what_was_measured,
@@ -162,25 +169,25 @@ class Story:
     def no_run_rings_before_the_first_token_ends(self) -> None:
         """The schedule stops"""
         guide = (ROOT / "infra/README.md").read_text()
-        told = re.findall(r"^\| (missed runs|minutes without a report) \|(.*)$", guide, re.MULTILINE)
-        rows = {name: dict(zip(INTERVALS, map(int, re.findall(r"\d+", row)))) for name, row in told}
+        found = re.findall(r"^\| (missed runs|minutes without a report) \|(.*)$", guide, re.MULTILINE)
+        rows = {name: dict(zip(INTERVALS, map(int, re.findall(r"\d+", row)))) for name, row in found}
         for interval in INTERVALS:
             silence_s = self.silence[interval] * MINUTE_S
-            check(f"{interval} minutes: the guide says after how many", rows["minutes without a report"][interval], self.silence[interval])
+            check(f"{interval} minutes: infra/README.md has the minutes without a report", rows["minutes without a report"][interval], self.silence[interval])
             missed = rows["missed runs"][interval]
             spare_s = silence_s - missed * int(interval) * MINUTE_S
-            check(f"  which is after {missed} missed, the last of them a minute late", spare_s >= LATE_S + KNOWN_AFTER_S[1])
+            check(f"  that is longer than {missed} missed runs and a late report", spare_s >= LATE_S + KNOWN_AFTER_S[1])
             latest = silence_s + MINUTE_S + EVALUATED_WITHIN_S
             late = self.latest_ring("no-run", interval, stopping, last_report)
-            check(f"  and rings within {latest / MINUTE_S} minutes of the last report", late <= latest)
-            check("  when every token still lives", latest < MARGIN_S, interval not in ("30", "60"))
-        # Should CloudWatch not fill where it has nothing at all, the missing minutes ring, once the range has no report.
+            check(f"  it rings within {latest / MINUTE_S} minutes of the last report", late <= latest)
+            check(f"  when {'the first token may have ended' if interval in ('30', '60') else 'every token is still alive'}", latest < MARGIN_S, interval not in ("30", "60"))
+        # If CloudWatch does not fill an empty range, the alarm rings once the range is empty.
         later = self.latest_of(self.alarms[DEFAULT]["no-run"], DEFAULT, stopping, last_report, fills_nothing=True)
         silence_s = self.silence[DEFAULT] * MINUTE_S
         latest = silence_s + (1 + max(RANGES)) * MINUTE_S + EVALUATED_WITHIN_S
-        check(f"{DEFAULT} minutes: without FILL's help it rings soon after", later <= latest)
+        check(f"{DEFAULT} minutes: if FILL does not fill an empty range, it rings soon after", later <= latest)
 
-    def a_lost_or_late_run_is_no_alarm(self) -> None:
+    def a_lost_or_late_run_rings_nothing(self) -> None:
         """A run is lost or late"""
         for interval in INTERVALS:
             if self.silence[interval] > 2 * int(interval):
@@ -192,14 +199,14 @@ class Story:
             self.never_rings(interval, f"a run is {late:.0f} s late", once, "no-run")
 
     def short_life_rings(self) -> None:
-        """One connection's token ends"""
+        """The token of one connection ends"""
         for interval in INTERVALS:
             self.latest_ring("short-life", interval, ending, first_short)
             once = lambda at, interval_s: lambda run: {"end": at * interval_s + MARGIN_S - LATE_S} if run == at else {}
             self.never_rings(interval, "a token is renewed one run late", once, "short-life")
 
     def what_two_runs_report_rings(self) -> None:
-        """Two runs in a row report the same trouble; one alone does"""
+        """Two runs in a row report the same trouble, or only one run does"""
         for name, metric in (("not-refreshed", "Failed"), ("not-refreshed", "Deferred"), ("misconfigured", "Misconfigured")):
             for interval in INTERVALS:
                 lasting = lambda at, _: lambda run: {metric: 1} if at <= run < at + 10 else {}
@@ -214,19 +221,19 @@ class Story:
             self.latest_ring("refresher-errors", interval, failing, lambda runs, at: runs.reports[at][0])
 
     def queues_and_callback_ring(self) -> None:
-        """A message is left over; a chunk waits; a consent fails"""
+        """A message is left in a queue, a chunk waits, a consent fails"""
         for interval in INTERVALS:
             alarms = self.alarms[interval]
             for seed in range(INJECTIONS):
                 random = Random(seed)
                 at = random.uniform(DAY_S, 2 * DAY_S)
-                # A queue that was asleep tells within a quarter of an hour; while it is awake, each minute.
-                lies, asleep = Samples(), random.uniform(0, 15 * MINUTE_S)
+                # An active queue reports each minute, an inactive one within a quarter of an hour.
+                left, asleep = Samples(), random.uniform(0, 15 * MINUTE_S)
                 for minute in range(3 * 60):
                     time = at + minute * MINUTE_S
-                    lies.add(time, max(time + random.uniform(*KNOWN_AFTER_S), at + asleep), float(minute < 60))
+                    left.add(time, max(time + random.uniform(*KNOWN_AFTER_S), at + asleep), float(minute < 60))
                 for name in ("failed-events", "failed-chunks"):
-                    self.rings_once(alarms[name], {"ApproximateNumberOfMessagesVisible": lies}, at, (at, at + DAY_S), random)
+                    self.rings_once(alarms[name], {"ApproximateNumberOfMessagesVisible": left}, at, (at, at + DAY_S), random)
                 late = alarms["waiting-chunks"].threshold
                 waits = Samples()
                 for minute in range(60):
@@ -237,45 +244,45 @@ class Story:
                 refused = Samples()
                 refused.add(at, at + random.uniform(*KNOWN_AFTER_S), 1)
                 self.rings_once(alarms["callback-errors"], {"5xx": refused}, at, (at, at + DAY_S), random)
-            tries_s = 2 * 330.0  # as foundation.yaml has it: VisibilityTimeout, and how often a chunk is received
-            check(f"{interval} minutes: a chunk in its second try is no alarm", alarms["waiting-chunks"].threshold >= tries_s)
+            tries_s = 2 * 330.0  # foundation.yaml: VisibilityTimeout and maxReceiveCount
+            check(f"{interval} minutes: a chunk in its second try rings nothing", alarms["waiting-chunks"].threshold >= tries_s)
 
     def no_all_clear_when_runs_stop(self) -> None:
-        """An alarm rings, and then the schedule stops"""
+        """An alarm rings, then the schedule stops"""
         for name, wrong in (("short-life", {"end": 0.0}), ("not-refreshed", {"Failed": 1}), ("misconfigured", {"Misconfigured": 1})):
             check(f"{name} keeps its state", self.after_the_runs_have_stopped(self.alarms[DEFAULT][name], wrong), [ALARM])
 
-    def a_rest_is_no_alarm(self) -> None:
+    def a_disabled_schedule_rings_nothing(self) -> None:
         """ScheduleState=DISABLED"""
         rests = alarm(self.settings["rests"])
         never = {"DurationMs": Samples()}
-        check("no-run stays well", [list(changes(rests, never, range(600), fills_nothing=fills)) for fills in (False, True)], [[], []])
-        check("and would tell nobody", self.settings["rests"]["ActionsEnabled"], False)
+        check("no-run stays OK", [list(changes(rests, never, range(600), fills_nothing=fills)) for fills in (False, True)], [[], []])
+        check("and its actions are off", self.settings["rests"]["ActionsEnabled"], False)
 
     def a_year_without_a_fault(self) -> None:
-        """A year of runs for the default interval, a month for each of the others, one by one and in chunks"""
+        """A year of runs with the default interval, a month with each other one"""
         for interval in INTERVALS:
             days = 365 if interval == DEFAULT else 30
             interval_s = int(interval) * MINUTE_S
             for chunks in (0, 3):
-                # A run that sends chunks has nothing to write.
+                # A run that sends chunks writes no parameter, so it is short.
                 runs = Runs(chunks, interval_s, days * DAY_S // interval_s, chunks, takes_s=TAKES_S if chunks else LONG_S)
                 minutes = range(2 * self.silence[interval], days * DAY_S // MINUTE_S)
                 offset = Random(chunks).uniform(0, EVALUATED_WITHIN_S)
                 names = ("no-run", "short-life", "not-refreshed", "misconfigured", "refresher-errors")
                 rung = {name: len(list(changes(self.alarms[interval][name], runs.sent, minutes, offset=offset))) for name in names}
                 kind = "in chunks" if chunks else "one by one"
-                check(f"{len(runs.reports)} runs, each {interval} minutes, {kind}: no alarm rings", rung, dict.fromkeys(rung, 0))
+                check(f"{len(runs.reports)} runs, one every {interval} minutes, {kind}: no alarm rings", rung, dict.fromkeys(rung, 0))
 
     def wrong_settings_are_noticed(self) -> None:
-        """What would be wrong is seen to be wrong"""
+        """This story notices wrong settings"""
         right = self.alarms[DEFAULT]
         before = replace(right["no-run"], expression="runs", period_s=900, evaluation_periods=2, datapoints_to_alarm=2)
         late = self.latest_of(before, DEFAULT, stopping, last_report)
         check("two missing intervals, without FILL, ring about an hour after the last report", 3300 < late < 7200)
-        check("  which is when tokens have ended", late > MARGIN_S)
+        check("  by then tokens have ended", late > MARGIN_S)
         stops = self.after_the_runs_have_stopped(replace(right["short-life"], missing="notBreaching"), {"end": 0.0})
-        check("short-life with notBreaching gives an all-clear when runs stop", stops, [ALARM, OK])
+        check("short-life with notBreaching says OK when runs stop", stops, [ALARM, OK])
         lasting = lambda at, _: lambda run: {"Failed": 1} if at <= run < at + 10 else {}
         for what, wrong in {
             "not-refreshed by the minimum never rings with chunks": replace(
@@ -289,16 +296,17 @@ class Story:
             check(what, set(rings) != {1} and (max(rings) > 1 or max(rings) == 0))
 
     def what_was_measured(self) -> None:
-        """From the fault to the ring, at worst"""
+        """The longest time from the fault to the ring"""
         for name, seconds in self.worst.items():
             print(f"  {seconds / MINUTE_S:6.1f}  minutes: {name}", flush=True)
-
-    # What the steps share.
 
     def injected(
         self, alarm: Alarm, interval: str, fault: Callable[[int, int], Fault], kinds: list[int], fills_nothing: bool = False
     ) -> Iterator[tuple[Runs, int, list[float]]]:
-        """The fault at many moments, with runs of these kinds; the runs, the first wrong one, and when the alarm rang."""
+        """Injects the fault at many moments, with runs of these kinds.
+
+        Yields the runs, the number of the first wrong one, and when the alarm rang.
+        """
         interval_s = int(interval) * MINUTE_S
         for seed in range(INJECTIONS):
             for chunks in kinds:
@@ -318,7 +326,7 @@ class Story:
         since: Callable[[Runs, int], float],
         fills_nothing: bool = False,
     ) -> float:
-        """The longest time from the moment that counts to the ring, which comes once."""
+        """The longest time from `since` to the ring. Infinite unless the alarm rings once."""
         latest = 0.0
         for runs, at, rings in self.injected(alarm, interval, fault, [0, 3], fills_nothing):
             if len(rings) != 1:
@@ -352,8 +360,9 @@ class Story:
         check(f"{interval} minutes: {what}, and {name} does not ring", sum(rung), 0)
 
     def after_the_runs_have_stopped(self, alarm: Alarm, wrong: dict[str, float]) -> list[str]:
-        """Each state that the alarm took, in runs that all have this trouble, and in the hours after the last. Not in chunks: there the
-        last that is in sight may be one that is well.
+        """The states of the alarm during runs with this trouble, and in the hours after them.
+
+        Without chunks: the last visible chunk may be a healthy one.
         """
         turned = set()
         for seed in range(INJECTIONS):
@@ -374,18 +383,18 @@ def last_report(runs: Runs, at: int) -> float:
 
 
 def ending(at: int, interval_s: int) -> Fault:
-    """From this run on a connection is not renewed. Its token had no more than the margin left then."""
+    """From this run on, nothing renews a connection. Its token has at most the margin left."""
     return lambda run: {"end": at * interval_s + 1800} if at <= run < at + 10 else {}
 
 
 def first_short(runs: Runs, _: int) -> float:
-    """The minute of the first report of a life shorter than the alarm's threshold."""
+    """The minute of the first report with a life shorter than the alarm's threshold."""
     samples = runs.sent["MinRemainingSeconds"]
     return next(minute for minute, value in zip(samples.minutes, samples.values) if value < SHORT_S) * float(MINUTE_S)
 
 
 def alarm(properties: dict[str, Any]) -> Alarm:
-    """As the template has it, with everything put in."""
+    """Reads an alarm of the resolved template."""
     queries = properties.get("Metrics")
     if queries:
         stats = {query["Id"]: query["MetricStat"] for query in queries if "MetricStat" in query}

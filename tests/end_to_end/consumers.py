@@ -1,12 +1,14 @@
-"""The programs of examples/consumers/, each as a process, between the served AWS stand-in and a Zoho API that is played here.
+"""The programs of examples/consumers/, each as a process.
 
-The documents are the compiled command's own; where a story needs another token, end or status, these fields are replaced.
+The stand-ins program plays AWS; this file plays a Zoho API. `token-keeper refresh` publishes the
+document. Where a step needs another token, expiry or status, it replaces these fields.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,15 +23,15 @@ from typing import Any, Callable, Optional
 
 import boto3
 import botocore.validate
-import chromium
-import recorder
-from checks import Mismatch, check, instant, leaked, tell
-from installation import PREFIX, REGION, compiled
-from processes import ROOT, Program, environment
+
+from helpers import chromium, recorder
+from helpers.checks import Mismatch, check, instant, leaked, tell
+from helpers.installation import PREFIX, REGION, compiled
+from helpers.processes import ROOT, Program, environment
 
 EXAMPLES = ROOT / "examples" / "consumers"
 NODE_HOME = ROOT / ".tools" / "consumers"
-"""Where the Node example runs: a module finds its dependencies from the folder that it stands in."""
+"""The Node example runs here. A module looks for its dependencies where it is."""
 CONNECTION = "crm-prod"
 PARAMETER = f"/{PREFIX}/tokens/{CONNECTION}"
 PATH = "/crm/v8/org"
@@ -66,9 +68,12 @@ class Consumer:
     name: str
     command: list[str]
     keeps: bool = True
-    """Whether it takes several paths and keeps the document between them."""
+    """Whether it takes several paths and reads the document once for all of them."""
     library: Optional[list[str]] = None
-    """A program that uses it for four calls at once, and once more with the clock moved on by so many seconds."""
+    """A program that makes four calls at once, sets the clock forward, and makes four more.
+
+    Its argument is by how many seconds.
+    """
 
 
 CONSUMERS = [
@@ -81,15 +86,15 @@ CONSUMERS = [
 
 @dataclass
 class ZohoApi:
-    """What a Zoho API is to a consumer: it takes a token or refuses it. Everything that came is kept."""
+    """Plays a Zoho API: it accepts a token or refuses it. It keeps all calls."""
 
     accepts: set[str] = field(default_factory=set)
     calls: list[tuple[str, Optional[str]]] = field(default_factory=list)
     meanwhile: Optional[Callable[[], None]] = None
-    """Done once, while the next caller waits for its answer."""
+    """Called once, while the next caller waits for the answer."""
     secrets: set[str] = field(default_factory=set)
     listed: int = 0
-    """How many calls came while a token could be seen in the list of processes."""
+    """How many calls came while the list of processes showed a token."""
 
     def serve(self, programs: ExitStack) -> str:
         api = self
@@ -123,7 +128,7 @@ class ZohoApi:
         if path == REDIRECTED:
             return 302, "", {"Location": self.url.replace("127.0.0.1", "localhost") + PATH}
         if authorization not in {f"Zoho-oauthtoken {token}" for token in self.accepts}:
-            # No Zoho API repeats the token. What does must not get it into a log either.
+            # Zoho never repeats the token. Even if a server does, no log may get it.
             return 401, json.dumps({"code": "INVALID_TOKEN", "message": f"invalid: {authorization}"}), {}
         if path == UNKNOWN:
             return 404, json.dumps({"code": "INVALID_URL_PATTERN", "message": f"unknown: {authorization}"}), {}
@@ -131,7 +136,10 @@ class ZohoApi:
 
 
 def processes() -> str:
-    """The arguments of all processes, as every user of the machine can see them. Only Linux shows them as files."""
+    """The arguments of all processes, as every user of the machine can see them.
+
+    Only Linux has them as files.
+    """
     listed = []
     for arguments in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -156,8 +164,8 @@ class Story:
         account = {
             "AWS_ACCESS_KEY_ID": recorder.CONSUMER,
             "AWS_CONFIG_FILE": "/dev/null",
-            "AWS_DEFAULT_REGION": REGION,  # boto3 and the AWS CLI know the Region by this name,
-            "AWS_REGION": REGION,  # the other SDKs by this one.
+            "AWS_DEFAULT_REGION": REGION,  # for boto3 and the AWS CLI
+            "AWS_REGION": REGION,  # for the other SDKs
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_ENDPOINT_URL": recorder.recorded(programs, self.about["aws"]),
             "AWS_SECRET_ACCESS_KEY": "not-a-secret",
@@ -172,7 +180,7 @@ class Story:
         self.printed = ""
 
     def steps(self) -> list[Callable[[], None]]:
-        return [self.tools, self.published, *map(self.consumer, CONSUMERS), self.ecs, self.no_token_was_shown]
+        return [self.tools, self.published, self.readme, *map(self.consumer, CONSUMERS), self.ecs, self.no_token_was_shown]
 
     def tools(self) -> None:
         """What the examples need"""
@@ -182,7 +190,7 @@ class Story:
             for arguments in (["update"], ["install", "-y", "--no-install-recommends", *missing]):
                 subprocess.run(["apt-get", "-qq", *arguments], stdout=subprocess.DEVNULL, check=False)
         missing = [name for name in ("jq", "curl", "aws", "node", "npm") if not shutil.which(name, path=self.variables["PATH"])]
-        check("jq, curl, the AWS CLI, Node and npm are here (the last three come with make tools)", missing, [])
+        check("jq, curl, the AWS CLI, Node and npm are here (`make tools` installs the last three)", missing, [])
         lock = (EXAMPLES / "package-lock.json").read_text()
         check("the lock file names no registry", "resolved" in lock or "://" in lock, False)
         installed = NODE_HOME / "installed"
@@ -190,7 +198,7 @@ class Story:
             NODE_HOME.mkdir(parents=True, exist_ok=True)
             for name in ("package.json", "package-lock.json"):
                 shutil.copy(EXAMPLES / name, NODE_HOME)
-            # With the caller's registry and certificates, as pip has them.
+            # npm uses the caller's registry and certificates, as pip does.
             path = {**os.environ, "PATH": self.variables["PATH"]}
             npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]
             subprocess.run(npm, cwd=NODE_HOME, env=path, check=True)
@@ -213,11 +221,11 @@ class Story:
             capture_output=True,
             text=True,
         )
-        check("the refresh ends well", (ran.returncode, ran.stderr), (0, ""))
+        check("the refresh succeeds", (ran.returncode, ran.stderr), (0, ""))
         self.document = json.loads(self.parameter(PARAMETER))
         self.secrets.update([self.document["access_token"], secret["refresh_token"], secret["client_secret"]])
         check("the document is active", self.document["status"], "active")
-        check("and lives for long", (instant(self.document["expires_at"]).timestamp() - time.time()) > 3000)
+        check("and has much life left", (instant(self.document["expires_at"]).timestamp() - time.time()) > 3000)
         self.document["api_domain"] = self.api.url
 
     def consumer(self, consumer: Consumer) -> Callable[[], None]:
@@ -234,34 +242,34 @@ class Story:
         step.__doc__ = consumer.name
         return step
 
-    # What every consumer keeps to.
+    # Each consumer does all of these.
 
     def calls(self, consumer: Consumer) -> None:
         token = self.publish()
         reads = self.reads()
-        check("prints what the API answers", self.run(consumer, PATH), BODY)
-        check("having sent the header of the document", self.called(), [(PATH, f"Zoho-oauthtoken {token}")])
-        check("and read the parameter once", self.reads() - reads, 1)
+        check("prints the answer of the API", self.run(consumer, PATH), BODY)
+        check("it has sent the header from the document", self.called(), [(PATH, f"Zoho-oauthtoken {token}")])
+        check("and has read the parameter once", self.reads() - reads, 1)
         since = {"status": "consent_required", "error": "invalid_code", "since": when(-60)}
         token = self.publish(**since)
-        check("uses a live token of a connection that needs a consent", (self.run(consumer, PATH), self.sent()), (BODY, [token]))
+        check("uses a live token of a connection that needs a new consent", (self.run(consumer, PATH), self.sent()), (BODY, [token]))
 
     def refusals(self, consumer: Consumer) -> None:
         old = self.publish_refused()
         renewed: list[str] = []
         self.api.meanwhile = lambda: renewed.append(self.publish())
-        check("after a 401 uses the token that is there now", self.run(consumer, PATH), BODY)
-        check("in one try more", self.sent(), [old, *renewed])
+        check("after a 401, it uses the token that is there now", self.run(consumer, PATH), BODY)
+        check("in one more call", self.sent(), [old, *renewed])
         token = self.publish_refused()
         reads = self.reads()
         remedy = ("token-keeper list", f"token-keeper refresh {CONNECTION} --force")
         self.fails(consumer, PATH, "HTTP 401 (INVALID_TOKEN)", PATH, *remedy)
-        check("after two tries, the second with the parameter read again", (self.sent(), self.reads() - reads), ([token] * 2, 2))
+        check("after two calls; before the second it has read the parameter again", (self.sent(), self.reads() - reads), ([token] * 2, 2))
         self.publish()
         self.fails(consumer, UNKNOWN, "HTTP 404 (INVALID_URL_PATTERN)", UNKNOWN)
-        check("does not repeat another refusal", len(self.called()), 1)
+        check("does not repeat a call after another refusal", len(self.called()), 1)
         self.fails(consumer, REDIRECTED, "HTTP 302")
-        check("takes its token nowhere else", len(self.called()), 1)
+        check("does not take its token to another host", len(self.called()), 1)
 
     def dead_documents(self, consumer: Consumer) -> None:
         end = when(-5)
@@ -270,9 +278,9 @@ class Story:
         never = {"access_token": None, "issued_at": None, "expires_at": None}
         self.publish(**never, status="misconfigured", error="invalid_client", since=when(-60))
         self.fails(consumer, PATH, PARAMETER, "status misconfigured", "error invalid_client", "token-keeper list")
-        self.put(self.publish())  # No document.
+        self.put(self.publish())  # Not a document.
         self.fails(consumer, PATH, PARAMETER)
-        check("asks the API for nothing without a live token", self.called(), [])
+        check("sends the API no request without a live token", self.called(), [])
 
     def mistakes(self, consumer: Consumer) -> None:
         self.publish()
@@ -280,22 +288,22 @@ class Story:
         wanted = (elsewhere, "ParameterNotFound", "token-keeper list", "ssm:GetParameter")
         self.fails(consumer, PATH, *wanted, TOKEN_KEEPER_PREFIX="team/elsewhere")
         self.fails(consumer, f"@{self.api.url.removeprefix('http://')}{PATH}")
-        check("takes no path that would make another host", self.called(), [])
+        check("refuses a path that leads to another host", self.called(), [])
 
     def keeping(self, consumer: Consumer) -> None:
         token, reads = self.publish(), self.reads()
-        check("with two paths prints two answers", self.run(consumer, *PATHS), f"{BODY}\n{BODY}")
-        check("from one reading", (self.sent(), self.reads() - reads), ([token, token], 1))
+        check("prints two answers for two paths", self.run(consumer, *PATHS), f"{BODY}\n{BODY}")
+        check("and reads the parameter once", (self.sent(), self.reads() - reads), ([token, token], 1))
         old, reads = self.publish_refused(), self.reads()
         renewed: list[str] = []
         self.api.meanwhile = lambda: renewed.append(self.publish())
         self.run(consumer, *PATHS)
-        check("keeps what it read after a 401", (self.sent(), self.reads() - reads), ([old, *renewed * 2], 2))
+        check("keeps the document that it has read after a 401", (self.sent(), self.reads() - reads), ([old, *renewed * 2], 2))
         last, reads = self.publish(expires_at=when(50)), self.reads()
         renewed = []
         self.api.meanwhile = lambda: renewed.append(self.publish())
         self.run(consumer, *PATHS)
-        check("does not keep what ends within a minute", (self.sent(), self.reads() - reads), ([last, *renewed], 2))
+        check("does not keep a token that ends within a minute", (self.sent(), self.reads() - reads), ([last, *renewed], 2))
 
     def long_running(self, program: list[str]) -> None:
         for later, readings in ((KEPT_S - 10, 1), (KEPT_S + 10, 2)):
@@ -304,8 +312,17 @@ class Story:
             ran = self.process([*program, str(later)])
             if ran.returncode != 0:
                 print(ran.stderr, file=sys.stderr)
-            check("as a library answers four calls at once, twice", (ran.returncode, len(self.called())), (0, 8))
-            check(f"with {later} s between from {readings} reading{'s' * (readings > 1)}", self.reads() - reads, readings)
+            check("as a library, it makes four calls at once, twice", (ran.returncode, len(self.called())), (0, 8))
+            check(f"with {later} s between, it reads the parameter {readings} time{'s' * (readings > 1)}", self.reads() - reads, readings)
+
+    def readme(self) -> None:
+        """The README's two commands"""
+        shown = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+        [commands] = [block for block in shown if "ssm get-parameter" in block]
+        token = self.publish()
+        ran = self.process(["bash", "-euo", "pipefail", "-c", commands])
+        check("they print what the API answers", (ran.returncode, ran.stdout), (0, BODY))
+        check("having sent the header of the document", self.called(), [(PATH, f"Zoho-oauthtoken {token}")])
 
     def ecs(self) -> None:
         """ECS"""
@@ -313,7 +330,7 @@ class Story:
         definition = json.loads((EXAMPLES / "task-definition.json").read_text())
         shape = boto3.client("ecs", region_name=REGION).meta.service_model.operation_model("RegisterTaskDefinition")
         problems = botocore.validate.ParamValidator().validate(definition, shape.input_shape)
-        check("ECS's own model takes the task definition", problems.generate_report(), "")
+        check("the task definition fits ECS's own model", problems.generate_report(), "")
         self.api.accepts = {self.document["access_token"]}
         for container in definition["containerDefinitions"]:
             given = {one["name"]: one["value"] for one in container["environment"]}
@@ -322,21 +339,19 @@ class Story:
                 check(f"{secret['name']} is a bare token", secret["valueFrom"].startswith(plain))
                 document = json.loads(self.parameter(secret["valueFrom"].replace(plain, f"/{PREFIX}/tokens/")))
                 given[secret["name"]] = self.parameter(secret["valueFrom"])
-                check("which is the document's", given[secret["name"]], document["access_token"])
+                check("the same as in the document", given[secret["name"]], document["access_token"])
             given["ZOHO_API_DOMAIN"] = self.api.url
             command = container["entryPoint"] + container["command"]
             ran = self.process(command, **given)
-            check("the container's command prints what the API answers", (ran.returncode, ran.stdout), (0, BODY))
-            check("having sent the header", self.sent(), [self.document["access_token"]])
+            check("the container's command prints the answer of the API", (ran.returncode, ran.stdout), (0, BODY))
+            check("and has sent the header", self.sent(), [self.document["access_token"]])
             self.api.accepts = set()
             check("and fails if Zoho refuses", self.process(command, **given).returncode != 0)
 
     def no_token_was_shown(self) -> None:
-        """All along"""
+        """Secrets"""
         check("no token was printed", leaked(self.secrets, self.printed), [])
-        check("none was in the list of processes", self.api.listed, 0)
-
-    # What the stories are told with.
+        check("the list of processes showed no token", self.api.listed, 0)
 
     def ask(self) -> Any:
         line = self.stand_ins.wait_for_line(self.lines_read)
@@ -344,7 +359,7 @@ class Story:
         return json.loads(line)
 
     def reads(self) -> int:
-        """How often a single parameter was read so far."""
+        """How often programs have read a single parameter so far."""
         self.stand_ins.write_line()
         return int(self.ask().get("ssm GetParameter", 0))
 
@@ -356,7 +371,10 @@ class Story:
         self.aws["ssm"].put_parameter(Name=PARAMETER, Value=value, Type="SecureString", Overwrite=True)
 
     def publish(self, **fields: Optional[str]) -> str:
-        """A document with another token, which the API takes, and these fields; without those that are `None`."""
+        """Publishes a document with a new token, which the API accepts. Returns the token.
+
+    Replaces these fields, and removes those that are `None`.
+    """
         token = f"1000.{uuid.uuid4().hex}.{uuid.uuid4().hex}"
         self.secrets.add(token)
         self.api.accepts.add(token)
@@ -365,18 +383,18 @@ class Story:
         return token
 
     def publish_refused(self) -> str:
-        """One whose token the API does not take."""
+        """Publishes a document whose token the API refuses."""
         token = self.publish()
         self.api.accepts.remove(token)
         return token
 
     def called(self) -> list[tuple[str, Optional[str]]]:
-        """The calls that came to the API since this was asked last."""
+        """The calls that the API got since the last question."""
         calls, self.api.calls = self.api.calls, []
         return calls
 
     def sent(self) -> list[str]:
-        """The tokens of those calls."""
+        """The tokens of these calls."""
         return [str(authorization).removeprefix("Zoho-oauthtoken ") for _, authorization in self.called()]
 
     def process(self, command: list[str], **more: str) -> subprocess.CompletedProcess[str]:
@@ -393,20 +411,20 @@ class Story:
         return ran
 
     def run(self, consumer: Consumer, *paths: str) -> str:
-        """What a consumer prints that ends well."""
+        """Runs a consumer that succeeds. Returns what it prints."""
         ran = self.process([*consumer.command, CONNECTION, *paths])
         if ran.returncode != 0:
             raise Mismatch(f"the program ends with {ran.returncode}:\n{ran.stdout}{ran.stderr}")
         return ran.stdout.removesuffix("\n")
 
     def fails(self, consumer: Consumer, path: str, *wanted: str, **more: str) -> None:
-        """That a consumer ends in failure with no answer, and says all of this."""
+        """Checks that a consumer fails, prints no answer, and says all of this."""
         ran = self.process([*consumer.command, CONNECTION, path], **more)
         said = [text for text in wanted if text in ran.stderr]
         how = (ran.returncode, ran.stdout, said)
         if how != (1, "", list(wanted)):
             print(ran.stderr, file=sys.stderr)
-        check(" | ".join(["fails and says what and why", *wanted]), how, (1, "", list(wanted)))
+        check(" | ".join(["fails and says why", *wanted]), how, (1, "", list(wanted)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""What infra/deploy.sh asks of the AWS CLI and of cargo-lambda, with a stand-in for each that writes down how it was called.
+"""How infra/deploy.sh calls the AWS CLI and cargo-lambda.
 
-Real: the script. The commands themselves, against an emulator of AWS, are in stack.py; what is here cannot be seen there.
+Real: the script. Played: both commands, by a program that records its arguments. stack.py runs the
+script with the real commands against an emulator of AWS. This story has what the emulator cannot
+show.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Callable
 
-from checks import check, tell
-from processes import ROOT, environment
+from helpers.checks import check, tell
+from helpers.processes import ROOT, environment
 
 STAND_IN = f"""#!{sys.executable}
 import json, os, sys
@@ -44,7 +46,7 @@ elif arguments[:2] == ["lambda", "get-function-configuration"]:
 elif arguments[:2] == ["cloudformation", "describe-stacks"]:
     print("the-" + option("--query").split("'")[1] if "'" in option("--query") else "CREATE_COMPLETE")
 """
-"""Plays `aws` and `cargo`: every output of a stack is its name after "the-"."""
+"""Plays `aws` and `cargo`. The value of a stack's output is "the-" and its name."""
 VARIABLES = {
     "Name": "NAME",
     "Prefix": "TOKEN_KEEPER_PREFIX",
@@ -62,67 +64,67 @@ class Story:
 
     def steps(self) -> list[Callable[[], None]]:
         return [
-            self.what_is_a_variable_is_no_parameter,
+            self.some_parameters_are_variables,
             self.both_functions_get_what_the_environment_has,
             self.no_other_processor,
             self.the_present_role,
             self.reserved_concurrency,
         ]
 
-    def what_is_a_variable_is_no_parameter(self) -> None:
+    def some_parameters_are_variables(self) -> None:
         """Parameters that would not reach the functions"""
         for parameter, variable in VARIABLES.items():
             ended, said, calls = self.deploy(f"{parameter}=anything")
-            named = (f"{parameter} is set by" in said, f"{variable}=" in said)
-            check(f"{parameter}= is refused, and {variable} named", (ended, *named), (2, True, True))
+            named = (f"Set {parameter} by" in said, f"{variable}=" in said)
+            check(f"{parameter}= is refused, and the message names {variable}", (ended, *named), (2, True, True))
             check("  before anything is done", calls, [])
         for unknown in ("SsmRate=5", "Notice.*=x", "=x"):
             ended, said, calls = self.deploy(unknown)
-            check(f"{unknown} is refused", (ended, f"no parameter {unknown.split('=')[0]} here" in said, calls), (2, True, []))
+            check(f"{unknown} is refused", (ended, f"Unknown parameter {unknown.split('=')[0]}." in said, calls), (2, True, []))
 
     def both_functions_get_what_the_environment_has(self) -> None:
         """Settings"""
         queue = 'TOKEN_KEEPER_QUEUE_URL="the-ChunksUrl"'
         nothing = ['TOKEN_KEEPER_PREFIX="token-keeper"']
-        check("the first time, with nothing set", self.settings(), {"refresher": [*nothing, queue], "callback": nothing})
+        check("the first time, without settings", self.settings(), {"refresher": [*nothing, queue], "callback": nothing})
         centers = "a=https://a.example,b=https://b.example"
         both = [f'TOKEN_KEEPER_DATA_CENTERS="{centers}"', 'TOKEN_KEEPER_PREFIX="team/zoho"']
         more = self.settings(TOKEN_KEEPER_PREFIX="team/zoho", TOKEN_KEEPER_DATA_CENTERS=centers, TOKEN_KEEPER_QUEUE_URL="x")
         check("then with a prefix and more", more, {"refresher": [*both, queue], "callback": both})
-        check("then without again, in both", self.settings(), {"refresher": [*nothing, queue], "callback": nothing})
+        check("then without, and both are gone", self.settings(), {"refresher": [*nothing, queue], "callback": nothing})
         more = self.settings(OTHER="x\nTOKEN_KEEPER_MARGIN_S=60")
-        check("a line of another variable is no setting", more, {"refresher": [*nothing, queue], "callback": nothing})
+        check("a line in another variable is not a setting", more, {"refresher": [*nothing, queue], "callback": nothing})
         for wrong in ('a"b', "a\nb", "a$(b)", "a\\b"):
             ended, said, calls = self.deploy(TOKEN_KEEPER_TIER=wrong)
-            check(f"{wrong!r} in a setting is refused by name", (ended, "TOKEN_KEEPER_TIER has" in said, calls), (2, True, []))
+            check(f"{wrong!r} in a setting is refused, and the message names the setting", (ended, "TOKEN_KEEPER_TIER has" in said, calls), (2, True, []))
         _, _, calls = self.deploy("NoticeEmail=ops@example.com", TOKEN_KEEPER_PREFIX="team/zoho", NAME="keeper")
         stacks = [call["call"] for call in calls if call["call"][1:3] == ["cloudformation", "deploy"]]
         check("the stacks get the same prefix", ["Prefix=team/zoho" in stack and "Name=keeper" in stack for stack in stacks], [True, True])
 
     def no_other_processor(self) -> None:
-        """Functions that are installed for another processor"""
+        """Functions installed for another processor"""
         for here, flags, remedy in [("x86_64", "--release --arm64", "--x86-64"), ("arm64", "--release --x86-64", "--arm64")]:
             ended, said, calls = self.deploy(installed={"Architectures": here, "Role": "the-RefresherRoleArn"}, BUILD_FLAGS=flags)
-            check(f"{here}: refused in words", (ended, f"installed for {here}" in said, f"--release {remedy}'" in said), (1, True, True))
+            check(f"{here}: refused, with a remedy", (ended, f"installed for {here}" in said, f"--release {remedy}'" in said), (1, True, True))
             done = [call["call"] for call in calls if call["call"][:3] != ["aws", "lambda", "get-function-configuration"]]
-            check("  and nothing was done but building", [call[:3] for call in done], [["cargo", "lambda", "build"]])
+            check("  and nothing was done except a build", [call[:3] for call in done], [["cargo", "lambda", "build"]])
         ended, said, calls = self.deploy(installed="unknown")
-        check("one that cannot be looked at is no new one", (ended != 0, "AccessDeniedException" in said), (True, True))
+        check("a function that cannot be read counts as installed: the script stops", (ended != 0, "AccessDeniedException" in said), (True, True))
         check("  and nothing is deployed", [call for call in calls if "deploy" in call["call"]], [])
         ended, _, _ = self.deploy(installed={"Architectures": "x86_64", "Role": "any"}, BUILD_FLAGS="--x86-64")
-        check("the same is deployed", ended, 0)
+        check("a build for the same processor is deployed", ended, 0)
 
     def the_present_role(self) -> None:
-        """Functions that are installed with another role"""
+        """Functions installed with another role"""
         _, _, calls = self.deploy(installed={"Architectures": "arm64", "Role": "the-RefresherRoleArn"})
         wanted = [
             ["update-function-configuration", "--function-name", "token-keeper-callback", "--role", "the-CallbackRoleArn"],
             ["wait", "function-updated", "--function-name", "token-keeper-callback"],
         ]
         changed = [call["call"][2:] for call in calls if call["call"][2] in ("update-function-configuration", "wait")]
-        check("that one gets the stack's, the other has it", changed, wanted)
+        check("the function with another role gets the stack's role, the other one keeps it", changed, wanted)
         names = [call["call"][2:4] for call in calls]
-        check("before it is deployed", names.index(wanted[0][:2]) < names.index(["deploy", "token-keeper-callback"]))
+        check("before its deployment", names.index(wanted[0][:2]) < names.index(["deploy", "token-keeper-callback"]))
 
     def reserved_concurrency(self) -> None:
         """The callback's reserved concurrency"""
@@ -131,10 +133,8 @@ class Story:
             asked = [[call["call"][2], call["call"][-1]] for call in calls if "concurrency" in call["call"][2]]
             check(reserved or "none", asked, [wanted])
 
-    # What the steps share.
-
     def deploy(self, *parameters: str, installed: object = None, **variables: str) -> tuple[int, str, list[dict[str, Any]]]:
-        """How the script ended, what it said, and what it called."""
+        """Runs the script. Returns its exit code, its output and its calls."""
         (self.here / "calls").write_text("")
         (self.here / "installed").write_text(json.dumps(installed))
         env = environment(CARGO_TARGET_DIR=str(self.here), **variables)
@@ -144,7 +144,7 @@ class Story:
         return ran.returncode, ran.stdout + ran.stderr, calls
 
     def settings(self, **variables: str) -> dict[str, list[str]]:
-        """What each function's environment is after a deployment."""
+        """The environment of each function after a deployment."""
         ended, said, calls = self.deploy(**variables)
         assert ended == 0, said
         deployed = [call for call in calls if call["call"][:3] == ["cargo", "lambda", "deploy"]]

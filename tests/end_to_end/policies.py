@@ -1,7 +1,9 @@
-"""Every policy against IAM's rules: what the programs called is allowed, and what nobody needs is denied.
+"""Every policy allows what the programs call, and denies what they do not need.
 
-Real: the calls, which recorder.py wrote down in the stories before this one and in the rounds below; the policies, of the files and of the
-templates. Stood in for: IAM, by @cloud-copilot/iam-simulate, which knows each service's actions, resources and condition keys.
+Real: the policies of the files and the templates, and the calls. recorder.py has recorded them in
+other stories, and records more here.
+Played: IAM, by @cloud-copilot/iam-simulate. It knows actions, resources and condition keys of each
+service.
 """
 
 from __future__ import annotations
@@ -15,18 +17,18 @@ import sys
 from contextlib import ExitStack
 from typing import Any, Callable, Iterator, Optional
 
-from checks import check, tell
-from installation import PREFIX, Installation, compiled
-from processes import ROOT, environment
-from recorder import ACCOUNT, CALLBACK, CALLS, CONSUMER, OPERATOR, REFRESHER, REGION, SECRET_SUFFIX
-from template import load, resolved
+from helpers.checks import check, tell
+from helpers.installation import PREFIX, Installation, compiled
+from helpers.processes import ROOT, environment
+from helpers.recorder import ACCOUNT, CALLBACK, CALLS, CONSUMER, OPERATOR, REFRESHER, REGION, SECRET_SUFFIX
+from helpers.template import load, resolved
 
 SOURCE = ROOT / "tests/end_to_end/policies"
 NODE_HOME = ROOT / ".tools/policies"
-STORIES = {"run", "week", "consumers", "consent", "policies"}
-"""Those that record."""
+STORIES = {"refresher", "week", "consumers", "consent", "policies"}
+"""The stories that record calls."""
 CONNECTION = "crm-prod"
-"""The connection that the one-token policy's role is tagged with. The consumers read no other."""
+"""The tag of the one-token policy's role names this connection. Consumers read no other."""
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 SCHEDULER = "the scheduler"
 
@@ -75,15 +77,15 @@ BY_AWS = [
     (SCHEDULER, "lambda:InvokeFunction", function("token-keeper-refresher")),
     (SCHEDULER, "sqs:SendMessage", FAILED_EVENTS),
 ]
-"""What Lambda and EventBridge Scheduler do with these roles, by their guides. No emulator does it with a role's rights."""
+"""What Lambda and EventBridge Scheduler do with these roles, by their guides."""
 RARE = [
-    # Where AWS refuses a page for one key, its parameters are read one by one; moto and the stand-ins refuse none here.
+    # If AWS refuses a page because of one key, the programs read its parameters one by one.
     *[(who, "ssm:GetParameter", parameter(f"{PREFIX}/tokens/{CONNECTION}")) for who in (REFRESHER, CALLBACK, OPERATOR)],
-    # Consumers of every connection may list them. The examples read one.
+    # Consumers of all connections may list them. The examples read one.
     (CONSUMER, "ssm:GetParameters", parameter(f"{PREFIX}/tokens/{CONNECTION}")),
     (CONSUMER, "ssm:GetParametersByPath", parameter(f"{PREFIX}/tokens")),
 ]
-"""What the programs call in a case that no story has."""
+"""Calls in cases that no story has."""
 
 NEVER = [
     *[
@@ -121,11 +123,11 @@ NEVER = [
     (SCHEDULER, "sqs:SendMessage", CHUNKS),
     (CALLBACK, "logs:PutLogEvents", log_stream("token-keeper-refresher")),
 ]
-"""What nobody needs."""
+"""Calls that no program needs."""
 
 
 class Story:
-    """The steps in their order. Each relies on those before."""
+    """The steps in their order. Each needs those before."""
 
     def __init__(self, programs: ExitStack) -> None:
         self.programs = programs
@@ -149,10 +151,10 @@ class Story:
             self.what_was_called_is_allowed,
             self.the_same_elsewhere_is_denied,
             self.what_aws_does_with_the_roles_is_allowed,
-            self.what_nobody_needs_is_denied,
+            self.what_no_program_needs_is_denied,
             self.nothing_is_allowed_that_is_not_called,
             self.one_token_is_one,
-            self.a_key_of_ones_own,
+            self.a_kms_key,
         ]
 
     def the_evaluator_is_installed(self) -> None:
@@ -170,7 +172,7 @@ class Story:
             installed.write_text(lock)
         shutil.copy(SOURCE / "evaluate.mjs", NODE_HOME)
         [unknown] = self.evaluate([(self.policies["operator-policy.json"][0], "ssm:GetParametr", "*", None)])
-        check("it knows what is no action", unknown.startswith("error"))
+        check("it reports an unknown action", unknown.startswith("error"))
 
     def a_run_through_the_queue(self) -> None:
         """A run that sends chunks, and one of them"""
@@ -209,45 +211,46 @@ class Story:
             env = environment(**self.here.variables)
             ran = subprocess.run(command, cwd=ROOT, env=env, input=text, capture_output=True, text=True)
             check(f"token-keeper {' '.join(arguments[:2])}", ran.returncode in ((0, 1) if ends is None else (ends,)))
-        told = subprocess.run([compiled("token-keeper"), "--help"], capture_output=True, text=True, check=True).stdout
-        commands = set(re.findall(r"^  ([a-z]+)  ", told.split("Commands:")[1].split("Options:")[0], re.MULTILINE)) - {"help"}
-        check("these are all", {arguments[0] for arguments, _, _ in typed}, commands)
+        helps = subprocess.run([compiled("token-keeper"), "--help"], capture_output=True, text=True, check=True).stdout
+        commands = set(re.findall(r"^  ([a-z]+)  ", helps.split("Commands:")[1].split("Options:")[0], re.MULTILINE)) - {"help"}
+        check("these are all commands", {arguments[0] for arguments, _, _ in typed}, commands)
 
     def what_was_called_is_allowed(self) -> None:
-        """What the programs called in every story"""
-        check("every story has been recorded: make end-to-end browser", STORIES - {file.stem for file in CALLS.glob("*.jsonl")}, set())
-        calls = {tuple(json.loads(line)) for file in CALLS.glob("*.jsonl") for line in file.read_text().splitlines()}
-        # A consumer that is set up for another prefix is one of the stories; IAM denies it.
+        """The calls of all stories"""
+        recorded = {story: CALLS / f"{story}.jsonl" for story in sorted(STORIES)}
+        check("every story has recorded its calls (make end-to-end browser)", [story for story, file in recorded.items() if not file.exists()], [])
+        calls = {tuple(json.loads(line)) for file in recorded.values() for line in file.read_text().splitlines()}
+        # One step has a consumer with another prefix. IAM denies that.
         self.made = sorted(call for call in calls if f"{PREFIX}/" in call[2] or ":token-keeper-" in call[2] or call[2] == "*")
         astray = sorted(calls - set(self.made))
-        check("calls under another prefix are a consumer's", {who for who, _, _ in astray}, {CONSUMER})
+        check("only a consumer calls under another prefix", {who for who, _, _ in astray}, {CONSUMER})
         for who in (REFRESHER, CALLBACK, OPERATOR, CONSUMER):
             actions = {action for by, action, _ in self.made if by == who}
             print(f"  --  {who[4:].lower()}: {', '.join(sorted(actions))}", flush=True)
         self.all_are("Allowed", f"{len(self.made)} different calls are allowed", self.made)
-        self.all_are("ImplicitlyDenied", f"{len(astray)} under another prefix are denied", astray)
+        self.all_are("ImplicitlyDenied", f"{len(astray)} calls under another prefix are denied", astray)
 
     def the_same_elsewhere_is_denied(self) -> None:
-        """The same calls on what is somebody else's"""
+        """The same calls, on resources of others"""
         here = [call for call in self.made if call[2] != "*"]
         for what, change in {
             "under another prefix": lambda arn: arn.replace("token-keeper", "other"),
-            "under a prefix that begins alike": lambda arn: arn.replace("token-keeper", "token-keeper2"),
-            "under a prefix that ends alike": lambda arn: re.sub("(:secret:|:parameter/)", r"\1other/", arn).replace(":token-", ":other-token-"),
+            "under a prefix that starts the same": lambda arn: arn.replace("token-keeper", "token-keeper2"),
+            "under a prefix that ends the same": lambda arn: re.sub("(:secret:|:parameter/)", r"\1other/", arn).replace(":token-", ":other-token-"),
         }.items():
-            self.all_are("ImplicitlyDenied", f"{len(here)} calls {what}", [(who, action, change(arn)) for who, action, arn in here])
+            self.all_are("ImplicitlyDenied", f"{len(here)} calls {what} are denied", [(who, action, change(arn)) for who, action, arn in here])
         abroad = [(who, action, arn.replace(ACCOUNT, "999999999999")) for who, action, arn in here if who != OPERATOR]
         denied = self.evaluate([(self.policies[file][-1], action, arn, None) for who, action, arn in abroad for file in FILES[who]])
-        check("the templates' policies are for their own account", set(denied), {"ImplicitlyDenied"})
+        check("calls in another account are denied by the templates' policies", set(denied), {"ImplicitlyDenied"})
 
     def what_aws_does_with_the_roles_is_allowed(self) -> None:
-        """What Lambda and the scheduler do with the roles, and what is rare"""
-        self.all_are("Allowed", f"{len(BY_AWS)} calls by AWS", BY_AWS)
+        """What Lambda and the scheduler do with the roles, and rare calls"""
+        self.all_are("Allowed", f"{len(BY_AWS)} calls by AWS are allowed", BY_AWS)
         rare = [call for call in RARE if call[0] != CONSUMER]
-        self.all_are("Allowed", f"{len(rare)} rare calls", rare)
+        self.all_are("Allowed", f"{len(rare)} rare calls are allowed", rare)
 
-    def what_nobody_needs_is_denied(self) -> None:
-        """What nobody needs"""
+    def what_no_program_needs_is_denied(self) -> None:
+        """What no program needs"""
         self.all_are("ImplicitlyDenied", f"{len(NEVER)} calls are denied", NEVER)
 
     def nothing_is_allowed_that_is_not_called(self) -> None:
@@ -257,7 +260,7 @@ class Story:
             for file in files:
                 statements = self.policies[file][0]["Statement"]
                 allowed = {action for statement in statements for action in words(statement["Action"])}
-                check(f"{file}: every action is called", {action for action in allowed if (who, action) not in called}, set())
+                check(f"{file}: something calls every action", {action for action in allowed if (who, action) not in called}, set())
 
     def one_token_is_one(self) -> None:
         """The policy of one connection's consumers"""
@@ -266,11 +269,11 @@ class Story:
                 self.is_denied("ssm:GetParameter", parameter(f"{PREFIX}/{name}/{other}"), CONNECTION)
             self.is_denied("ssm:GetParameter", parameter(f"{PREFIX}/{name}/{CONNECTION}"), None)
         self.is_denied("ssm:GetParametersByPath", parameter(f"{PREFIX}/tokens"), CONNECTION)
-        # Who may tag the role chooses the connection, so that nothing but a connection must be reachable by a tag.
+        # Whoever may tag the role chooses the connection. The tag must not lead to anything else.
         for tag in ("../connections/crm-prod", "books/crm-prod"):
             self.is_denied("ssm:GetParameter", parameter(f"{PREFIX}/tokens/{CONNECTION}"), tag)
 
-    def a_key_of_ones_own(self) -> None:
+    def a_kms_key(self) -> None:
         """KmsKeyArn"""
         by_ssm, by_secrets = ({"kms:ViaService": f"{service}.{REGION}.amazonaws.com"} for service in ("ssm", "secretsmanager"))
         for file, allowed, denied in [
@@ -286,11 +289,9 @@ class Story:
             policy = self.with_a_key[file]
             results = self.evaluate([(policy, f"kms:{action}", KEY, context) for action, context in [*allowed, *denied]])
             wanted = ["Allowed"] * len(allowed) + ["ImplicitlyDenied"] * len(denied)
-            check(f"{file}: the key, and by which service", results, wanted)
+            check(f"{file}: the key, only by the right service", results, wanted)
             others = self.evaluate([(policy, "kms:Decrypt", KEY.replace("1234abcd", "abcd1234"), by_ssm)])
             check("  and no other key", others, ["ImplicitlyDenied"])
-
-    # What the steps share.
 
     def taken_over(self) -> str:
         zoho = self.here.zoho
@@ -298,7 +299,7 @@ class Story:
         return "\n".join(f"ZOHO_{name}={value}" for name, value in lines.items())
 
     def all_are(self, wanted: str, promise: str, calls: list[tuple[str, str, str]]) -> None:
-        """Each call by every policy of its caller: the file's, and the template's."""
+        """Checks each call against every policy of its caller: the file's and the template's."""
         cases = [(call, file, policy) for call in calls for file in FILES[call[0]] for policy in self.policies[file]]
         results = self.evaluate([(policy, action, arn, None) for (_, action, arn), _, policy in cases])
         wrong = [(file, action, arn, result) for ((_, action, arn), file, _), result in zip(cases, results) if result != wanted]
@@ -312,7 +313,10 @@ class Story:
 
     @staticmethod
     def evaluate(cases: list[tuple[Any, str, str, Optional[dict[str, str]]]]) -> list[str]:
-        """What IAM says to each policy, action, resource and context; by default, that of a role with the connection's tag."""
+        """What IAM says to each policy, action, resource and context.
+
+        The default context is that of a role with the connection's tag.
+        """
         tagged = {"aws:PrincipalTag/token-keeper-connection": CONNECTION}
         asked = [
             {"policy": policy, "action": action, "resource": resource, "context": tagged if context is None else context}

@@ -1,7 +1,7 @@
-"""What is deployed, looked at before anything is deployed: the templates, their transform, and every policy.
+"""Checks the templates, their transform and every policy before a deployment.
 
-Real: SAM's own validation and transform, cfn-lint with its serverless rules, checkov, parliament. None of them is AWS. What the policies
-allow is in policies.py.
+It uses SAM's validation and transform, cfn-lint with its serverless rules, checkov and parliament.
+AWS itself has no part in it. policies.py checks what the policies allow.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
-from checks import Mismatch, check, tell
-from processes import CHECK_TOOLS, ROOT, SAM_TOOLS, build_directory, environment
-from template import load
+from helpers.checks import Mismatch, check, tell
+from helpers.processes import CHECK_TOOLS, ROOT, SAM_TOOLS, build_directory, environment
+from helpers.template import load
 
 TEMPLATES = ["template.yaml", "infra/foundation.yaml", "infra/operation.yaml"]
 POLICIES = {
@@ -27,16 +27,16 @@ POLICIES = {
     "ReadTokensPolicy": "read-tokens-policy.json",
     "ReadOneTokenPolicy": "read-one-token-policy.json",
 }
-"""Which file has which resource's policy, for those who make their roles themselves."""
+"""The file with the policy of each resource, for people who make the roles themselves."""
 OPERATOR_POLICY = "operator-policy.json"
-"""The command line's. The stack makes no role for it."""
+"""The command line's policy. The stack makes no role for it."""
 PREFIXES = [
     "token-keeper", "team/token-keeper", "T.1_x", "a", "my-aws", "team/aws", "team/ssm/x", "aw", "ss.m", "x" * 64,
     "", "/", "/a", "a/", "a//b", "a b", "a*", "a:b", "caf\u00e9", "aws", "aws-tokens", "AWS/x", "aWs", "ssm", "SSM/x", "sSm1", "x" * 65, "a\n",
 ]  # fmt: skip
-"""Names that are a prefix, and names that are none."""
+"""Valid and invalid prefixes."""
 ON_EVERYTHING = {"secretsmanager:BatchGetSecretValue", "secretsmanager:ListSecrets"}
-"""The actions for which AWS has no permission by resource."""
+"""Actions that AWS cannot limit to single resources."""
 AS_IN_THE_FILES = {
     "${AWS::Partition}": "aws",
     "${AWS::Region}": "*",
@@ -85,31 +85,32 @@ class Story:
         for template, content in self.templates.items():
             for name, parameter in content["Parameters"].items():
                 described = parameter.pop("Description", None)
-                check(f"{template}: {name} is described, and is as in the others", (bool(described), found.setdefault(name, parameter)), (True, parameter))
+                check(f"{template}: {name} has a description, and is the same in every template", (bool(described), found.setdefault(name, parameter)), (True, parameter))
         guide = (ROOT / "infra/README.md").read_text()
         listed = {name for row in re.findall(r"^\| (`.*?`) \|", guide, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
-        check("the guide lists each of SAM's", set(self.templates["template.yaml"]["Parameters"]) - listed, set())
+        check("the guide lists each parameter of template.yaml", set(self.templates["template.yaml"]["Parameters"]) - listed, set())
 
     def prefixes_are_refused_here_as_by_the_program(self) -> None:
         """Prefixes"""
         rules = [content["Parameters"]["Prefix"] for content in self.templates.values()]
         [(pattern, longest)] = {(rule["AllowedPattern"], rule["MaxLength"]) for rule in rules}
-        # CloudFormation's patterns are Java's and cover the whole value. What is used here means the same in Python.
+        # CloudFormation's patterns are those of Java and match the whole value. These mean the same
+        # in Python.
         by_template = {prefix: re.fullmatch(pattern, prefix) is not None and len(prefix) <= longest for prefix in PREFIXES}
         by_program = {prefix: "TOKEN_KEEPER_PREFIX:" not in self.complaints(prefix) for prefix in PREFIXES}
-        # To the program, an empty variable is one that is not set, and blanks around a value are none of it.
+        # The program treats an empty variable as unset, and strips white space around a value.
         lenient = ("", "a\n")
-        check("the program takes an empty one, and one with an end of line", [by_program.pop(prefix) for prefix in lenient], [True, True])
-        check("the template takes neither", [by_template.pop(prefix) for prefix in lenient], [False, False])
+        check("the program accepts an empty prefix, and one with an end of line", [by_program.pop(prefix) for prefix in lenient], [True, True])
+        check("the template refuses both", [by_template.pop(prefix) for prefix in lenient], [False, False])
         taken = sum(by_program.values())
-        check(f"of the others, {taken} are taken by both, and {len(by_program) - taken} refused", by_template, by_program)
+        check(f"of the others, both accept {taken} and refuse {len(by_program) - taken}", by_template, by_program)
 
     @staticmethod
     def complaints(prefix: str) -> str:
-        """What the refresher says to this prefix and, so that it does not start at all, to a margin that is none."""
+        """What the refresher says about this prefix. A wrong margin always stops its start."""
         variables = environment(TOKEN_KEEPER_PREFIX=prefix, TOKEN_KEEPER_MARGIN_S="none")
         ran = subprocess.run([build_directory() / "refresher"], env=variables, capture_output=True, text=True)
-        check(f"{prefix[:20]!r}: the program speaks of its environment", "TOKEN_KEEPER_MARGIN_S:" in ran.stdout)
+        check(f"{prefix[:20]!r}: the program checks its environment", "TOKEN_KEEPER_MARGIN_S:" in ran.stdout)
         return ran.stdout
 
     def policies_are_least_and_the_same_in_both_places(self) -> None:
@@ -119,22 +120,22 @@ class Story:
             resources |= content["Resources"]
         kinds = ("AWS::IAM::Role", "AWS::IAM::ManagedPolicy")
         with_policy = {name for name, resource in resources.items() if resource["Type"] in kinds}
-        check("every role and policy of the templates has its file", set(POLICIES), with_policy)
+        check("every role and policy of the templates has a file", set(POLICIES), with_policy)
         for name, file in POLICIES.items():
             properties = resources[name]["Properties"]
             [policy] = properties.get("Policies", [properties])
             document = policy["PolicyDocument"]
-            check(f"{file} is {name}'s", json.loads((ROOT / "infra" / file).read_text()), as_in_the_files(document))
+            check(f"{file} is the policy of {name}", json.loads((ROOT / "infra" / file).read_text()), as_in_the_files(document))
         for file in [*POLICIES.values(), OPERATOR_POLICY]:
             text = (ROOT / "infra" / file).read_text()
-            # Parliament does not know that a variable in an ARN stands for a name.
+            # Parliament does not know variables in an ARN.
             complaints = run(CHECK_TOOLS / "parliament", "--string", re.sub(r"\$\{aws:[^}]*\}", "crm-prod", text))
             check(f"{file}: parliament has no complaint", complaints.strip(), "")
             wide = {action for action, resource in allowed(json.loads(text)) if resource == "*"}
-            check("  all resources at once only where AWS knows no single ones", wide <= ON_EVERYTHING)
+            check("  it names all resources at once only where AWS requires it", wide <= ON_EVERYTHING)
         refresher = {action for action, _ in allowed(json.loads((ROOT / "infra/refresher-policy.json").read_text()))}
         writes = {action for action in refresher if action.startswith("secretsmanager:")}
-        check("the refresher writes no secret", writes, ON_EVERYTHING | {"secretsmanager:GetSecretValue"})
+        check("the refresher cannot write a secret", writes, ON_EVERYTHING | {"secretsmanager:GetSecretValue"})
 
     def the_costs_are_those_of_the_script(self) -> None:
         """Costs"""
@@ -159,7 +160,10 @@ json.dump(transform(yaml_parse(packaged), {}, NoManagedPolicies()), sys.stdout)
 
 
 def as_in_the_files(document: Any) -> Any:
-    """A policy of the template as it is in its file: names at their defaults, any Region and account, no key of one's own."""
+    """A policy of the template as its file has it.
+
+    With the default names, any Region and account, and without a KMS key.
+    """
     if isinstance(document, list):
         kept = [item for item in document if not (isinstance(item, dict) and "Fn::If" in item)]
         return [as_in_the_files(item) for item in kept]
@@ -183,7 +187,7 @@ def allowed(policy: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def run(*command: Any) -> str:
-    """What a tool prints, if it has no complaint."""
+    """Runs a tool that must not complain. Returns what it prints."""
     env = environment(SAM_CLI_TELEMETRY="0", AWS_DEFAULT_REGION=REGION, AWS_EC2_METADATA_DISABLED="true")
     done = subprocess.run([str(word) for word in command], cwd=ROOT, env=env, capture_output=True, text=True)
     if done.returncode != 0:

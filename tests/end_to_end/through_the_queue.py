@@ -1,11 +1,15 @@
-"""Many connections through a queue, within AWS's quotas for puts at the higher-throughput setting, with the compiled refresher and its Zoho and AWS from the served stand-ins.
+"""Many connections go through a queue, within AWS's quotas for puts.
 
-Real: the refresher's program in two instances, cargo-lambda's Runtime API, SQS's wire protocol. This program plays what Lambda does between
-queue and function: it receives messages, invokes with them, and deletes those that the answer does not name.
+The quotas are those of the higher-throughput setting.
+
+Real: two instances of the refresher, cargo-lambda's Runtime API, SQS's wire protocol.
+Played: Zoho and AWS by the stand-ins program, Lambda's work between queue and function by this
+file. It receives messages, invokes the function with them, and deletes those that the answer does
+not name.
 
     through_the_queue.py [CONNECTIONS]
 
-Ten thousand take the seventeen minutes that ten puts a second make of them.
+Ten thousand connections take seventeen minutes, at ten puts a second.
 """
 
 from __future__ import annotations
@@ -22,30 +26,31 @@ from typing import Any, Callable
 
 import boto3
 from botocore.config import Config
-from checks import check, instant, tell
-from installation import PREFIX, REGION, Function, Zoho
-from processes import ROOT, free_port
+
+from helpers.checks import check, instant, tell
+from helpers.installation import PREFIX, REGION, Function, Zoho
+from helpers.processes import ROOT, free_port
 
 CONNECTIONS = int(sys.argv[1]) if len(sys.argv) > 1 else 600
 CHUNK = 100
 INSTANCES = 2
 POLLERS = 3
-"""More than there are instances, as with Lambda's `MaximumConcurrency` when one is just being started."""
+"""More than instances. Lambda's pollers too can outnumber the instances, while one starts."""
 MOST_MESSAGES = 4
-"""The most messages in one event; events have one to so many."""
+"""Events have from one to this many messages."""
 DOUBLED = 5
-"""Every so many-th event is delivered twice."""
+"""Every fifth event is delivered twice."""
 ZOHO_LATENCY_MS = 20
 VISIBILITY_TIMEOUT_S = 300
 FEW_REFUSED = 1.25
-"""The most puts for each connection: one that is taken, and a share of those that come too early."""
+"""The most puts for each connection: one succeeds, and some come too early and are refused."""
 QUOTAS = "higher"
-"""AWS's quotas where the account has the higher throughput: ten puts a second."""
+"""AWS's quotas for an account with the higher throughput: ten puts a second."""
 PUTS_A_SECOND = 10
 
 
 class Story:
-    """The steps in their order. Each relies on those before."""
+    """The steps in their order. Each needs those before."""
 
     def __init__(self, programs: ExitStack) -> None:
         port = free_port()
@@ -83,8 +88,6 @@ class Story:
             self.what_it_took,
         ]
 
-    # The steps.
-
     def a_scheduled_run_queues_every_name(self) -> None:
         """events/schedule.json: all names go to the queue"""
         setting_up = self.zoho.calls()
@@ -92,16 +95,15 @@ class Story:
         report = self.invoke(json.loads((ROOT / "events" / "schedule.json").read_text()))
         self.seconds["dispatch"] = time.monotonic() - started
         found = (report["queued"], report["connections"], report["outcomes"], report["min_remaining_s"])
-        check("all are queued and none is looked at", found, (CONNECTIONS, 0, [], None))
+        check("the run queues all connections and looks at none", found, (CONNECTIONS, 0, [], None))
         calls = Counter(self.zoho.calls())
         calls.subtract(setting_up)
         chunks = ceil(CONNECTIONS / CHUNK)
-        # Besides the connections' secrets there is none that has their prefix.
         wanted = {"secretsmanager ListSecrets": ceil(CONNECTIONS / 100), "sqs SendMessageBatch": ceil(chunks / 10)}
-        check("names were listed and messages sent, and that was all", dict(+calls), wanted)
+        check("it lists names, sends messages, and does nothing else", dict(+calls), wanted)
 
     def the_queue_is_worked(self) -> None:
-        """The queue brings the messages back, some of them twice"""
+        """The queue delivers the messages, some of them twice"""
         started = time.monotonic()
         with ThreadPoolExecutor(POLLERS) as pollers:
             for poller in [pollers.submit(self.poll) for _ in range(POLLERS)]:
@@ -110,12 +112,12 @@ class Story:
         check("every message is done once", (len(self.deleted), len(set(self.deleted))), (ceil(CONNECTIONS / CHUNK),) * 2)
         left = self.sqs.receive_message(QueueUrl=self.queue, VisibilityTimeout=0)
         check("the queue is empty", left.get("Messages", []), [])
-        check("some were delivered twice", len(self.doubled) > 0)
+        check("some messages came twice", len(self.doubled) > 0)
 
     def nothing_was_forgotten_and_nothing_minted_twice(self) -> None:
-        """Nothing was forgotten, and nothing minted twice"""
+        """No connection is forgotten, and no token minted twice"""
         puts = self.zoho.calls()["ssm PutParameter"]
-        check("few puts were refused on the way to the right pace", puts < FEW_REFUSED * CONNECTIONS)
+        check("AWS refused few puts until the pace was right", puts < FEW_REFUSED * CONNECTIONS)
         check("Zoho minted once for each connection, so no token was lost", self.zoho.times_asked(), CONNECTIONS)
         started = time.monotonic()
         pages = self.parameters.get_paginator("get_parameters_by_path")
@@ -127,32 +129,30 @@ class Story:
         documents = [json.loads(lease["Value"]) for lease in leases.values()]
         check("each is active", {document["status"] for document in documents}, {"active"})
         lives = [instant(document["expires_at"]) - instant(document["issued_at"]) for document in documents]
-        check("each token lives an hour", {life.total_seconds() for life in lives}, {3600.0})
-        check("no two are the same", len({document["access_token"] for document in documents}), CONNECTIONS)
+        check("each token lives for an hour", {life.total_seconds() for life in lives}, {3600.0})
+        check("all are different", len({document["access_token"] for document in documents}), CONNECTIONS)
         lines = [json.loads(line) for line in self.function.stdout().splitlines()]
         done = [line["connection"] for line in lines if line.get("message") == "connection done"]
-        check("each was told of once, as refreshed", sorted(done), self.names)
+        check("the log has each connection once, as refreshed", sorted(done), self.names)
         metrics = [line for line in lines if "_aws" in line]
-        check("so say the metrics", sum(line["Refreshed"] for line in metrics), CONNECTIONS)
-        check("one run says what was queued", [line["Queued"] for line in metrics if "Queued" in line], [CONNECTIONS])
+        check("the metrics say the same", sum(line["Refreshed"] for line in metrics), CONNECTIONS)
+        check("one run reports what it queued", [line["Queued"] for line in metrics if "Queued" in line], [CONNECTIONS])
         twice = sum(line["Connections"] for line in metrics) - CONNECTIONS
-        check("what came twice was fresh", twice, CHUNK * len(self.doubled))
+        check("connections that came twice were fresh", twice, CHUNK * len(self.doubled))
         trouble = [line for line in lines if line.get("level") in ("WARN", "ERROR")]
-        check("and nobody had anything to complain of", trouble, [])
+        check("the log has no warning and no error", trouble, [])
 
     def what_it_took(self) -> None:
         """What it took"""
         for operation, times in sorted(self.zoho.calls().items()):
             print(f"  {times:6}  {operation}")
-        print(f"  {self.events:6}  events, {len(self.doubled)} messages of them delivered twice, {POLLERS} at a time")
-        print(f"  {CONNECTIONS / PUTS_A_SECOND:6.1f}  seconds: what the quota alone makes of the puts")
+        print(f"  {self.events:6}  events, {POLLERS} at a time; {len(self.doubled)} messages came twice")
+        print(f"  {CONNECTIONS / PUTS_A_SECOND:6.1f}  seconds: what the puts take by the quota alone")
         for what, seconds in self.seconds.items():
             print(f"  {seconds:6.1f}  seconds: {what}")
 
-    # What Lambda does.
-
     def poll(self) -> None:
-        """Receives, invokes and deletes until there is nothing left to receive."""
+        """Receives, invokes and deletes, until the queue is empty."""
         while True:
             with self.lock:
                 number, self.events = self.events, self.events + 1
@@ -179,7 +179,7 @@ class Story:
                 self.deleted += [message["MessageId"] for message in done]
 
     def work(self, messages: list[dict[str, Any]]) -> set[str]:
-        """Invokes with the messages; the ids of those that are to come again."""
+        """Invokes with the messages. Returns the ids of those that come again."""
         records = [
             {
                 "messageId": message["MessageId"],
@@ -198,9 +198,9 @@ class Story:
 
     def invoke(self, event: dict[str, Any]) -> dict[str, Any]:
         answer = self.lambda_.invoke(FunctionName="refresher", Payload=json.dumps(event))
-        told = answer["Payload"].read().decode()
-        assert "FunctionError" not in answer and answer["StatusCode"] == 200, told
-        report: dict[str, Any] = json.loads(told)
+        payload = answer["Payload"].read().decode()
+        assert "FunctionError" not in answer and answer["StatusCode"] == 200, payload
+        report: dict[str, Any] = json.loads(payload)
         return report
 
 

@@ -1,44 +1,43 @@
-"""TLS, as in reality: the compiled functions and command line in front of Zoho and AWS over HTTPS.
+"""TLS: the compiled functions and the command line reach Zoho and AWS by HTTPS, as in reality.
 
-Real: the programs, cargo-lambda's Runtime API, TLS with certificates that are made for the test.
-Stood in for: Zoho and AWS by the testkit, the browser by a few requests.
+Real: the programs, cargo-lambda's Runtime API, and TLS with certificates made for the test.
+Played: Zoho and AWS by the stand-ins program, the browser by a few requests.
 """
 
 from __future__ import annotations
 
-import http.cookiejar
 import json
-import ssl
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Callable, Optional
 
 import boto3
-from checks import check, leaked, tell
-from installation import PREFIX, REGION, Function, Zoho, compiled
-from processes import ROOT, environment, free_port
-from week import NoRedirect
-from week import Story as Week
+
+from helpers.administrator import Administrator
+from helpers.checks import check, leaked, tell
+from helpers.installation import PREFIX, REGION, Function, Zoho, compiled
+from helpers.processes import ROOT, environment, free_port
 
 CONNECTION = "conn-00001"
 SCOPE = "ZohoCRM.modules.ALL"
 SIGNING_KEY = "a-signing-key-of-more-than-32-characters"
 UNKNOWN = "is not from a known authority"
 WORDS = {"expired": "has expired", "other-host": "is for another host"}
-"""What is said of each kind of certificate."""
+"""What the programs say about each kind of certificate."""
 REMEDIES = {"expired": "this machine's clock", "other-host": "subject alternative name"}
-"""A part of what is said to do about it."""
+"""A part of the remedy."""
 NOBODY = {"SSL_CERT_DIR": "/dev/null", "SSL_CERT_FILE": "/dev/null"}
-"""A machine that has no certificate authorities."""
+"""A machine without certificate authorities."""
 
 
 class Outside:
-    """Zoho and AWS with such certificates (`None`: without TLS), and what a program needs to reach them."""
+    """Zoho and AWS with these kinds of certificates. `None` means without TLS.
+
+    It also has the variables that a program needs to reach them.
+    """
 
     def __init__(self, programs: ExitStack, callback: str, aws: Optional[str], zoho: Optional[str]) -> None:
         self.bundle = Path(programs.enter_context(TemporaryDirectory())) / "ca.pem"
@@ -66,12 +65,12 @@ class Outside:
 
 
 class Story:
-    """The steps in their order. Each relies on those before."""
+    """The steps in their order. Each needs those before."""
 
     def __init__(self, programs: ExitStack) -> None:
         self.programs = programs
         self.passed = {SIGNING_KEY}
-        """Secrets that came by."""
+        """The secrets that the story has seen."""
         port = free_port()
         self.callback_url = f"http://localhost:{port}/lambda-url/callback"
         self.outside = self.reach("good", "good")
@@ -87,64 +86,62 @@ class Story:
             self.a_token_is_minted_and_published,
             self.a_consent_is_given,
             self.the_command_line_trusts_the_same_authority,
-            self.an_unknown_authority_is_told,
-            self.an_expired_certificate_and_another_host_are_told,
+            self.an_unknown_authority_is_named,
+            self.an_expired_certificate_and_another_host_are_named,
             self.a_bundle_that_is_missing_stops_the_start,
             self.no_secret_was_printed,
         ]
 
-    # The steps.
-
     def a_token_is_minted_and_published(self) -> None:
         """The refresher, with AWS_CA_BUNDLE"""
         urls = [self.zoho.aws, *self.zoho.accounts.values()]
-        check("AWS and Zoho are reached by TLS alone", [url for url in urls if not url.startswith("https://localhost:")], [])
+        check("the programs reach AWS and Zoho only by TLS", [url for url in urls if not url.startswith("https://localhost:")], [])
         report = self.refresher.invoke_file("schedule").answer()
-        check("a token is minted", (report["connections"], report["refreshed"]), (1, 1))
+        check("the refresher mints a token", (report["connections"], report["refreshed"]), (1, 1))
         lease = self.lease(CONNECTION)
         self.passed.add(lease["access_token"])
-        check("and published", (lease["status"], self.zoho.knows(lease["access_token"])), ("active", True))
+        check("and publishes it", (lease["status"], self.zoho.knows(lease["access_token"])), ("active", True))
 
     def a_consent_is_given(self) -> None:
         """The callback, with AWS_CA_BUNDLE and without"""
         link, status, page = self.consent(self.outside)
-        check("the page says that it is connected", (status, "<h1>Connected</h1>" in page), (200, True))
+        check("the page says Connected", (status, "<h1>Connected</h1>" in page), (200, True))
         grant = json.loads(self.secrets.get_secret_value(SecretId=f"{PREFIX}/connections/crm-prod")["SecretString"])
         self.passed |= {grant["refresh_token"], self.lease("crm-prod")["access_token"]}
-        check("the code was exchanged", self.zoho.knows(grant["refresh_token"]))
+        check("Zoho has exchanged the code", self.zoho.knows(grant["refresh_token"]))
         check("and the first token is published", self.zoho.knows(self.lease("crm-prod")["access_token"]))
         self.callback.start(**self.outside.without_bundle)
-        check("without the bundle, it shows a page that it cannot go on now", opened(urllib.request.build_opener(), link)[0], 502)
-        told("and its log says why", self.callback.stdout(), f"failed: the server's certificate {UNKNOWN};", "AWS_CA_BUNDLE")
+        check("without the bundle, the page says that it does not work now", Administrator().open(link)[0], 502)
+        says("and its log says why", self.callback.stdout(), f"failed: the server's certificate {UNKNOWN};", "AWS_CA_BUNDLE")
         outside = self.reach(None, "good")
         self.callback.start(**outside.without_bundle)
         _, status, page = self.consent(outside)
-        check("nor if it is Zoho alone that it does not trust", (status, "<h1>Connected</h1>" in page), (502, False))
-        told("which its log says too", self.callback.stdout(), f"the accounts server's certificate {UNKNOWN}", '"remedy":"name a PEM')
+        check("the same if only Zoho's certificate is not trusted", (status, "<h1>Connected</h1>" in page), (502, False))
+        says("and its log says so", self.callback.stdout(), f"the accounts server's certificate {UNKNOWN}", '"remedy":"if the server or a proxy')
 
     def the_command_line_trusts_the_same_authority(self) -> None:
-        """The command line, which trusts its machine's authorities too"""
+        """The command line, which also trusts the authorities of its machine"""
         without = self.token_keeper("list", variables=self.outside.variables, ends=1)
-        told("it needs the bundle for that, and says so", without.stderr, f"the server's certificate {UNKNOWN}", "AWS_CA_BUNDLE")
+        says("without the bundle, it says so", without.stderr, f"the server's certificate {UNKNOWN}", "AWS_CA_BUNDLE")
         nobody = self.token_keeper("list", variables={**self.outside.variables, **NOBODY}, ends=2)
-        told("a machine without any is told so", nobody.stderr, "no certificate authority of this machine", "AWS_CA_BUNDLE")
+        says("on a machine without authorities, it says so", nobody.stderr, "no certificate authority of this machine", "AWS_CA_BUNDLE")
         self.token_keeper("list", variables={**self.outside.trusting, **NOBODY})
 
-    def an_unknown_authority_is_told(self) -> None:
+    def an_unknown_authority_is_named(self) -> None:
         """Without AWS_CA_BUNDLE"""
         outside = self.reach(None, "good")
         self.aws_is_not_trusted(self.outside.without_bundle, UNKNOWN, "AWS_CA_BUNDLE")
         self.zoho_is_not_trusted(outside, outside.without_bundle, UNKNOWN, "AWS_CA_BUNDLE")
 
-    def an_expired_certificate_and_another_host_are_told(self) -> None:
-        """Certificates that are not valid"""
+    def an_expired_certificate_and_another_host_are_named(self) -> None:
+        """Expired certificates, and certificates for another host"""
         for kind, words in WORDS.items():
             self.aws_is_not_trusted(self.reach(kind, "good").trusting, words, REMEDIES[kind])
             outside = self.reach("good", kind)
             self.zoho_is_not_trusted(outside, outside.trusting, words, REMEDIES[kind])
 
     def a_bundle_that_is_missing_stops_the_start(self) -> None:
-        """AWS_CA_BUNDLE names no file"""
+        """AWS_CA_BUNDLE names a file that does not exist"""
         wanted = (
             'AWS_CA_BUNDLE: "/nowhere/ca.pem" cannot be read (No such file or directory (os error 2)). '
             "Name a PEM file with the certificates of your authorities, or unset it."
@@ -155,16 +152,14 @@ class Story:
                 [compiled(function)], env=environment(**variables), capture_output=True, text=True, timeout=60
             )
             lines = [json.loads(line)["message"] for line in ran.stdout.splitlines()]
-            check(f"the {function} says so, and ends", (ran.returncode, lines, ran.stderr), (1, [wanted], ""))
+            check(f"the {function} says so and ends", (ran.returncode, lines, ran.stderr), (1, [wanted], ""))
         ran = self.token_keeper("list", variables=variables, ends=2)
-        check("so does the command line", ran.stderr.strip(), wanted)
+        check("the command line says so too", ran.stderr.strip(), wanted)
 
     def no_secret_was_printed(self) -> None:
         """Secrets"""
         printed = self.printed + "".join(function.stdout() + function.answers for function in (self.refresher, self.callback))
-        check(f"none of {len(self.passed)} secrets was printed", leaked(self.passed, printed), [])
-
-    # What the steps share.
+        check(f"no program printed one of {len(self.passed)} secrets", leaked(self.passed, printed), [])
 
     def reach(self, aws: Optional[str], zoho: Optional[str]) -> Outside:
         outside = Outside(self.programs, self.callback_url, aws, zoho)
@@ -172,26 +167,23 @@ class Story:
         return outside
 
     def consent(self, outside: Outside) -> tuple[str, int, str]:
-        """An operator makes a link, and an administrator agrees; the link, and the page at the end with its status."""
+        """An operator makes a link, an administrator agrees. Returns link, last status and page."""
         outside.client("secretsmanager").create_secret(Name=f"{PREFIX}/signing-key", SecretString=SIGNING_KEY)
         client = ["client", "add", "acme", "--client-id", outside.zoho.client_id]
         self.token_keeper(*client, typed=outside.zoho.client_secret, variables=outside.trusting)
         connect = ["connect", "crm-prod", "--client", "acme", "--data-center", "eu", "--scope", SCOPE, "--json"]
         link = json.loads(self.token_keeper(*connect, variables=outside.trusting).stdout)["url"]
-        context = ssl.create_default_context(cafile=outside.bundle)
-        cookies = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
-        agent = urllib.request.build_opener(NoRedirect, cookies, urllib.request.HTTPSHandler(context=context))
-        question = Week.redirect(agent, link)
+        administrator = Administrator(outside.bundle)
+        question = administrator.redirect(link)
         check("the link leads to Zoho, by TLS", question.startswith(f"{outside.zoho.accounts['eu']}/"))
-        back = Week.redirect(agent, question.replace("/auth?", "/decide?"), b"decision=accept")
-        return link, *opened(agent, back)
+        return link, *administrator.open(administrator.accept(question))
 
     def aws_is_not_trusted(self, variables: dict[str, str], words: str, remedy: str) -> None:
         self.refresher.start(**variables)
         refused = self.refresher.invoke_file("schedule")
         check(f"AWS's certificate {words}: the run fails", refused.done, False)
-        # Grants and leases are listed at the same time, and either may be the first to fail.
-        told("and says so, with a remedy", refused.text, "sUnavailable", f"failed: the server's certificate {words};", remedy)
+        # The run lists grants and leases at the same time. Either may fail first.
+        says("and says so, with a remedy", refused.text, "sUnavailable", f"failed: the server's certificate {words};", remedy)
 
     def zoho_is_not_trusted(self, outside: Outside, variables: dict[str, str], words: str, remedy: str) -> None:
         self.refresher.start(**variables)
@@ -199,8 +191,8 @@ class Story:
         check(f"Zoho's certificate {words}: the connection fails", (report["connections"], report["failed"]), (1, [CONNECTION]))
         [outcome] = report["outcomes"]
         check("and says so", outcome["error"], f"the accounts server's certificate {words}")
-        told("with a remedy", outcome["remedy"], remedy)
-        check("nothing was sent to Zoho", outside.zoho.times_asked(), 0)
+        says("with a remedy", outcome["remedy"], remedy)
+        check("Zoho got no request", outside.zoho.times_asked(), 0)
 
     def lease(self, connection: str) -> dict[str, Any]:
         found = self.parameters.get_parameter(Name=f"/{PREFIX}/tokens/{connection}", WithDecryption=True)
@@ -223,17 +215,8 @@ class Story:
         return ran
 
 
-def opened(agent: urllib.request.OpenerDirector, url: str) -> tuple[int, str]:
-    """Status and page."""
-    try:
-        with agent.open(url) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as answer:
-        return answer.code, answer.read().decode()
-
-
-def told(promise: str, text: str, *parts: str) -> None:
-    """That all of this is said. cargo-lambda folds what it shows, and draws a line beside it."""
+def says(promise: str, text: str, *parts: str) -> None:
+    """Checks that the text has all parts. cargo-lambda wraps it and draws a line beside it."""
     said = " ".join(text.replace("│", " ").split())
     check(promise, [part for part in parts if part not in said], [])
 

@@ -1,39 +1,31 @@
-"""One operator's week with the compiled command line, against moto and the served Zoho stand-in.
+"""One operator's week with the compiled command line.
 
-The administrator's browser is a few requests here; a real one is in consent.py.
+moto plays AWS, the stand-ins program plays Zoho. consent.py has the same consent in a real browser.
 """
 
 from __future__ import annotations
 
-import http.cookiejar
 import json
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from contextlib import ExitStack
 from typing import Callable, Optional
 
-from checks import check, leaked, tell
-from installation import PREFIX, Installation, compiled
-from processes import ROOT, Program, environment, free_port
+from helpers.administrator import Administrator
+from helpers.checks import check, leaked, tell
+from helpers.installation import PREFIX, Installation, compiled
+from helpers.processes import ROOT, environment, free_port
 
 SCOPE = "ZohoCRM.modules.ALL"
 REQUESTS_IN_TEN_MINUTES = 10
 
 
-class NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: object) -> None:
-        return None
-
-
 class Story:
-    """The days in their order. Each relies on those before."""
+    """The days in their order. Each needs those before."""
 
     def __init__(self, programs: ExitStack) -> None:
         self.programs = programs
-        self.callback = f"http://localhost:{free_port()}"
-        self.here = Installation(programs, callback=self.callback)
+        self.here = Installation(programs, callback=f"http://localhost:{free_port()}")
         self.zoho = self.here.zoho
         self.printed = ""
         self.secrets = {self.zoho.client_secret}
@@ -48,8 +40,6 @@ class Story:
             self.no_secret_was_printed,
         ]
 
-    # The days.
-
     def monday(self) -> None:
         """Monday: from nothing to a first token"""
         nothing = self.token_keeper("list")
@@ -59,12 +49,12 @@ class Story:
         self.token_keeper("client", "add", "acme", "--client-id", self.zoho.client_id, typed=self.zoho.client_secret)
         self.connect("crm-prod", "--client", "acme", "--data-center", "eu", "--scope", SCOPE)
         token = self.token_keeper("token", "crm-prod", secret=True).stdout.strip()
-        check("the token is one that Zoho knows", self.zoho.knows(token))
-        check("and the header holds it", self.header("crm-prod"), f"Authorization: Zoho-oauthtoken {token}")
-        check("list calls it fresh", self.status("crm-prod"), "fresh")
+        check("Zoho knows the token", self.zoho.knows(token))
+        check("and the header contains it", self.header("crm-prod"), f"Authorization: Zoho-oauthtoken {token}")
+        check("list says fresh", self.status("crm-prod"), "fresh")
 
     def tuesday(self) -> None:
-        """Tuesday: the account's owner has removed the app"""
+        """Tuesday: the owner of the account has removed the app"""
         dead = self.here.secret("connections/crm-prod")["refresh_token"]
         self.zoho.remove_app("eu", dead)
         refused = self.token_keeper("refresh", "crm-prod", "--force", fails=True)
@@ -72,11 +62,11 @@ class Story:
         check("list says so too", self.status("crm-prod"), "consent_required")
         self.connect("crm-prod")
         living = self.here.secret("connections/crm-prod")["refresh_token"]
-        check("another refresh token is stored, and lives", (living != dead, self.zoho.knows(living)), (True, True))
-        check("list calls it fresh again", self.status("crm-prod"), "fresh")
+        check("another refresh token is stored and alive", (living != dead, self.zoho.knows(living)), (True, True))
+        check("list says fresh again", self.status("crm-prod"), "fresh")
 
     def wednesday(self) -> None:
-        """Wednesday: a refresh token from elsewhere is taken over"""
+        """Wednesday: import of an existing refresh token"""
         refresh_token = self.zoho.consent("eu")
         self.secrets.add(refresh_token)
         lines = [
@@ -90,49 +80,47 @@ class Story:
         check("it is stored", self.here.secret("connections/books")["refresh_token"], refresh_token)
         asked = self.zoho.times_asked()
         planned = json.loads(self.token_keeper("refresh", "books", "--dry-run", "--json").stdout)
-        check("a dry run would mint", planned[0]["would"], "mint")
-        check("and asks nobody", self.zoho.times_asked(), asked)
+        check("a dry run says that it would mint", planned[0]["would"], "mint")
+        check("and sends Zoho no request", self.zoho.times_asked(), asked)
         self.token_keeper("refresh", "books")
-        check("a run does", self.status("books"), "fresh")
+        check("a run mints", self.status("books"), "fresh")
 
     def thursday(self) -> None:
-        """Thursday: somebody mints too much"""
+        """Thursday: somebody mints too often"""
         for _ in range(REQUESTS_IN_TEN_MINUTES):
             if self.token_keeper("refresh", "books", "--force", fails=None).returncode != 0:
                 break
-        check("Zoho wants a pause", self.status("books"), "throttled")
+        check("Zoho demands a pause", self.status("books"), "throttled")
         asked = self.zoho.times_asked()
         waiting = self.token_keeper("refresh", "books", "--force", fails=True)
-        check("force does not break it", (self.zoho.times_asked(), "nothing but waiting helps" in waiting.stdout), (asked, True))
-        check("the token of before is still there", self.zoho.knows(self.token_keeper("token", "books", secret=True).stdout.strip()))
+        check("--force respects the pause", (self.zoho.times_asked(), "only waiting helps" in waiting.stdout), (asked, True))
+        check("the token from before is still there", self.zoho.knows(self.token_keeper("token", "books", secret=True).stdout.strip()))
 
     def friday(self) -> None:
-        """Friday: looking after everything, and an end"""
+        """Friday: doctor, and the end of a connection"""
         self.here.create_secret("connections/broken", {"data_center": "eu"})
         sick = self.token_keeper("doctor", fails=True)
         check("the doctor finds a broken grant", f"{PREFIX}/connections/broken" in sick.stdout)
         self.here.secrets.delete_secret(SecretId=f"{PREFIX}/connections/broken", ForceDeleteWithoutRecovery=True)
         well = self.token_keeper("doctor")
-        check("and no longer, when it is gone", f"{PREFIX}/connections/broken" not in well.stdout)
+        check("and no longer after it is deleted", f"{PREFIX}/connections/broken" not in well.stdout)
         used = self.token_keeper("client", "remove", "acme", fails=True)
-        check("a client in use is not removed", "client acme is used by crm-prod" in used.stderr)
+        check("a client in use cannot be removed", "client acme is used by crm-prod" in used.stderr)
         refresh_token = self.here.secret("connections/crm-prod")["refresh_token"]
         ended = self.token_keeper("revoke", "crm-prod", "--yes")
-        check("a revocation says until when the secret can be restored", "aws secretsmanager restore-secret" in ended.stdout)
+        check("a revocation says until when you can restore the secret", "aws secretsmanager restore-secret" in ended.stdout)
         check("the refresh token is dead", self.zoho.knows(refresh_token), False)
-        check("and the parameter gone", self.here.parameter("tokens/crm-prod"), None)
-        check("what is not there has no token", self.token_keeper("token", "crm-prod", fails=True).stdout, "")
+        check("and the parameter is gone", self.here.parameter("tokens/crm-prod"), None)
+        check("a connection that is gone has no token", self.token_keeper("token", "crm-prod", fails=True).stdout, "")
 
     def no_secret_was_printed(self) -> None:
-        """All along"""
-        check("no secret was printed but tokens that were asked for", leaked(self.secrets, self.printed), [])
-
-    # What an operator and an administrator do.
+        """Secrets"""
+        check("the commands printed no secret, except the tokens that `token` prints", leaked(self.secrets, self.printed), [])
 
     def token_keeper(
         self, *arguments: str, typed: str = "", fails: Optional[bool] = False, secret: bool = False
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a command. `fails=None` takes either end; with `secret` it is meant to print one."""
+        """Runs a command. `fails=None` accepts both ends; with `secret` it prints a secret."""
         ran = subprocess.run(
             [compiled("token-keeper"), *arguments],
             cwd=ROOT,
@@ -156,31 +144,12 @@ class Story:
 
     def connect(self, connection: str, *arguments: str) -> None:
         """`connect --local`, and an administrator who agrees."""
-        command = [compiled("token-keeper"), "connect", connection, *arguments, "--local", "--callback-url", self.callback]
-        with Program(command, environment(**self.here.variables)) as program:
-            link = program.wait_for(
-                "link", lambda: next((line.strip() for line in program.stdout().splitlines() if "ticket=" in line), None)
-            )
-            agent = urllib.request.build_opener(
-                NoRedirect, urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
-            )
-            consent = self.redirect(agent, link)
-            back = self.redirect(agent, consent.replace("/auth?", "/decide?"), b"decision=accept")
-            with agent.open(back) as page:
-                check(f"{connection}: the page says that it is connected", "<h1>Connected</h1>" in page.read().decode())
-            check(f"{connection}: and the command ends well", program.ended(), 0)
-            self.printed += program.stdout() + program.stderr()
+        with self.here.connect_local(connection, *arguments) as (program, link):
+            administrator = Administrator()
+            _, page = administrator.open(administrator.accept(administrator.redirect(link)))
+            check(f"{connection}: the page says Connected", "<h1>Connected</h1>" in page)
+        self.printed += program.stdout() + program.stderr()
         self.secrets.add(self.here.secret(f"connections/{connection}")["refresh_token"])
-
-    @staticmethod
-    def redirect(agent: urllib.request.OpenerDirector, url: str, form: Optional[bytes] = None) -> str:
-        try:
-            agent.open(url, form)
-        except urllib.error.HTTPError as answer:
-            location: Optional[str] = answer.headers["location"]
-            assert location, f"{answer.code} without a redirect from {url.split('?')[0]}"
-            return location
-        raise AssertionError(f"no redirect from {url.split('?')[0]}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs a command while a moto server runs, whose URL it gets as MOTO_URL: `with_moto.py cargo test …`"""
+"""Starts a moto server and runs a command with its URL in MOTO_URL: with_moto.py cargo test …"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from processes import end_on_sigterm, start_moto
+from helpers.processes import end_on_sigterm, start_moto
 
 
 def main() -> int:

@@ -1,18 +1,18 @@
-//! The pace by itself, before the gate of an account.
+//! The pace alone, in front of an account's quotas.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use testkit::quota::{Gate, Quotas};
+use token_keeper::failure::StoreError;
 use token_keeper::pace::Pace;
-use token_keeper::ports::StoreError;
 use tokio::time::{Instant, sleep};
 
 use crate::random::Random;
 use crate::world::{millis, seconds};
 
-/// An account that allows so many puts a second, and how many calls it got.
+/// An account that allows this many puts a second, and how many calls it got.
 struct Account {
     start: Instant,
     gate: RefCell<Gate>,
@@ -36,11 +36,11 @@ impl Account {
         sleep(latency).await;
         self.gate.borrow_mut().put(Timestamp::UNIX_EPOCH + self.start.elapsed()).map_err(|_| {
             self.refused.set(self.refused.get() + 1);
-            StoreError { action: "ssm:PutParameter", code: "ThrottlingException".to_owned(), detail: String::new() }
+            StoreError::refused("ssm:PutParameter", "ThrottlingException")
         })
     }
 
-    /// Puts at this pace for so long; how many were done.
+    /// Puts at this pace for this long. Returns how many succeeded.
     async fn keep_putting(&self, pace: &Pace, length: Duration) -> u32 {
         let (end, done) = (Instant::now() + length, Cell::new(0));
         let one_after_the_other = async || {
@@ -49,18 +49,18 @@ impl Account {
                 done.set(done.get() + 1);
             }
         };
-        // Several at the same time, so that it is the pace that keeps them back.
+        // Several at the same time, so that only the pace limits them.
         tokio::join!(one_after_the_other(), one_after_the_other(), one_after_the_other(), one_after_the_other());
         done.get()
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_processes_that_share_an_account_come_to_about_equal_parts() {
+async fn two_processes_that_share_an_account_get_about_equal_parts() {
     for quota in [3.0, 10.0] {
         let account = Account::allowing(quota);
         let ((early, _), (late, _)) = (Pace::below(40), Pace::below(40));
-        // The first one has had the account to itself for a minute.
+        // The first process has had the account to itself for a minute.
         account.keep_putting(&early, seconds(60)).await;
         tokio::join!(account.keep_putting(&early, seconds(60)), account.keep_putting(&late, seconds(60)));
         let (early, late) =
@@ -73,7 +73,7 @@ async fn two_processes_that_share_an_account_come_to_about_equal_parts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_account_allows_is_found_and_used() {
+async fn the_pace_finds_and_uses_what_the_account_allows() {
     for quota in [1.0, 3.0, 10.0, 30.0] {
         let account = Account::allowing(quota);
         let (puts, _) = Pace::below(40);
@@ -104,7 +104,7 @@ async fn an_idle_process_does_not_grow_its_rate() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_turn_that_is_given_back_is_used_once() {
+async fn a_returned_turn_is_used_once() {
     let account = Account::allowing(1000.0);
     let (puts, _) = Pace::below(40);
     drop(puts.turn().await);

@@ -1,5 +1,5 @@
-//! Lambda and SQS as far as they matter: processes that stay warm, invocations that are cut off,
-//! messages that come twice.
+//! Lambda and SQS, as far as they matter: warm processes, invocations that are cut off, messages
+//! that come twice.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -7,28 +7,28 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use token_keeper::dispatch::Dispatcher;
 use token_keeper::lambda::refresher::handle;
+use token_keeper::run::dispatch::Dispatcher;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::world::{Instance, World, millis, seconds};
 
-/// The function's time-out, as the template sets it.
+/// The function's time-out, as in the template.
 pub(crate) const FUNCTION: Duration = Duration::from_mins(5);
-/// The queue's visibility time-out and how often a message is received, as the template sets them.
+/// The queue's visibility time-out and the most receives of a message, as in the template.
 const VISIBILITY: Duration = Duration::from_secs(330);
 const RECEIVES: u32 = 2;
 
-/// One invocation, when it is over.
+/// One finished invocation.
 pub(crate) struct Invocation {
     pub(crate) id: u64,
     pub(crate) from: Instant,
     pub(crate) until: Instant,
-    /// The time that it was given.
+    /// The time that the invocation had.
     pub(crate) length: Duration,
     pub(crate) killed: bool,
-    /// Whose leases it looked after; all of them if it is `None`.
+    /// The connections whose leases it handled. `None`: all of them.
     pub(crate) connections: Option<Vec<usize>>,
     /// Whether it only sent messages.
     pub(crate) dispatched: bool,
@@ -43,7 +43,7 @@ impl Invocation {
         !self.killed && self.length == FUNCTION
     }
 
-    /// Whether its time was up before it had done all.
+    /// Whether its time was over before it had finished.
     pub(crate) fn cut(&self) -> bool {
         !self.killed && self.until + seconds(1) >= self.from + self.length
     }
@@ -53,12 +53,12 @@ impl Invocation {
 pub(crate) struct Platform {
     world: Rc<World>,
     idle: RefCell<Vec<Instance>>,
-    /// A run with more connections than this sends them to the queue.
+    /// A run with more connections than this uses the queue.
     above: usize,
     workers: Semaphore,
     next: Cell<u64>,
     pub(crate) plain: bool,
-    /// How often an invocation of a message is killed.
+    /// How often an invocation for a message is killed.
     pub(crate) kills: f64,
     pub(crate) duplicates: f64,
     pub(crate) over: RefCell<Vec<Invocation>>,
@@ -81,13 +81,13 @@ impl Platform {
         }
     }
 
-    /// All warm processes end.
+    /// Ends all warm processes.
     pub(crate) fn recycle(&self) {
         self.idle.borrow_mut().clear();
     }
 
-    /// One invocation in a warm process or a new one; what it answers, unless it fails or is cut
-    /// off.
+    /// One invocation, in a warm process or a new one. Returns its answer, unless it fails or is
+    /// cut off.
     async fn invoke(&self, event: &Value, length: Duration, kill: Option<Duration>) -> Option<Value> {
         let idle = self.idle.borrow_mut().pop();
         let instance = idle.unwrap_or_else(|| self.world.instance());
@@ -120,15 +120,14 @@ impl Platform {
             connections: covered,
             dispatched: in_chunks,
         });
-        // After a time-out Lambda starts a new process, and after a pause the old one goes on
-        // living.
+        // After a time-out Lambda starts a new process. The old one may continue after a pause.
         if !killed || id.is_multiple_of(2) {
             self.idle.borrow_mut().push(instance);
         }
         answer
     }
 
-    /// The schedule's event, and what comes of it through the queue.
+    /// The schedule's event, and the invocations that follow through the queue.
     pub(crate) async fn schedule(&self, length: Duration, kill: Option<Duration>) {
         let event = json!({"detail-type": "Scheduled Event", "source": "aws.events"});
         self.invoke(&event, length, kill).await;

@@ -1,8 +1,8 @@
-//! Everything that is left to chance, from one seed: the same seed gives the same world.
+//! All random choices, from one seed: the same seed gives the same world.
 
 use std::time::Duration;
 
-/// `SplitMix64`: a state of one number, which is enough for a simulation.
+/// `SplitMix64`: its state is one number. That is enough for a simulation.
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -18,7 +18,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// From 0 to 1, without 1.
+    /// From 0 to 1, but never 1.
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
     pub(crate) fn share(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
@@ -37,7 +37,7 @@ impl Random {
         least + most.saturating_sub(least).mul_f64(self.share())
     }
 
-    /// As likely between one and two minutes as between one and two hours.
+    /// A duration on a logarithmic scale: one to two minutes is as likely as one to two hours.
     pub(crate) fn of_any_size(&mut self, least: Duration, most: Duration) -> Duration {
         least.mul_f64((most.as_secs_f64() / least.as_secs_f64()).powf(self.share()))
     }

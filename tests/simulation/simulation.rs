@@ -1,5 +1,5 @@
-//! The real refresher and the real consent in a world of rules: AWS's quotas, Zoho's limits,
-//! outages, stale reads. Nothing goes over a wire and time is virtual, so a year takes a minute.
+//! The real refresher and the real consent in a simulated world: AWS's quotas, Zoho's limits,
+//! outages, stale reads. It uses no wire and virtual time, so a year takes a minute.
 
 mod pace;
 mod platform;

@@ -1,11 +1,11 @@
-//! Single stories: a quota, a neighbour who is sick, a consent at the worst moment.
+//! Single stories: a quota, a sick neighbour, a consent at the worst moment.
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use testkit::quota::Quotas;
 use token_keeper::lease::Status;
-use token_keeper::report::Report;
+use token_keeper::run::report::Report;
 use tokio::time::{Instant, sleep};
 
 use crate::platform::{FUNCTION, Platform};
@@ -18,7 +18,7 @@ fn puts(puts_per_second: f64, put_burst: f64) -> Quotas {
     Quotas { puts_per_second, put_burst, ..Quotas::higher_throughput() }
 }
 
-/// How many tokens were minted for nobody.
+/// How many minted tokens were never published.
 fn wasted(world: &World) -> usize {
     world.state.borrow().unpublished.len()
 }
@@ -27,7 +27,7 @@ fn mints(world: &World) -> u64 {
     world.state.borrow().counts.mints
 }
 
-/// A world with so many connections of one client, all due, and a run over them in a new process.
+/// A world with this many due connections of one client, and a run over them in a new process.
 async fn run_of(due: usize, quotas: Quotas, end: Duration) -> (Rc<World>, Report, Duration) {
     let world = World::new(1, quotas);
     world.connect_many(due, 0);
@@ -38,7 +38,7 @@ async fn run_of(due: usize, quotas: Quotas, end: Duration) -> (Rc<World>, Report
 
 #[expect(clippy::cast_precision_loss, reason = "hundreds")]
 #[tokio::test(start_paused = true)]
-async fn whatever_the_account_allows_nothing_is_minted_in_vain_and_hardly_any_time_is_lost() {
+async fn for_any_quota_no_token_is_lost_and_hardly_any_time() {
     for (due, quota, burst) in [
         (120, 3.0, 5.0),
         (300, 3.0, 5.0),
@@ -55,14 +55,14 @@ async fn whatever_the_account_allows_nothing_is_minted_in_vain_and_hardly_any_ti
         let story = format!("{due} due at {quota} a second with a burst of {burst}: {taken:?}");
         println!("{story}");
         assert_eq!((report.refreshed, wasted(&world)), (due, 0), "{story}");
-        // At one a second a step of the pace is a large part of it.
+        // At one put a second, one step of the pace is a large part of the rate.
         let longest = if quota > 1.0 { 1.2 * due as f64 / quota + 3.0 } else { 1.6 * due as f64 / quota + 3.0 };
         assert!(taken.as_secs_f64() <= longest, "{story}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_the_account_allows_forty_a_second_they_are_used() {
+async fn forty_puts_a_second_are_used_if_the_account_allows_them() {
     let (world, report, taken) = run_of(600, puts(40.0, 40.0), FUNCTION).await;
     println!("600 due at 40 a second: {taken:?}");
     assert_eq!((report.refreshed, wasted(&world)), (600, 0));
@@ -70,7 +70,7 @@ async fn where_the_account_allows_forty_a_second_they_are_used() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_the_functions_end_the_rest_is_deferred_and_nothing_was_minted_for_it() {
+async fn at_the_functions_end_the_rest_is_deferred_without_minting() {
     for end in [20, 40, 60, 80] {
         let (world, report, _) = run_of(400, puts(3.0, 5.0), seconds(end)).await;
         assert!(report.refreshed > 0 && wasted(&world) <= 1, "{} wasted at {end} s", wasted(&world));
@@ -82,7 +82,7 @@ async fn at_the_functions_end_the_rest_is_deferred_and_nothing_was_minted_for_it
 async fn two_processes_share_the_accounts_quota_fairly() {
     let world = World::new(1, puts(3.0, 5.0));
     let (one, other) = (world.instance(), world.instance());
-    let names = |range: std::ops::Range<usize>| token_keeper::refresh::Request::Named {
+    let names = |range: std::ops::Range<usize>| token_keeper::run::Request::Named {
         connections: range.map(|index| format!("c{index:05}").parse().expect("a name")).collect(),
         force: false,
         skip_missing: false,
@@ -96,7 +96,7 @@ async fn two_processes_share_the_accounts_quota_fairly() {
         one.refresher.run(&first, end, |count, _| done.set([count, done.get()[1]])),
         other.refresher.run(&second, end, |count, _| {
             done.set([done.get()[0], count]);
-            // Not all at once, but when most is done, both have had their part.
+            // Not all at once, but when most work is done, both have had their share.
             if count == 35 {
                 assert!(done.get()[0] >= 20, "{:?}", done.get());
             }
@@ -109,8 +109,8 @@ async fn two_processes_share_the_accounts_quota_fairly() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_that_are_always_throttled_cost_their_healthy_neighbours_nothing() {
-    // Where they come in the order of work, and how many there are, is chance.
+async fn always_throttled_connections_do_not_delay_healthy_ones() {
+    // Their number and their place in the order of work are random.
     for (seed, sick) in (0..20).flat_map(|seed| [1, 3, 8].map(|sick| (seed, sick))) {
         let world = World::new(seed, puts(10.0, 10.0));
         let mut healthy = world.connect_many(120 + sick, 0);
@@ -129,7 +129,7 @@ async fn connections_that_are_always_throttled_cost_their_healthy_neighbours_not
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_with_an_unknown_word_cost_their_healthy_neighbours_nothing() {
+async fn connections_with_an_unknown_error_do_not_delay_healthy_ones() {
     let world = World::new(1, puts(10.0, 10.0));
     let all = world.connect_many(160, 0);
     for &sick in &all[..40] {
@@ -157,7 +157,7 @@ async fn a_hung_data_center_does_not_delay_the_other() {
         let issued = |&index: &usize| world.newest(index).and_then(|lease| Some(lease.token.as_ref()?.issued_at));
         let last = healthy.iter().filter_map(issued).max().expect("a token").duration_since(start).as_secs();
         println!("60 due beside 60 of a hung data centre: the last is renewed after {last} s");
-        // Ten seconds for those that are under way when nobody knows, and the work.
+        // Ten seconds for the requests that are under way before the fault is known, plus the work.
         assert!(last <= 20, "{last} s");
         sleep(INTERVAL).await;
     }
@@ -165,7 +165,7 @@ async fn a_hung_data_center_does_not_delay_the_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_refuses_for_good_costs_a_handful_of_tokens_and_then_one_a_run() {
+async fn if_the_store_refuses_for_good_a_few_tokens_are_lost_and_then_one_a_run() {
     let world = World::new(1, puts(10.0, 10.0));
     world.connect_many(120, 0);
     world.out_of_order(Fault::Puts(Way::Refuse), WEEKS);
@@ -183,8 +183,8 @@ async fn a_store_that_refuses_for_good_costs_a_handful_of_tokens_and_then_one_a_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_brake_opens_again_within_the_run_in_which_the_outage_ends() {
-    // Where nothing else can be done, a run waits for ten seconds and not for longer.
+async fn a_brake_releases_within_the_run_in_which_the_outage_ends() {
+    // When a run can do nothing else, it waits for ten seconds at most.
     for (fault, length) in [
         (Fault::DataCenter(0, Way::Fail, 1.0), 20),
         (Fault::DataCenter(0, Way::Hang, 1.0), 20),
@@ -193,20 +193,39 @@ async fn a_brake_opens_again_within_the_run_in_which_the_outage_ends() {
     ] {
         let world = World::new(1, puts(10.0, 10.0));
         world.connect_many(60, 0);
-        // The others keep the run busy until the outage is over.
+        // The other connections keep the run busy until the outage is over.
         let others: Vec<_> = (0..600).map(|_| world.connect(1, 1)).collect();
         world.out_of_order(fault, seconds(length));
         let report = world.instance().run(Some(FUNCTION)).await.expect("a report");
         let fresh = |index: &usize| world.life(*index) > MARGIN;
         let (concerned, rest) = ((0..60).filter(fresh).count(), others.iter().filter(|index| fresh(index)).count());
         println!("{fault:?} for {length} s: {concerned} of 60 concerned and {rest} of 600 others in the same run");
-        // What was under way when nobody knew has failed.
+        // Requests that were under way before the fault was known have failed.
         assert!(concerned >= 30, "{fault:?}: {concerned} of 60, {:?}", report.failed);
         assert!(rest == 600 || fault == Fault::Puts(Way::Refuse), "{fault:?}: {rest} of 600");
     }
 }
 
-/// What must not be after a consent: a revoked token as active, or a fresh grant called dead.
+#[tokio::test(start_paused = true)]
+async fn a_client_is_tried_again_with_the_grant_that_has_worked_last() {
+    let world = World::new(1, puts(10.0, 10.0));
+    let healthy = world.connect_many(20, 0);
+    let throttled = world.connect(0, 0);
+    let instance = world.instance();
+    instance.run(Some(FUNCTION)).await.expect("a report");
+    // Nothing can be written, so that nobody remembers who is throttled; its lease is of an older
+    // grant, and says nothing.
+    world.out_of_order(Fault::Puts(Way::Refuse), 11 * INTERVAL + seconds(600));
+    world.out_of_order(Fault::Throttled(throttled), WEEKS);
+    assert!(!world.consent(throttled, seconds(10)).await.expect("a consent").published);
+    for _ in 0..12 {
+        sleep(INTERVAL).await;
+        instance.run(Some(FUNCTION)).await.expect("a report");
+    }
+    assert!(healthy.iter().all(|&index| world.life(index) > MARGIN));
+}
+
+/// Fails if, after a consent, a revoked token is active or a fresh grant is marked dead.
 fn put_right(world: &World, index: usize) -> Result<(), String> {
     let lease = world.newest(index).ok_or("no lease")?;
     let (_, version, _) = world.in_force(index);
@@ -218,7 +237,7 @@ fn put_right(world: &World, index: usize) -> Result<(), String> {
     }
 }
 
-/// A run and a consent, the second so long after the first; what is left when both have ended.
+/// Starts a run and, this much later, a consent. Returns the state after both.
 async fn run_and_consent(after: Duration, seed: u64, stale: bool, dead: bool, plain: bool) -> Result<(), String> {
     let world = World::new(seed, puts(3.0, 5.0));
     world.stale.set(stale);
@@ -242,7 +261,7 @@ async fn run_and_consent(after: Duration, seed: u64, stale: bool, dead: bool, pl
 }
 
 #[tokio::test(start_paused = true)]
-async fn whenever_a_consent_comes_beside_a_run_its_grant_and_its_token_are_in_force_afterwards() {
+async fn a_consent_at_any_moment_of_a_run_is_in_force_afterwards() {
     let mut moments = 0;
     for (dead, stale, plain) in [
         (false, false, false),
@@ -252,7 +271,8 @@ async fn whenever_a_consent_comes_beside_a_run_its_grant_and_its_token_are_in_fo
         (false, true, true),
         (true, true, true),
     ] {
-        // A run of nine takes four seconds: at every 25 milliseconds from its beginning to its end.
+        // A run over nine connections takes four seconds. The consent starts at every 25 ms from
+        // the run's beginning to its end.
         for moment in 0..280 {
             for seed in 0..2 {
                 let after = millis(25 * moment);
@@ -269,7 +289,7 @@ async fn whenever_a_consent_comes_beside_a_run_its_grant_and_its_token_are_in_fo
 
 #[tokio::test(start_paused = true)]
 async fn a_stale_read_of_both_stores_does_not_mark_a_fresh_grant_dead() {
-    // The owner takes the grant back, agrees again at once, and a run comes in that very second.
+    // The owner removes the app and agrees again at once, and a run starts in the same second.
     for seed in 0..400 {
         let world = World::new(seed, puts(3.0, 5.0));
         world.stale.set(true);
@@ -285,7 +305,7 @@ async fn a_stale_read_of_both_stores_does_not_mark_a_fresh_grant_dead() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ten_thousand_through_the_queue_are_each_refreshed_once_by_two_workers() {
+async fn two_workers_refresh_ten_thousand_connections_once_each_through_the_queue() {
     let world = World::new(1, puts(10.0, 10.0));
     world.connect_many(10_000, 0);
     let platform = Platform::new(world.clone(), 500, 2);

@@ -1,9 +1,9 @@
 //! One account at AWS and Zoho's accounts servers, as rules: quotas, outages, stale reads, limits
-//! of refresh tokens. Everything is in memory and in the virtual time of the runtime, and whatever
-//! is left to chance comes from one seed.
+//! of refresh tokens. Everything is in memory and in the runtime's virtual time. One seed decides
+//! every random choice.
 //!
-//! Any number of processes share a world, each with paces and brakes of its own, as functions share
-//! an account.
+//! Any number of processes share a world. Each has its own paces and brakes, and all share the
+//! account, as functions do.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -13,65 +13,66 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use testkit::quota::{Gate, Quotas, Throttled};
-use token_keeper::brake::Brakes;
-use token_keeper::connection::{
-    Client, ConnectionName, DataCenter, DataCenters, Flaw, Grant, SecretVersion, StoredSecret,
-};
+use token_keeper::connection::{Client, DataCenter, DataCenters, Grant, SecretVersion, StoredSecret};
 use token_keeper::consent::link::{TICKET_LIFE, Ticket};
 use token_keeper::consent::{Callback, Connected, Consent, KeyRing, Stop};
+use token_keeper::failure::{Cause, Refusal, Silence, StoreError};
+use token_keeper::flaw::Flaw;
 use token_keeper::lease::{Lease, Status, Token, whole_second};
+use token_keeper::name::{ConnectionName, Prefix, SecretName, VersionId};
 use token_keeper::notice::{self, MARKER};
 use token_keeper::pace::{Pace, Turn};
 use token_keeper::ports::{
-    Authorizer, Exchanged, GrantNames, Grants, Issuer, Leases, Minted, Proof, Published, Queue, Refusal, SecretWriter,
-    StoreError, Unsent,
+    Authorizer, Exchanged, GrantNames, Grants, Issuer, Leases, Minted, Proof, Published, Queue, SecretWriter, Unsent,
 };
-use token_keeper::refresh::{Refresher, Request, RunError, SETTLING, Settings};
-use token_keeper::report::Report;
-use token_keeper::secret::{AccessToken, AuthorizationCode, RefreshToken, SigningKey, Text};
+use token_keeper::run::brake::Brakes;
+use token_keeper::run::report::Report;
+use token_keeper::run::{Refresher, Request, RunError, SETTLING, Settings};
+use token_keeper::secret::{AccessToken, AuthorizationCode, RefreshToken, SecretText, SigningKey};
+use token_keeper::source::Source;
 use tokio::time::{Instant, sleep};
 
 use crate::random::Random;
 
 pub(crate) const DATA_CENTERS: [&str; 3] = ["eu", "us", "in"];
-/// What the refresher calls due: the setting's default.
+/// The refresher's margin: the setting's default.
 pub(crate) const MARGIN: Duration = Duration::from_mins(35);
-/// The program's default for the most calls per second.
+/// The program's default ceiling on calls per second.
 pub(crate) const CEILING: u32 = 40;
 pub(crate) const CONCURRENCY: usize = 16;
 const LIFE: SignedDuration = SignedDuration::from_hours(1);
-/// As the real adapters have them.
+/// As in the real adapters.
 const ZOHO_TIMEOUT: Duration = Duration::from_secs(10);
 const AWS_TIMEOUT: Duration = Duration::from_secs(5);
 const AWS_TRIES: u32 = 6;
-/// How old an answer of either store can be.
+/// The oldest answer that either store can give.
 const LAG: Duration = Duration::from_secs(1);
 /// Zoho: requests for access tokens that pass in [`WINDOW`], and how long it refuses after one
 /// more.
 const REQUESTS: usize = 10;
 const WINDOW: Duration = Duration::from_mins(10);
-/// Zoho: living access tokens of one refresh token.
+/// Zoho: live access tokens of one refresh token.
 const LIVING: usize = 10;
-/// Parameter Store keeps so many versions.
+/// Parameter Store keeps this many versions.
 const VERSIONS: usize = 100;
 const PARAMETERS_A_PAGE: usize = 10;
 const SECRETS_A_PAGE: usize = 20;
 const NAMES_A_PAGE: usize = 100;
 
-/// How a service is out of order.
+/// How a service fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Way {
-    /// It does not answer. Half of what writes is carried out nevertheless.
+    /// It does not answer. Half of the writes happen all the same.
     Hang,
     /// The connection breaks.
     Break,
     /// It answers with a 5xx.
     Fail,
-    /// It refuses for good: a policy, a limit. At AWS only.
+    /// It refuses for good, because of a policy or a limit. Only AWS does this.
     Refuse,
 }
 
-/// What is out of order.
+/// What fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Fault {
     /// A data centre, for this share of the requests.
@@ -80,9 +81,9 @@ pub(crate) enum Fault {
     ClientThrottled(usize),
     /// Zoho refuses a client's secret.
     ClientRefused(usize),
-    /// Zoho throttles this connection, however long it is left alone.
+    /// Zoho throttles this connection, even after a pause.
     Throttled(usize),
-    /// Zoho answers this connection with a word that nobody knows.
+    /// Zoho answers this connection with an unknown error.
     UnknownWord(usize),
     /// Parameter Store, for puts.
     Puts(Way),
@@ -92,11 +93,11 @@ pub(crate) enum Fault {
     Secrets(Way),
     /// SQS.
     Queue(Way),
-    /// Other programs of the account put so many parameters a second.
+    /// Other programs in the account put this many parameters a second.
     Busy(f64),
 }
 
-/// A fault and its time.
+/// A fault, with its beginning and end.
 #[derive(Clone, Debug)]
 pub(crate) struct Episode {
     pub(crate) fault: Fault,
@@ -104,7 +105,7 @@ pub(crate) struct Episode {
     pub(crate) until: Instant,
 }
 
-/// What came of a connection's parameter, once.
+/// One write of a connection's parameter.
 #[derive(Clone)]
 pub(crate) struct Written {
     pub(crate) at: Instant,
@@ -113,8 +114,8 @@ pub(crate) struct Written {
 
 struct Secret {
     at: Instant,
-    id: String,
-    text: Text,
+    id: VersionId,
+    text: SecretText,
     refresh_token: usize,
 }
 
@@ -123,18 +124,18 @@ pub(crate) struct Connection {
     pub(crate) client: usize,
     pub(crate) data_center: usize,
     secrets: VecDeque<Secret>,
-    /// The newest last.
+    /// The versions, newest last.
     parameter: VecDeque<Written>,
-    /// Until then another put of it is an overlapping one.
+    /// Until then, another put of this parameter overlaps with the last one.
     busy: Option<Instant>,
-    /// A passing fault passes: no two in a row.
+    /// A passing fault never comes twice in a row.
     unlucky: bool,
 }
 
 /// Why a refresh token is dead.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Death {
-    /// The account's owner took it back.
+    /// The account's owner removed the app.
     Owner,
     /// A consent replaced it.
     Replaced,
@@ -144,7 +145,7 @@ pub(crate) struct Refresh {
     pub(crate) dead: Option<(Instant, Death)>,
     asked: VecDeque<Instant>,
     refused_until: Option<Instant>,
-    /// Number and end of each access token that lives.
+    /// Number and end of each live access token.
     living: VecDeque<(u64, Instant)>,
     minted: u64,
 }
@@ -162,9 +163,9 @@ pub(crate) struct Ask {
 #[derive(Clone, Debug)]
 pub(crate) struct Notice {
     pub(crate) connection: usize,
-    /// The grant's version, if it says that the grant is dead; otherwise it says that the
-    /// connection has recovered.
-    pub(crate) dead: Option<String>,
+    /// The grant's version, if the notice says that the grant is dead. Without it, the notice says
+    /// that the connection has recovered.
+    pub(crate) dead: Option<VersionId>,
 }
 
 #[derive(Default)]
@@ -181,35 +182,36 @@ pub(crate) struct State {
     pub(crate) connections: Vec<Connection>,
     pub(crate) refresh_tokens: Vec<Refresh>,
     pub(crate) episodes: Vec<Episode>,
-    /// Access tokens that no document had so far: for whom, and who minted them.
+    /// Access tokens that no document has had so far: their connections, and the processes that
+    /// minted them.
     pub(crate) unpublished: HashMap<String, (usize, u64)>,
     pub(crate) asks: Vec<Ask>,
     pub(crate) notices: Vec<Notice>,
     pub(crate) queue: Vec<String>,
     pub(crate) counts: Counts,
-    /// Since somebody looked: the mints of each connection, and the least that a reader had when
+    /// Since the last check: each connection's mints, and the shortest life that a reader had when
     /// its token was replaced.
     pub(crate) mints_of: Vec<u32>,
     pub(crate) least_life: Vec<Duration>,
     /// Every version of a grant, and its refresh token.
-    versions: HashMap<String, usize>,
+    versions: HashMap<VersionId, usize>,
     clients: usize,
     gate: Gate,
     beginning: Instant,
-    /// Until when the puts of others are counted.
+    /// The time up to which other programs' puts are counted.
     others: Instant,
 }
 
 pub(crate) struct World {
     start: Instant,
-    /// Whether the stores serve old answers.
+    /// Whether the stores give old answers.
     pub(crate) stale: Cell<bool>,
-    /// Whether now and then a single call fails.
+    /// Whether single calls fail now and then.
     pub(crate) faulty: Cell<bool>,
-    /// What the longest part of Zoho's answers take.
+    /// The longest time that Zoho takes for an answer.
     pub(crate) zoho: Cell<(Duration, Duration)>,
     pub(crate) state: RefCell<State>,
-    prefix: token_keeper::connection::Prefix,
+    prefix: Prefix,
     table: DataCenters,
     key: SigningKey,
 }
@@ -263,7 +265,7 @@ impl World {
         Timestamp::from_second(BEGINNING).expect("a time") + instant.duration_since(self.start)
     }
 
-    /// A connection of this client, with a grant and without a lease.
+    /// A connection of this client, with a grant but without a lease.
     pub(crate) fn connect(&self, client: usize, data_center: usize) -> usize {
         let mut state = self.state.borrow_mut();
         state.clients = state.clients.max(client + 1);
@@ -275,8 +277,8 @@ impl World {
             "scopes": ["ZohoCRM.modules.ALL"],
             "refresh_token": refresh_token.to_string(),
         });
-        let text = Text::new(text.to_string());
-        let id = format!("first-version-of-{index:05}");
+        let text = SecretText::new(text.to_string());
+        let id = VersionId::new(format!("first-version-of-{index:05}"));
         state.versions.insert(id.clone(), refresh_token);
         state.mints_of.push(0);
         state.least_life.push(Duration::MAX);
@@ -314,7 +316,7 @@ impl World {
         (token, self.grant(index))
     }
 
-    /// The grant as it is in truth.
+    /// The true grant, without stale reads.
     fn grant(&self, index: usize) -> Grant {
         let state = self.state.borrow();
         let Connection { name, client, data_center, secrets, .. } = &state.connections[index];
@@ -330,7 +332,7 @@ impl World {
         }
     }
 
-    /// Puts a lease behind everybody's back.
+    /// Puts a lease without any of the rules.
     pub(crate) fn write(&self, index: usize, lease: Lease) -> i64 {
         let mut state = self.state.borrow_mut();
         let version = state.connections[index].parameter.back().map_or(0, |last| last.lease.version) + 1;
@@ -343,13 +345,13 @@ impl World {
         version
     }
 
-    /// The lease as it is in truth.
+    /// The true lease, without stale reads.
     pub(crate) fn newest(&self, index: usize) -> Option<Rc<Lease>> {
         self.state.borrow().connections[index].parameter.back().map(|written| written.lease.clone())
     }
 
-    /// When the grant in force was stored, its version and refresh token.
-    pub(crate) fn in_force(&self, index: usize) -> (Instant, String, usize) {
+    /// When the current grant was stored, with its version and refresh token.
+    pub(crate) fn in_force(&self, index: usize) -> (Instant, VersionId, usize) {
         let state = self.state.borrow();
         let secret = state.connections[index].secrets.back().expect("a secret");
         (secret.at, secret.id.clone(), secret.refresh_token)
@@ -361,18 +363,18 @@ impl World {
         state.connections[index].parameter.back().map_or(Duration::ZERO, |written| state.life_of(&written.lease))
     }
 
-    /// Whether Zoho still takes this lease's token.
+    /// Whether Zoho still accepts this lease's token.
     pub(crate) fn lives(&self, lease: &Lease) -> bool {
         !self.state.borrow().life_of(lease).is_zero()
     }
 
-    /// The account's owner takes the grant back.
+    /// The account's owner removes the app.
     pub(crate) fn take_back(&self, index: usize) {
         let (_, _, refresh_token) = self.in_force(index);
         self.state.borrow_mut().refresh_tokens[refresh_token].die(Death::Owner);
     }
 
-    /// From now on, for so long.
+    /// A fault from now on, for this long.
     pub(crate) fn out_of_order(&self, fault: Fault, length: Duration) {
         let from = Instant::now();
         self.state.borrow_mut().episodes.push(Episode { fault, from, until: from + length });
@@ -393,13 +395,12 @@ impl World {
             concurrency,
             settling: SETTLING,
         };
-        let now: Now = Box::new(move || world.now());
         let refresher = Refresher {
             settings,
             grants: port.clone(),
             issuer: port.clone(),
             leases: port.clone(),
-            now,
+            source: Source::new(move || world.now(), || [0; 32]),
             brakes: Brakes::default(),
         };
         Instance { refresher, port }
@@ -418,8 +419,7 @@ impl World {
         Port(Rc::new(process))
     }
 
-    /// Somebody follows a link, thinks for a while and agrees, at a callback function that has just
-    /// been started.
+    /// A user opens a link, thinks for a while and agrees, at a newly started callback function.
     pub(crate) async fn consent(self: &Rc<Self>, index: usize, thinking: Duration) -> Result<Connected, Stop> {
         let port = self.port(CEILING);
         let (world, state) = (self.clone(), self.clone());
@@ -435,8 +435,7 @@ impl World {
             secrets: port.clone(),
             zoho: port.clone(),
             leases: port,
-            random,
-            now: move || world.now(),
+            source: Source::new(move || world.now(), random),
             key: KeyRing::of(self.key.clone()),
         };
         let (_, version, _) = self.in_force(index);
@@ -456,13 +455,13 @@ impl World {
         Box::pin(consent.complete(callback, &[begun.cookie], redirect_uri)).await
     }
 
-    /// Whether anything of this kind is out of order between these times.
+    /// Whether a fault of this kind is active between these times.
     pub(crate) fn disturbed(&self, from: Instant, until: Instant, concerns: impl Fn(&Fault) -> bool) -> bool {
         let state = self.state.borrow();
         state.episodes.iter().any(|episode| episode.from <= until && from <= episode.until && concerns(&episode.fault))
     }
 
-    /// What is out of order now.
+    /// The faults that are active now.
     fn fault<T>(&self, find: impl Fn(&Fault) -> Option<T>) -> Option<T> {
         let now = Instant::now();
         let state = self.state.borrow();
@@ -478,31 +477,33 @@ impl World {
         self.state.borrow_mut().random.between(least, most)
     }
 
-    /// How long one way of a call to AWS takes.
+    /// How long a call to AWS takes one way.
     fn aws_latency(&self) -> Duration {
         let rare = self.faulty.get() && self.chance(0.001);
         self.between(millis(2), millis(if rare { 1000 } else { 20 }))
     }
 
-    /// How long one way of a request to Zoho takes.
+    /// How long a request to Zoho takes one way.
     fn zoho_latency(&self) -> Duration {
         let (least, most) = self.zoho.get();
         let rare = self.faulty.get() && self.chance(0.005);
         self.between(least, if rare { seconds(8) } else { most }) / 2
     }
 
-    /// How old the stores' next answer is.
+    /// How old the next answer of the stores is.
     fn lag(&self) -> Duration {
         if self.stale.get() && self.chance(0.3) { self.between(Duration::ZERO, LAG) } else { Duration::ZERO }
     }
 
-    /// One call as AWS's library makes it: what may be over in a second is tried again.
+    /// One call as AWS's SDK makes it: it repeats what may pass within a second.
     async fn tried<T>(&self, call: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
         for tries in 1.. {
             let answer = call().await;
             match &answer {
-                Err(error) if tries < AWS_TRIES && ["no answer", "InternalServerError"].contains(&&*error.code) => {}
-                // Parameter Store's own are left to the pace.
+                Err(error)
+                    if tries < AWS_TRIES
+                        && (error.is_one_of(&["InternalServerError"]) || error.cause == Cause::NoAnswer) => {}
+                // The pace repeats Parameter Store's own refusals.
                 Err(error) if tries < AWS_TRIES && error.too_many_calls() && !error.action.starts_with("ssm") => {}
                 _ => return answer,
             }
@@ -512,7 +513,7 @@ impl World {
         unreachable!("the last try is answered")
     }
 
-    /// The way to AWS, and what AWS does before it looks at the call; then `effect`, and the way
+    /// The way to AWS, what AWS checks before it looks at the call, then `effect`, and the way
     /// back.
     async fn aws<T>(
         &self,
@@ -520,7 +521,7 @@ impl World {
         concerns: impl Fn(&Fault) -> Option<Way>,
         effect: impl Fn(&mut State, Timestamp) -> Result<T, &'static str>,
     ) -> Result<T, StoreError> {
-        let error = |code: &str| StoreError { action, code: code.to_owned(), detail: String::new() };
+        let error = |code: &str| StoreError::refused(action, code);
         sleep(self.aws_latency()).await;
         let way = match self.fault(concerns) {
             None if self.faulty.get() && self.chance(0.0005) => Some(Way::Fail),
@@ -533,7 +534,7 @@ impl World {
                     let _ = effect(&mut self.state.borrow_mut(), self.now());
                 }
                 sleep(if way == Some(Way::Hang) { AWS_TIMEOUT } else { millis(10) }).await;
-                return Err(error("no answer"));
+                return Err(StoreError { action, cause: Cause::NoAnswer });
             }
             Some(Way::Fail) => return Err(error("InternalServerError")),
             Some(Way::Refuse) => return Err(error("AccessDeniedException")),
@@ -556,7 +557,7 @@ impl World {
     }
 }
 
-/// The time when each world begins.
+/// The time at which each world begins.
 const BEGINNING: i64 = 1_800_000_000;
 const PUT: &str = "ssm:PutParameter";
 const THROTTLED: &str = "ThrottlingException";
@@ -578,7 +579,7 @@ impl State {
         self.refresh_tokens.len() - 1
     }
 
-    /// A new access token, which may be one too many.
+    /// A new access token. It may be one too many.
     fn mint(&mut self, refresh_token: usize) -> String {
         let now = Instant::now();
         let refresh = &mut self.refresh_tokens[refresh_token];
@@ -592,13 +593,13 @@ impl State {
     }
 
     /// Why the grant of this version has died.
-    pub(crate) fn death_of(&self, index: usize, version: &str) -> Option<Death> {
+    pub(crate) fn death_of(&self, index: usize, version: &VersionId) -> Option<Death> {
         let secrets = &self.connections[index].secrets;
-        assert!(secrets.iter().any(|secret| secret.id == version), "an old version of c{index:05}: {version}");
+        assert!(secrets.iter().any(|secret| secret.id == *version), "an old version of c{index:05}: {version:?}");
         self.refresh_tokens[self.versions[version]].dead.map(|(_, why)| why)
     }
 
-    /// Whether Zoho has asked for a pause that lasts at this time, if the document is right.
+    /// Whether Zoho has asked for a pause at this time, if the document is right.
     pub(crate) fn pausing(&self, index: usize, at: Instant) -> bool {
         let connection = &self.connections[index];
         let Some(written) = connection.parameter.iter().rev().find(|written| written.at <= at) else { return false };
@@ -617,7 +618,7 @@ impl State {
         life().unwrap_or_default()
     }
 
-    /// What Zoho says to a refresh token once the request is there.
+    /// Zoho's answer to a refresh token when the request arrives.
     fn answer(&mut self, refresh_token: usize) -> Result<String, Refusal> {
         let now = Instant::now();
         let refresh = &mut self.refresh_tokens[refresh_token];
@@ -672,7 +673,7 @@ impl State {
 }
 
 impl State {
-    /// What other programs of the account put since the last put of ours.
+    /// The puts of other programs in the account since our last put.
     fn others_put(&mut self, at: Instant, now: Timestamp) {
         let busy = self.episodes.iter().filter(|episode| episode.from <= at && at < episode.until);
         let rate: f64 = busy.map(|episode| if let Fault::Busy(rate) = episode.fault { rate } else { 0.0 }).sum();
@@ -684,7 +685,7 @@ impl State {
         self.others = self.others.max(at - one * 100);
         while self.others + one <= at {
             self.others += one;
-            // Each in its own time, so that the bucket fills up between them.
+            // Each at its own time, so that the bucket fills up in between.
             let _ = self.gate.put(now - (at - self.others));
         }
     }
@@ -698,13 +699,13 @@ impl Refresh {
 }
 
 impl Connection {
-    /// The lease as it was so long ago.
+    /// The lease as it was this long ago.
     fn lease(&self, lag: Duration) -> Option<&Rc<Lease>> {
         let now = Instant::now();
         self.parameter.iter().rev().find(|written| written.at + lag <= now).map(|written| &written.lease)
     }
 
-    fn secret(&self, prefix: &token_keeper::connection::Prefix, lag: Duration) -> StoredSecret {
+    fn secret(&self, prefix: &Prefix, lag: Duration) -> StoredSecret {
         let now = Instant::now();
         let secret = self.secrets.iter().rev().find(|secret| secret.at + lag <= now).unwrap_or(&self.secrets[0]);
         let content = Ok(SecretVersion { id: secret.id.clone(), text: secret.text.clone() });
@@ -712,9 +713,9 @@ impl Connection {
     }
 }
 
-fn client_secret(prefix: &token_keeper::connection::Prefix, client: usize) -> StoredSecret {
-    let text = Text::new(json!({"client_id": format!("id-{client}"), "client_secret": "hush"}).to_string());
-    let content = Ok(SecretVersion { id: "v1".to_owned(), text });
+fn client_secret(prefix: &Prefix, client: usize) -> StoredSecret {
+    let text = SecretText::new(json!({"client_id": format!("id-{client}"), "client_secret": "hush"}).to_string());
+    let content = Ok(SecretVersion { id: VersionId::new("v1"), text });
     StoredSecret { name: prefix.client(&format!("client-{client}")), content }
 }
 
@@ -722,27 +723,25 @@ fn index_of(connection: &str) -> usize {
     connection[1..].parse().expect("a connection of this world")
 }
 
-/// A process: what it has of its own.
+/// The state of one process.
 pub(crate) struct Process {
     world: Rc<World>,
     puts: Pace,
     reads: Pace,
-    /// Whether it publishes bare tokens as well.
+    /// Whether it also publishes bare tokens.
     pub(crate) plain: Cell<bool>,
     /// What it works on, and since when.
     pub(crate) invocation: Cell<u64>,
     pub(crate) since: Cell<Instant>,
 }
 
-/// A process's side of every port.
+/// A process's implementation of every port.
 #[derive(Clone)]
 pub(crate) struct Port(Rc<Process>);
 
-pub(crate) type Now = Box<dyn Fn() -> Timestamp>;
-
 /// A process of the refresher function.
 pub(crate) struct Instance {
-    pub(crate) refresher: Refresher<Port, Port, Port, Now>,
+    pub(crate) refresher: Refresher<Port, Port, Port>,
     pub(crate) port: Port,
 }
 
@@ -759,7 +758,7 @@ impl Port {
         &self.0
     }
 
-    /// From now on it works on this.
+    /// Sets what it works on from now on.
     pub(crate) fn begin(&self, invocation: u64) {
         self.0.invocation.set(invocation);
         self.0.since.set(Instant::now());
@@ -831,21 +830,22 @@ impl Grants for Port {
         Ok(secrets)
     }
 
-    async fn read(&self, names: &[String]) -> Result<Vec<StoredSecret>, StoreError> {
+    async fn read(&self, names: &[SecretName]) -> Result<Vec<StoredSecret>, StoreError> {
         let world = &self.0.world;
-        let (grants, clients) = (world.prefix.grant(""), world.prefix.client("client-"));
+        let (grants, clients) = (world.prefix.grants(), world.prefix.clients() + "client-");
         let mut secrets = Vec::with_capacity(names.len());
         for names in names.chunks(SECRETS_A_PAGE) {
             let lag = world.lag();
             let answer = |state: &mut State, now| {
                 state.gate.batch(now).map_err(refused)?;
-                let secret = |name: &String| {
+                let secret = |full: &SecretName| {
+                    let name = full.as_str();
                     if let Some(connection) = name.strip_prefix(&grants) {
                         return state.connections[index_of(connection)].secret(&world.prefix, lag);
                     }
                     match name.strip_prefix(&clients).and_then(|client| client.parse().ok()) {
                         Some(client) => client_secret(&world.prefix, client),
-                        None => StoredSecret { name: name.clone(), content: Err(Flaw::NotFound) },
+                        None => StoredSecret { name: full.clone(), content: Err(Flaw::NotFound) },
                     }
                 };
                 Ok(names.iter().map(secret).collect::<Vec<_>>())
@@ -857,7 +857,7 @@ impl Grants for Port {
 }
 
 impl GrantNames for Port {
-    async fn names(&self) -> Result<Vec<String>, StoreError> {
+    async fn names(&self) -> Result<Vec<SecretName>, StoreError> {
         let world = &self.0.world;
         let count = world.state.borrow().connections.len();
         let mut names = Vec::with_capacity(count);
@@ -874,26 +874,26 @@ impl GrantNames for Port {
 }
 
 impl SecretWriter for Port {
-    async fn create(&self, _: &str, _: &Text, _: &str) -> Result<(), StoreError> {
+    async fn create(&self, _: &SecretName, _: &SecretText, _: &VersionId) -> Result<(), StoreError> {
         unreachable!("a consent creates no secret")
     }
 
-    async fn replace(&self, name: &str, text: &Text, version: &str) -> Result<(), StoreError> {
+    async fn replace(&self, name: &SecretName, text: &SecretText, version: &VersionId) -> Result<(), StoreError> {
         let world = &self.0.world;
-        let index = index_of(name.strip_prefix(&world.prefix.grant("")).expect("a grant"));
+        let index = index_of(name.as_str().strip_prefix(&world.prefix.grants()).expect("a grant"));
         let stored: serde_json::Value = serde_json::from_str(text.expose()).expect("a grant's text");
         let refresh_token = stored["refresh_token"].as_str().and_then(|token| token.parse().ok());
         let refresh_token = refresh_token.expect("a refresh token of this world");
         let answer = |state: &mut State, now| {
             state.gate.write(now).map_err(refused)?;
             let secrets = &mut state.connections[index].secrets;
-            if secrets.iter().any(|secret| secret.id == version) {
-                let same = secrets.iter().any(|secret| secret.id == version && secret.refresh_token == refresh_token);
+            if secrets.iter().any(|secret| secret.id == *version) {
+                let same = secrets.iter().any(|secret| secret.id == *version && secret.refresh_token == refresh_token);
                 return if same { Ok(()) } else { Err("ResourceExistsException") };
             }
-            state.versions.insert(version.to_owned(), refresh_token);
+            state.versions.insert(version.clone(), refresh_token);
             let secrets = &mut state.connections[index].secrets;
-            let secret = Secret { at: Instant::now(), id: version.to_owned(), text: text.clone(), refresh_token };
+            let secret = Secret { at: Instant::now(), id: version.clone(), text: text.clone(), refresh_token };
             secrets.push_back(secret);
             if secrets.len() > 4 {
                 secrets.pop_front();
@@ -1025,7 +1025,7 @@ impl Issuer for Port {
 }
 
 impl Port {
-    /// Nobody is asked for in a pause that the document has said since before this run began.
+    /// Fails if Zoho is asked in a pause that the document has named since before this run began.
     fn is_allowed(&self, index: usize, grant: &Grant) {
         let world = &self.0.world;
         let state = world.state.borrow();
@@ -1039,7 +1039,7 @@ impl Port {
         }
     }
 
-    /// A request to Zoho on its way, answered by what is out of order or by the rules.
+    /// A request to Zoho on its way. A fault answers it, or else the rules.
     async fn zoho(
         &self,
         index: usize,
@@ -1059,17 +1059,18 @@ impl Port {
         let way = out_of_order.filter(|(_, share)| world.chance(*share)).map(|(way, _)| way);
         let mut passing = world.faulty.get() && world.chance(0.0005);
         {
-            // Never twice in a row: the one retry is meant to cope with it.
+            // Never twice in a row: the refresher's one retry must succeed.
             let unlucky = &mut world.state.borrow_mut().connections[index].unlucky;
             passing &= !*unlucky;
             *unlucky = passing;
         }
         let way = way.or(passing.then_some(Way::Break));
-        let fault = |error: &str, at_once| Err(Refusal::OutOfOrder { error: error.to_owned(), at_once });
+        let fault = |silence| Err(Refusal::OutOfOrder(silence));
         match way {
             None => {}
             Some(Way::Hang) => {
-                // Zoho may have done it nevertheless, and nobody can know: it is not asked for that.
+                // Zoho may have minted all the same. Nobody can know, so the check does not count
+                // it.
                 if world.chance(0.3) {
                     let mut state = world.state.borrow_mut();
                     let asks = state.asks.len();
@@ -1077,10 +1078,10 @@ impl Port {
                     state.asks.truncate(asks);
                 }
                 sleep(ZOHO_TIMEOUT).await;
-                return fault("no answer in time", false);
+                return fault(Silence::TimedOut);
             }
-            Some(Way::Break) => return fault("the connection broke before the answer was whole", true),
-            Some(Way::Fail | Way::Refuse) => return fault("HTTP 503", true),
+            Some(Way::Break) => return fault(Silence::Broken),
+            Some(Way::Fail | Way::Refuse) => return fault(Silence::ServerError(503)),
         }
         let answer = world.fault(|fault| match fault {
             Fault::ClientThrottled(place) if *place == client => Some(Refusal::Throttled),
@@ -1117,7 +1118,7 @@ impl Authorizer for Port {
             Ok(state.mint(refresh_token))
         });
         let token = token.await?;
-        // A consent's first token is no mint of the refresher.
+        // The refresher did not mint a consent's first token.
         let mut state = world.state.borrow_mut();
         state.unpublished.remove(&token);
         state.counts.mints -= 1;
@@ -1138,7 +1139,7 @@ impl Authorizer for Port {
             _ => None,
         });
         if out.is_some_and(|share| world.chance(share)) {
-            return Err(Refusal::OutOfOrder { error: "HTTP 503".to_owned(), at_once: true });
+            return Err(Refusal::OutOfOrder(Silence::ServerError(503)));
         }
         let token: usize = refresh_token.expose().parse().expect("a refresh token of this world");
         world.state.borrow_mut().refresh_tokens[token].die(Death::Replaced);

@@ -1,38 +1,42 @@
-//! A year in a minute: 35,040 runs over 200 connections, while everything around them comes and
-//! goes.
+//! A year in a minute: 35,040 runs over 200 connections, in a world full of faults.
 //!
-//! A seed is a quarter of a year at one quota, with or without the queue; four seeds in a row are a
-//! year of all of them.
+//! A seed is a quarter of a year at one quota, with or without the queue. Four seeds in a row are a
+//! year with every combination.
 //!
-//! **What is promised**, checked after every step, which is what the schedule starts and all that
-//! comes of it:
+//! A step is what the schedule starts, with everything that follows from it. **The promises**,
+//! checked after every step:
 //!
-//! 1. After a step that reached a connection, its lease is active, of the grant in force, and its
-//!    token lives at Zoho until 35 minutes (the margin) after the step began, or longer. So
-//!    nobody's failure delays another's renewal, and whoever was out of order has its token back
-//!    one step later.
-//! 2. From then on a reader has that token, whatever goes wrong: 15 minutes of life at the least
-//!    until the next step that reaches the connection, if that is the very next and no process was
-//!    killed in it; and a living token still if that step was lost. Longer than that no token of an
-//!    hour can last that is minted at half of its life.
-//! 3. Every token that is minted is published. The exceptions: 16 (all at work at the same time) in
-//!    a process that is killed; 3 and those 16 in an invocation beside an outage of the store; 1 in
-//!    an invocation whose time is up.
-//! 4. No connection gets more than 50 tokens a day; one more for each wasted one, each consent and
-//!    each overlapping invocation.
+//! 1. If a step reached a connection, its lease is active and belongs to the current grant. Its
+//!    token lives at Zoho for at least 35 minutes (the margin) after the step began. So no failure
+//!    delays another connection's renewal, and a connection that failed has a token again one step
+//!    later.
+//! 2. From then on a reader has that token, whatever fails. It has at least 15 minutes of life
+//!    until the next step that reaches the connection, if that is the very next one and no process
+//!    was killed in it. If one step was lost, the token still lives. It cannot last longer: a token
+//!    lives an hour and is minted at half of its life.
+//! 3. Every minted token is published. The exceptions: 16 (all at work at once) in a killed
+//!    process; 3 and those 16 in an invocation beside an outage of the store; 1 in an invocation
+//!    whose time is over.
+//! 4. No connection gets more than 50 tokens a day, plus one for each wasted token, each consent
+//!    and each overlapping invocation.
 //! 5. Zoho is asked once for a dead grant, and never in a pause that it asked for.
-//! 6. A consent is in force when it and the run beside it are over: no revoked token as active, no
-//!    fresh grant called dead.
-//! 7. One notice for a death and one for a recovery, each of them true, and no death without one.
+//! 6. When a consent and the run beside it are over, the consent is in force: no revoked token is
+//!    active, and no fresh grant is marked dead.
+//! 7. A death and a recovery send one notice each. Every notice is true, and every death has one.
 //!
-//! **What reaches a connection**: an invocation over it that is neither lost nor killed nor given
-//! less than five minutes, with nothing that concerns the connection out of order from four minutes
-//! (the longest pause of a brake) before the step to its end. Concerned are: everybody by an outage
-//! of Parameter Store, Secrets Manager or the queue in use; those of a data centre by its outage;
-//! those of a client by its throttle or refusal; a single one by its own throttle, its unknown
-//! word, a dead grant, a consent in this very step, and a pause that Zoho asked for. Passing
-//! faults, stale reads, slow answers, others that use up half of the account's puts, doubled
-//! invocations and new processes concern nobody: they have to be coped with.
+//! **What reaches a connection**: an invocation over it that is not lost or killed and has at least
+//! five minutes. From four minutes (the longest pause of a brake) before the step to its end, no
+//! fault affects the connection. These faults affect:
+//!
+//! - all connections: an outage of Parameter Store, Secrets Manager or the queue in use;
+//! - those of a data centre: its outage;
+//! - those of a client: its throttle or refusal;
+//! - one connection: its own throttle, its unknown error, a dead grant, a consent in this step, and
+//!   a pause that Zoho asked for.
+//!
+//! These affect none, because the refresher must cope with them: passing faults, stale reads, slow
+//! answers, other programs that use half of the account's puts, doubled invocations, and new
+//! processes.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -45,6 +49,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use testkit::quota::Quotas;
 use token_keeper::lease::Status;
+use token_keeper::name::VersionId;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::platform::{FUNCTION, Invocation, Platform};
@@ -57,14 +62,14 @@ const CLIENTS: usize = 12;
 const STEPS: u32 = 8760;
 const STEPS_A_DAY: u32 = 96;
 const INTERVAL: Duration = Duration::from_mins(15);
-/// The longest pause of a brake, and the last request that can lengthen it.
+/// The longest pause of a brake, plus the last request that can lengthen it.
 const BRAKES: Duration = Duration::from_secs(250);
-/// What a reader has at the least.
+/// The shortest life that a reader has.
 const LEAST_LIFE: Duration = Duration::from_mins(15);
 const MINTS_A_DAY: u32 = 50;
 const DAY: Duration = Duration::from_hours(24);
 
-/// What a quarter had in it.
+/// What happened in a quarter.
 #[derive(Default)]
 struct Sum {
     steps: u64,
@@ -84,21 +89,21 @@ struct Sum {
     shortest_life: Option<Duration>,
 }
 
-/// Connection by connection, what the checks have to remember.
+/// What the checks remember of a connection.
 #[derive(Clone, Default)]
 struct Memory {
     /// When the last step that reached it began.
     reached: Option<Instant>,
     /// The same, before this step.
     before: Option<Instant>,
-    /// Whether an invocation over it was killed in this step, so that its renewal came late.
+    /// Whether an invocation over it was killed in this step, so that its renewal was late.
     late: bool,
-    /// Steps that would have reached it but for its dead grant.
+    /// Steps that would have reached it without its dead grant.
     dead_for: u32,
-    /// When the grant died that these steps are about.
+    /// When the grant of these steps died.
     died: Option<Instant>,
     more_mints: u32,
-    told_dead: bool,
+    notified_dead: bool,
 }
 
 struct Quarter {
@@ -110,16 +115,16 @@ struct Quarter {
     platform: Platform,
     timetable: Vec<Episode>,
     memory: Vec<Memory>,
-    /// Who is going to agree, and from which step on.
+    /// The connections whose user will agree, and from which step on.
     agreeing: Vec<(u32, usize)>,
     asked_dead: HashMap<usize, u32>,
-    told: HashMap<String, u32>,
-    /// What was started in this step.
+    dead_notices: HashMap<VersionId, u32>,
+    /// What started in this step.
     story: Vec<String>,
     sum: Sum,
 }
 
-/// Says how to see it again.
+/// Prints how to repeat a failure.
 impl Drop for Quarter {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -129,7 +134,7 @@ impl Drop for Quarter {
             for line in &self.story {
                 eprintln!("  {line}");
             }
-            // A panic in the world itself has the state in its hands.
+            // If the world itself panics, it still holds the state.
             if let Ok(state) = self.world.state.try_borrow() {
                 for Episode { fault, from, until } in &state.episodes {
                     eprintln!("  {} to {}: {fault:?}", time(*from), time(*until));
@@ -153,7 +158,7 @@ impl Quarter {
             world.connect(index % CLIENTS, index % 3);
         }
         let mut platform = Platform::new(world.clone(), if queue { 50 } else { 500 }, 2);
-        // Twice as many puts, where that is affordable.
+        // Twice as many puts, if the quota allows them.
         platform.plain = seed % 8 >= 5;
         (platform.kills, platform.duplicates) = (0.01, 0.02);
         let timetable = timetable(&mut Random::new(!seed), quota, queue);
@@ -168,7 +173,7 @@ impl Quarter {
             memory: vec![Memory::default(); CONNECTIONS],
             agreeing: Vec::new(),
             asked_dead: HashMap::new(),
-            told: HashMap::new(),
+            dead_notices: HashMap::new(),
             story: Vec::new(),
             sum: Sum::default(),
         }
@@ -204,7 +209,7 @@ impl Quarter {
         std::mem::take(&mut self.sum)
     }
 
-    /// Brings in what will be out of order in this step, and forgets what is over.
+    /// Starts the faults of this step and removes those that are over.
     fn announce(&mut self, begin: Instant) {
         let soon = self.timetable.partition_point(|episode| episode.from < begin + INTERVAL);
         let mut state = self.world.state.borrow_mut();
@@ -216,7 +221,7 @@ impl Quarter {
         }
     }
 
-    /// Everything that starts in this step, to its end; whose consent went how.
+    /// Runs everything that starts in this step to its end. Returns the consents and their results.
     async fn happen(&mut self, step: u32) -> Vec<(usize, bool)> {
         if self.chance(0.02) {
             self.platform.recycle();
@@ -233,7 +238,7 @@ impl Quarter {
                 this.platform.schedule(length, kill).await;
             }));
         }
-        // Schedules may come twice, and people start the function by hand.
+        // A schedule may start the function twice, and people start it by hand.
         if this.chance(0.04) {
             let late = this.between(Duration::ZERO, seconds(if this.chance(0.5) { 3 } else { 120 }));
             let kill = this.chance(0.1).then(|| this.between(Duration::ZERO, seconds(60)));
@@ -243,7 +248,7 @@ impl Quarter {
             }));
         }
         let somebody = || this.world.state.borrow_mut().random.below(CONNECTIONS);
-        // Most come while a run is at work: that is when it is interesting.
+        // Most consents come while a run is at work, because that is the interesting case.
         let when = || this.between(Duration::ZERO, seconds(if this.chance(0.7) { 90 } else { 500 }));
         let agreeing = RefCell::new(Vec::new());
         if this.chance(0.035) {
@@ -273,7 +278,7 @@ impl Quarter {
                     let connected = this.world.consent(index, thinking).await;
                     done.borrow_mut().push((index, connected.as_ref().is_ok_and(|connected| connected.published)));
                     if connected.is_err() {
-                        // Whoever meets an outage comes back some hours later.
+                        // A user who meets an outage comes back some hours later.
                         again.borrow_mut().push((step + 10, index));
                     }
                 }));
@@ -282,7 +287,7 @@ impl Quarter {
         join_all(activities).await;
         let deaths = deaths.get();
         self.agreeing = later;
-        // Nobody agrees to what is alive again.
+        // Nobody agrees again if the grant is alive.
         let again = again.take().into_iter().filter(|(_, index)| self.dead(*index).is_some());
         let again: Vec<_> = again.collect();
         self.agreeing.extend(again);
@@ -290,7 +295,7 @@ impl Quarter {
         done.take()
     }
 
-    /// Why and when the grant in force has died.
+    /// Why and when the current grant died.
     fn dead(&self, index: usize) -> Option<(Instant, Death)> {
         let (.., refresh_token) = self.world.in_force(index);
         self.world.state.borrow().refresh_tokens[refresh_token].dead
@@ -303,7 +308,7 @@ impl Quarter {
         self.sum.invocations += invocations.len() as u64;
         self.sum.killed += invocations.iter().filter(|invocation| invocation.killed).count() as u64;
         let time = |instant| self.world.time(instant);
-        let told = |one: &Invocation| {
+        let line = |one: &Invocation| {
             let what = match &one.connections {
                 None if one.dispatched => "dispatch".to_owned(),
                 None => "all".to_owned(),
@@ -319,7 +324,7 @@ impl Quarter {
             )
         };
         self.story =
-            invocations.iter().map(told).chain(consents.iter().map(|consent| format!("{consent:?}"))).collect();
+            invocations.iter().map(line).chain(consents.iter().map(|consent| format!("{consent:?}"))).collect();
         self.check_waste(&invocations);
         self.check_dead(&invocations, consents);
         self.check_notices(begin, end, &invocations, consents);
@@ -334,7 +339,7 @@ impl Quarter {
         }
     }
 
-    /// Point 3.
+    /// Checks promise 3.
     fn check_waste(&mut self, invocations: &[Invocation]) {
         let wasted = std::mem::take(&mut self.world.state.borrow_mut().unpublished);
         self.sum.wasted += wasted.len() as u64;
@@ -353,12 +358,12 @@ impl Quarter {
                 (.., true) => 1,
                 _ => 0,
             };
-            assert!(count <= most, "invocation {id} has minted {count} tokens for nobody, and {most} are the most");
+            assert!(count <= most, "invocation {id} wasted {count} tokens; at most {most} are allowed");
         }
     }
 
-    /// Whether another invocation over this connection was at work at the same time, or so nearly
-    /// that stale reads may hide one.
+    /// Whether another invocation over this connection was at work at the same time, or so close
+    /// that stale reads may hide one from the other.
     fn overlapped(invocations: &[Invocation], one: &Invocation, connection: usize) -> bool {
         let margin = seconds(2);
         invocations.iter().any(|other| {
@@ -369,13 +374,13 @@ impl Quarter {
         })
     }
 
-    /// Point 5, its first half; the world itself looks after the second.
+    /// Checks the first half of promise 5. The world checks the second half.
     fn check_dead(&mut self, invocations: &[Invocation], consents: &[(usize, bool)]) {
         let asks = std::mem::take(&mut self.world.state.borrow_mut().asks);
         for ask in asks.into_iter().filter(|ask| ask.dead) {
             let one = invocations.iter().find(|invocation| invocation.id == ask.invocation).expect("one of this step");
             let store = |fault: &Fault| matches!(fault, Fault::Puts(_) | Fault::Reads(_) | Fault::Secrets(_));
-            // Beside a consent one store may answer as before it, and the other as after it.
+            // Beside a consent, one store may answer as before it and the other as after it.
             if one.killed
                 || one.cut()
                 || consents.iter().any(|(index, _)| *index == ask.connection)
@@ -390,34 +395,34 @@ impl Quarter {
         }
     }
 
-    /// Point 7.
+    /// Checks promise 7.
     fn check_notices(&mut self, begin: Instant, end: Instant, invocations: &[Invocation], consents: &[(usize, bool)]) {
         let notices = std::mem::take(&mut self.world.state.borrow_mut().notices);
         let puts = self.world.disturbed(begin, end, |fault| matches!(fault, Fault::Puts(_)));
         for notice in notices {
             let index = notice.connection;
             let covering = || invocations.iter().filter(|invocation| invocation.covers(index));
-            // Two at the same time cannot know of each other, and a put without an answer is done
-            // again.
+            // Two invocations at the same time cannot see each other, and a put without an answer
+            // is repeated.
             let twice = puts
                 || covering().any(|one| Self::overlapped(invocations, one, index))
                 || consents.iter().any(|(consenting, _)| *consenting == index);
             let memory = &mut self.memory[index];
             if let Some(version) = notice.dead {
                 let death = self.world.state.borrow().death_of(index, &version);
-                assert_eq!(death, Some(Death::Owner), "c{index:05} is called dead in {version}");
-                let told = self.told.entry(version).or_default();
-                *told += 1;
-                assert!(*told == 1 || twice, "c{index:05} has been called dead {told} times");
-                memory.told_dead = true;
+                assert_eq!(death, Some(Death::Owner), "c{index:05} is called dead in {version:?}");
+                let notices = self.dead_notices.entry(version).or_default();
+                *notices += 1;
+                assert!(*notices == 1 || twice, "c{index:05} was marked dead {notices} times");
+                memory.notified_dead = true;
             } else {
-                assert!(memory.told_dead || twice, "c{index:05} has recovered from nothing");
-                memory.told_dead = false;
+                assert!(memory.notified_dead || twice, "c{index:05} has recovered from nothing");
+                memory.notified_dead = false;
             }
         }
     }
 
-    /// Point 6.
+    /// Checks promise 6.
     fn check_consents(&mut self, begin: Instant, end: Instant, invocations: &[Invocation], consents: &[(usize, bool)]) {
         let stores = |fault: &Fault| matches!(fault, Fault::Puts(_) | Fault::Reads(_) | Fault::Secrets(_));
         let quiet = !self.world.disturbed(begin, end, stores);
@@ -436,7 +441,7 @@ impl Quarter {
             assert!(lives || lease.status != Status::Active, "c{index:05}: a revoked token is active: {lease:?}");
             assert_eq!(lease.grant_version, version, "c{index:05}: not of the consent's grant: {lease:?}");
         }
-        // Whatever is out of order: nothing would ever mend this.
+        // This must hold during any fault: nothing would ever repair it.
         for index in 0..CONNECTIONS {
             let Some(lease) = self.world.newest(index) else { continue };
             let (_, version, _) = self.world.in_force(index);
@@ -448,7 +453,7 @@ impl Quarter {
         }
     }
 
-    /// Points 1 and 2.
+    /// Checks promises 1 and 2.
     fn check_reached(&mut self, begin: Instant, end: Instant, invocations: &[Invocation], consents: &[(usize, bool)]) {
         let from = begin.checked_sub(BRAKES).unwrap_or(begin);
         let queue = self.queue;
@@ -500,11 +505,11 @@ impl Quarter {
                 }
                 memory.dead_for += u32::from(died < begin);
                 let marked = matches!(lease.status, Status::ConsentRequired(_)) && lease.grant_version == version;
-                let told = self.told.contains_key(&version);
+                let notified = self.dead_notices.contains_key(&version);
                 let since = self.world.time(died);
                 assert!(
-                    (marked && told) || memory.dead_for < 3,
-                    "{name} is dead since {since} ({how:?}, {} steps) and nobody is told: {lease:?}",
+                    (marked && notified) || memory.dead_for < 3,
+                    "{name} is dead since {since} ({how:?}, {} steps) and no notice was sent: {lease:?}",
                     memory.dead_for
                 );
                 continue;
@@ -519,7 +524,7 @@ impl Quarter {
         }
     }
 
-    /// Point 2: what a reader had at the worst moment of this step.
+    /// Checks promise 2: the life that a reader had at the worst moment of this step.
     fn check_readers(&mut self) {
         let now = Instant::now();
         for (index, memory) in self.memory.iter().enumerate() {
@@ -527,12 +532,12 @@ impl Quarter {
                 continue;
             }
             let replaced = self.world.state.borrow().least_life[index];
-            // What was replaced in this step is what a step before has promised.
+            // An earlier step promised the life of a token that this step replaced.
             for (life, reached) in [(self.world.life(index), memory.reached), (replaced, memory.before)] {
                 let Some(since) = reached.map(|reached| now - reached) else { continue };
                 let promised = MARGIN.saturating_sub(since);
                 assert!(life >= promised, "c{index:05}: a reader had {life:?}, {since:?} after it was reached");
-                // No step was lost, and none was late.
+                // No step was lost or late.
                 if !memory.late
                     && memory.reached > memory.before
                     && memory.before.is_some_and(|before| now - before <= INTERVAL * 2)
@@ -545,7 +550,7 @@ impl Quarter {
     }
 }
 
-/// When what is out of order, in the order of its beginning.
+/// The faults and their times, in order of their beginning.
 fn timetable(random: &mut Random, quota: f64, queue: bool) -> Vec<Episode> {
     let start = Instant::now();
     let mut episodes = Vec::new();
@@ -576,7 +581,7 @@ fn timetable(random: &mut Random, quota: f64, queue: bool) -> Vec<Episode> {
         recurring(DAY * 6, seconds(60), hours(3), &|_| vec![Fault::ClientThrottled(client)]);
         recurring(DAY * 20, seconds(60), hours(24), &|_| vec![Fault::ClientRefused(client)]);
     }
-    // Some of one client at the same time, or of all.
+    // Some connections of one client at the same time, or all of them.
     let some = |random: &mut Random, most: usize, fault: fn(usize) -> Fault| {
         let (client, together) = (random.below(CLIENTS), random.chance(0.5));
         let one = |random: &mut Random| {
@@ -602,7 +607,7 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
 }
 
-/// Lives one seed's quarter.
+/// Runs the quarter of one seed.
 fn quarter(seed: u64) -> Sum {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime").block_on(async {
@@ -624,8 +629,8 @@ fn quarter(seed: u64) -> Sum {
     })
 }
 
-/// Runs for `SIMULATE_SECONDS` with new seeds, or a year with the same ones each time; or one seed,
-/// `SIMULATE_SEED`.
+/// Runs for `SIMULATE_SECONDS` with new seeds, or one seed, `SIMULATE_SEED`. Without either, runs a
+/// year with the same seeds each time.
 #[test]
 #[ignore = "a minute: make simulation"]
 fn a_year_in_a_minute() {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 /// The outcome of an operation.
 pub(super) type Answer = Result<Value, Refusal>;
 
-/// An error of the service, as its SDK understands it.
+/// An error of the service, in the form that its SDK understands.
 pub(super) struct Refusal {
     pub(super) code: &'static str,
     pub(super) message: String,
@@ -25,7 +25,7 @@ pub(super) fn refuse<T>(code: &'static str, message: impl Into<String>) -> Resul
     Err(Refusal { code, message: message.into() })
 }
 
-/// The refusal of what breaks a rule of the service's interface.
+/// The refusal of a request that breaks a rule of the service's interface.
 pub(super) fn invalid<T>(message: impl Into<String>) -> Result<T, Refusal> {
     refuse("ValidationException", message)
 }
@@ -42,7 +42,8 @@ pub(super) fn response(answer: Answer) -> Response<Bytes> {
     }
 }
 
-/// As [`response`], in SQS's dialect: the codes of its older interface go along in a header, and SDKs go by them.
+/// Like [`response`], in SQS's dialect: a header carries the codes of its older interface, and SDKs
+/// read them there.
 pub(super) fn sqs_response(answer: Answer) -> Response<Bytes> {
     let query_error = answer.as_ref().err().map(|refusal| match refusal.code {
         "QueueDoesNotExist" => "AWS.SimpleQueueService.NonExistentQueue;Sender".to_owned(),
@@ -63,12 +64,13 @@ pub(super) fn sqs_response(answer: Answer) -> Response<Bytes> {
 /// An error answer (status 400) for [`Fault::Respond`](crate::wire::Fault::Respond).
 ///
 /// # Panics
-/// If `code` cannot stand in a header.
+/// If `code` is not valid in a header.
 pub fn error(code: &str, message: &str) -> Response<Bytes> {
     failure(StatusCode::BAD_REQUEST, code, message)
 }
 
-/// The service's own failure (status 500), by the code that Secrets Manager uses; the SDK goes by the status.
+/// The service's own failure (status 500), with the code that Secrets Manager uses. The SDK looks
+/// at the status.
 pub fn server_error() -> Response<Bytes> {
     failure(StatusCode::INTERNAL_SERVER_ERROR, "InternalServiceError", "an error on the server side")
 }

@@ -1,8 +1,9 @@
-//! What readers do not see yet: the services are eventually consistent, and a read may show what was there before a write.
+//! What readers do not see yet. The services are eventually consistent: a read may show the state
+//! before a write.
 
 use std::collections::BTreeMap;
 
-/// The older states of some entries of a map; `None` for one that was not there.
+/// The older states of some entries of a map. `None` means that the entry did not exist.
 pub(super) struct Held<V>(BTreeMap<String, Option<V>>);
 
 impl<V: Clone> Held<V> {
@@ -10,7 +11,7 @@ impl<V: Clone> Held<V> {
         Self(BTreeMap::new())
     }
 
-    /// From now on readers see this entry as it is now.
+    /// From now on, readers see this entry as it is now.
     pub(super) fn hold(&mut self, name: &str, entries: &BTreeMap<String, V>) {
         self.0.insert(name.to_owned(), entries.get(name).cloned());
     }
@@ -19,7 +20,7 @@ impl<V: Clone> Held<V> {
         self.0.remove(name);
     }
 
-    /// Exchanges the older states with those in `entries`; done again, it puts all back.
+    /// Swaps the older states with those in `entries`. A second call restores them.
     pub(super) fn swap(&mut self, entries: &mut BTreeMap<String, V>) {
         for (name, held) in &mut self.0 {
             let other = match held.take() {

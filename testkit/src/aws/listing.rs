@@ -1,21 +1,21 @@
-//! Listing by name: ranges of an ordered map, cut into pages.
+//! Lists entries by name, in pages.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::answer::{Refusal, invalid};
 
-/// Where a listing goes on; the opposite of a `NextToken`.
+/// Where a listing continues. The caller sees it as a `NextToken`.
 #[derive(Default)]
 pub(super) struct Cursor {
-    /// The last name that was given.
+    /// The last name on the page before.
     after: Option<String>,
-    /// Whether the page just given was an empty one.
+    /// Whether the page before was an empty one.
     rested: bool,
 }
 
 impl Cursor {
-    /// Reads a `NextToken`; `None` if it is not one of ours.
+    /// Reads a `NextToken`. `None` if it is not one of ours.
     pub(super) fn parse(token: Option<&str>) -> Option<Self> {
         let Some(token) = token else { return Some(Self::default()) };
         let (kind, after) = token.split_once(':')?;
@@ -28,7 +28,7 @@ impl Cursor {
         format!("{kind}:{}", self.after.as_deref().unwrap_or_default())
     }
 
-    /// The entries whose names begin with `prefix`, from the cursor on.
+    /// The entries whose names begin with `prefix`, after the cursor.
     pub(super) fn entries<'a, 'p, V>(
         &self,
         map: &'a BTreeMap<String, V>,
@@ -43,7 +43,8 @@ impl Cursor {
             .map(|(name, value)| (name.as_str(), value))
     }
 
-    /// The next `size` of `entries`, and the token for what follows. With `empty_pages` an empty page comes first.
+    /// The next `size` of `entries`, and the token for the rest. With `empty_pages`, an empty page
+    /// comes first.
     pub(super) fn page<'a, V>(
         &self,
         entries: impl Iterator<Item = (&'a str, V)>,

@@ -1,4 +1,4 @@
-//! Parameter Store's reading and deleting operations. Writing has rules enough for a file of its own.
+//! Parameter Store's reading and deleting operations. `put_parameter` has the rules for writing.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
@@ -14,9 +14,10 @@ use super::scramble;
 use crate::clock::Clock;
 
 pub(super) const ARN_START: &str = "arn:aws:ssm:eu-central-1:123456789012:parameter";
-/// Page limit and default of `GetParametersByPath`, and the most names in one request.
+/// The page limit and default of `GetParametersByPath`, and the largest number of names in one
+/// request.
 const PAGE: usize = 10;
-/// Page limit and default of `DescribeParameters`.
+/// The page limit and default of `DescribeParameters`.
 const DESCRIBE: usize = 50;
 /// How many versions AWS keeps of one parameter.
 const KEPT_VERSIONS: usize = 100;
@@ -26,23 +27,23 @@ const STANDARD_PARAMETERS: usize = 10_000;
 /// One version of a parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
-    /// The fully qualified name.
+    /// The full name, with its path.
     pub name: String,
     /// The value in clear.
     pub value: String,
     /// `String`, `StringList` or `SecureString`.
     pub kind: String,
-    /// Counts from 1.
+    /// The version number. The first version is 1.
     pub version: u64,
-    /// `Standard` or `Advanced`: what Intelligent-Tiering picked, not its name.
+    /// `Standard` or `Advanced`. With Intelligent-Tiering, the tier that it chose.
     pub tier: String,
     /// The key of a `SecureString`.
     pub key_id: Option<String>,
     /// The policies, as they were sent.
     pub policies: Option<String>,
-    /// The tags it was created with.
+    /// The tags from its creation.
     pub tags: BTreeMap<String, String>,
-    /// What it is for. An overwrite without a description keeps the last one.
+    /// The description. An overwrite without a description keeps the last one.
     pub description: Option<String>,
     /// When this version was written.
     pub modified: Timestamp,
@@ -55,15 +56,15 @@ impl Parameter {
 }
 
 pub(super) struct Parameters {
-    /// The versions of each parameter, newest last, never none.
+    /// The versions of each parameter, newest last; never empty.
     pub(super) versions: BTreeMap<String, VecDeque<Parameter>>,
     /// What readers see instead.
     pub(super) held: Held<VecDeque<Parameter>>,
-    /// How many standard parameters there may be.
+    /// How many standard parameters may exist.
     pub(super) limit: usize,
     /// Names whose values KMS refuses to decrypt.
     pub(super) undecryptable: HashSet<String>,
-    /// Names that nobody may write.
+    /// Names that must not be written.
     pub(super) put_denied: HashSet<String>,
     pub(super) empty_pages: bool,
     pub(super) update_window: SignedDuration,
@@ -107,7 +108,7 @@ struct Describe {
     next_token: Option<String>,
 }
 
-/// Only filters by name are known here.
+/// This stand-in knows only filters by name.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Filter {
@@ -173,7 +174,7 @@ impl Parameters {
         }
     }
 
-    /// Answers by what readers see.
+    /// Answers with what readers see.
     fn read<R: DeserializeOwned>(&mut self, operation: fn(&Self, &R) -> Answer, body: &[u8]) -> Answer {
         let request = input(body)?;
         self.held.swap(&mut self.versions);
@@ -182,11 +183,11 @@ impl Parameters {
         answer
     }
 
-    /// Whether no more standard parameter can be created.
+    /// Whether no further standard parameter may be created.
     pub(super) fn is_full(&self) -> bool {
         let standard =
             |versions: &&VecDeque<Parameter>| versions.back().is_some_and(|newest| newest.tier == "Standard");
-        // The first comparison spares the counting in nearly all cases.
+        // In most cases the first comparison makes counting unnecessary.
         self.versions.len() >= self.limit && self.versions.values().filter(standard).count() >= self.limit
     }
 
@@ -206,7 +207,7 @@ impl Parameters {
         self.versions.remove(name).is_some()
     }
 
-    /// Adds a version; the oldest goes when there are too many.
+    /// Adds a version. If there are too many, the oldest goes.
     pub(super) fn store(&mut self, parameter: Parameter) {
         let versions = self.versions.entry(parameter.name.clone()).or_default();
         versions.push_back(parameter);
@@ -284,7 +285,7 @@ impl Parameters {
         selected.map_or_else(|| refuse("ParameterVersionNotFound", format!("no such version of {name}")), Ok)
     }
 
-    /// The parameter as reads show it. One that KMS refuses fails the read as a whole.
+    /// The parameter as reads show it. If KMS refuses it, the whole read fails.
     fn shown(&self, parameter: &Parameter, decrypt: bool) -> Answer {
         let Parameter { name, value, kind, version, modified, .. } = parameter;
         let encrypted = kind == "SecureString" && !decrypt;
@@ -299,7 +300,7 @@ impl Parameters {
     }
 }
 
-/// Adds the version that the reader named, as the reader named it: `:7`.
+/// Adds the version in the form in which the reader named it: `:7`.
 fn with_selector(mut shown: Value, name: &str) -> Value {
     if let Some(colon) = name.find(':') {
         shown["Selector"] = json!(name[colon..]);

@@ -1,4 +1,5 @@
-//! The rules of `PutParameter`: names, types, tiers, sizes, policies, and updates that come too close together.
+//! The rules of `PutParameter`: names, types, tiers, sizes, policies, and updates that come too
+//! soon.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use super::secret::Tag;
 const MAX_STANDARD_BYTES: usize = 4_096;
 const MAX_ADVANCED_BYTES: usize = 8_192;
 const MAX_LEVELS: usize = 15;
-/// Counted with the ARN that precedes the name.
+/// Includes the ARN in front of the name.
 const MAX_NAME_LEN: usize = 1_011;
 const MAX_POLICIES: usize = 10;
 const MAX_DESCRIPTION_LEN: usize = 1_024;
@@ -66,7 +67,7 @@ impl Parameters {
             }
         }
         let kind = kind(request.r#type, previous)?;
-        // Policies stay until others come; an empty list takes them away.
+        // Without new policies the old ones stay. An empty list removes them.
         let policies = match request.policies {
             None => previous.and_then(|previous| previous.policies.clone()),
             Some(policies) => check_policies(&policies, now)?.then_some(policies),
@@ -94,7 +95,7 @@ impl Parameters {
         Ok(answer)
     }
 
-    /// Writes a standard `SecureString` past all rules.
+    /// Writes a standard `SecureString` without checking any rule.
     pub(super) fn arrange(&mut self, name: &str, value: &str) {
         self.store(Parameter {
             name: name.to_owned(),
@@ -125,7 +126,8 @@ fn kind(requested: Option<String>, previous: Option<&Parameter>) -> Result<Strin
     }
 }
 
-/// The tier the parameter is in from now on; there is no way back to standard, and into a `full` one no way for new parameters.
+/// The tier of the parameter from now on. An advanced parameter never goes back to standard, and no
+/// new parameter goes into a `full` standard tier.
 fn tier(
     requested: Option<&str>,
     previous: Option<&Parameter>,
@@ -160,7 +162,7 @@ fn tier(
     Ok(tier)
 }
 
-/// Whether there are any policies. Of AWS's three kinds the stand-in knows one.
+/// Whether the list has policies. The stand-in knows one of AWS's three kinds.
 fn check_policies(policies: &str, now: Timestamp) -> Result<bool, Refusal> {
     if policies.is_empty() {
         return Ok(false);

@@ -1,4 +1,4 @@
-//! SQS: standard queues, their messages, and who is at work on them.
+//! SQS: standard queues, their messages, and the receipts of those who received them.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -10,23 +10,23 @@ use super::answer::{Answer, Refusal, input, refuse};
 use super::scramble;
 use crate::clock::Clock;
 
-/// What a queue's URL begins with. No SDK asks there: they go by the endpoint.
+/// The start of every queue URL. SDKs send no request there: they use the endpoint.
 const URL_START: &str = "https://sqs.eu-central-1.amazonaws.com/123456789012/";
-/// The most entries in a batch, and the most messages that are received at once.
+/// The largest number of entries in a batch, and of messages received at once.
 const BATCH: usize = 10;
-/// The most bytes of all bodies in a batch.
+/// The largest size of all bodies in a batch, in bytes.
 const MAX_BYTES: usize = 1_048_576;
 const MAX_ID_LEN: usize = 80;
-/// How long a received message stays hidden if nobody says otherwise.
+/// How long a received message stays hidden by default, in seconds.
 const VISIBILITY_TIMEOUT_S: i64 = 30;
 const MAX_VISIBILITY_TIMEOUT_S: i64 = 43_200;
 
 pub(super) struct Queues {
     by_name: BTreeMap<String, Vec<Message>>,
-    /// Texts: the message that contains one fails, through no fault of the sender's.
+    /// A message that contains one of these texts fails, and the failure is not the sender's fault.
     pub(super) refused: HashSet<String>,
     clock: Clock,
-    /// How many identifiers were made so far.
+    /// How many identifiers exist so far.
     made: u64,
 }
 
@@ -34,7 +34,7 @@ struct Message {
     id: String,
     body: String,
     visible_from: Timestamp,
-    /// What the last one who received it deletes it with.
+    /// The receipt of the last receiver, needed to delete the message.
     receipt: Option<String>,
 }
 
@@ -105,7 +105,7 @@ impl Queues {
         }
     }
 
-    /// Makes the queue if it is not there; answers its URL.
+    /// Makes the queue if it does not exist. Returns its URL.
     pub(super) fn create(&mut self, name: &str) -> String {
         self.by_name.entry(name.to_owned()).or_default();
         format!("{URL_START}{name}")
@@ -157,7 +157,7 @@ impl Queues {
         };
         let messages: Vec<_> = visible.take(request.max_number_of_messages).map(&mut receive).collect();
         self.made = made;
-        // Where there is none, AWS leaves the field out.
+        // AWS leaves out an empty list.
         Ok(if messages.is_empty() { json!({}) } else { json!({"Messages": messages}) })
     }
 
@@ -170,7 +170,7 @@ impl Queues {
                 failed.push(failure(id, "ReceiptHandleIsInvalid", true));
                 continue;
             }
-            // A receipt that is no longer the last deletes nothing, and nobody is told.
+            // An old receipt deletes nothing, and AWS reports no error.
             messages.retain(|message| message.receipt.as_ref() != Some(receipt_handle));
             successful.push(json!({"Id": id}));
         }

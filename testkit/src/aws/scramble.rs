@@ -1,4 +1,4 @@
-//! Identifiers and ciphertexts that look random and are the same in every run.
+//! Identifiers and ciphertexts that look random but are the same in every run.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::iter::successors;
@@ -6,13 +6,13 @@ use std::iter::successors;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-/// What KMS ciphertexts of symmetric keys begin with.
+/// The start of KMS ciphertexts with symmetric keys.
 const CIPHERTEXT_START: &str = "AQICAH";
 
-/// What KMS adds to a plaintext, roughly, in bytes.
+/// About how many bytes KMS adds to a plaintext.
 const CIPHERTEXT_OVERHEAD: usize = 150;
 
-/// The six characters that end the ARN of the `number`-th secret.
+/// The six characters at the end of the ARN of the `number`-th secret.
 pub(super) fn arn_suffix(number: u64) -> String {
     const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     stream(number).take(6).map(|byte| char::from(ALPHABET[usize::from(byte) % ALPHABET.len()])).collect()
@@ -25,7 +25,7 @@ pub(super) fn version_id(number: u64) -> String {
     format!("{time:08x}-{:04x}-4{:03x}-8{:03x}-{node:012x}", a & 0xffff, a >> 16 & 0xfff, b >> 48 & 0xfff)
 }
 
-/// What a read without decryption shows instead of `value`: nothing of its text.
+/// What a read without decryption shows instead of `value`. It contains no part of the text.
 pub(super) fn ciphertext(name: &str, version: u64, value: &str) -> String {
     let mut seed = DefaultHasher::new();
     (name, version, value).hash(&mut seed);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Refusal, invalid, refuse};
 
-/// Secrets Manager's limit on one value.
+/// Secrets Manager's limit for one value, in bytes.
 const MAX_BYTES: usize = 65_536;
 
 /// How many versions Secrets Manager keeps before it drops those without a label.
@@ -19,12 +19,12 @@ const PREVIOUS: &str = "AWSPREVIOUS";
 #[derive(Clone, PartialEq)]
 pub(super) enum Content {
     Text(String),
-    /// In base64, as on the wire.
+    /// Base64, as on the wire.
     Binary(String),
 }
 
 impl Content {
-    /// Reads the two fields in which a request may carry a value.
+    /// Reads the two fields that can carry a value.
     pub(super) fn parse(text: Option<String>, binary: Option<String>) -> Result<Option<Self>, Refusal> {
         let (bytes, content) = match (text, binary) {
             (None, None) => return Ok(None),
@@ -65,7 +65,7 @@ pub(super) struct Secret {
     pub(super) arn: String,
     pub(super) created: Timestamp,
     pub(super) changed: Timestamp,
-    /// When it may go for good; set while it is scheduled for deletion.
+    /// When the secret may be deleted for good. Set while it is scheduled for deletion.
     pub(super) deletion: Option<Timestamp>,
     pub(super) description: Option<String>,
     pub(super) kms_key_id: Option<String>,
@@ -82,7 +82,8 @@ impl Secret {
         self.versions.iter().find(|version| version.id == id)
     }
 
-    /// Adds a version and moves its labels to it. The same id with the same value changes nothing.
+    /// Adds a version and moves its labels to it. Repeating the same id with the same value changes
+    /// nothing.
     pub(super) fn add(&mut self, mut version: Version) -> Result<(), Refusal> {
         if let Some(same) = self.version(&version.id) {
             return if same.content == version.content {
@@ -129,7 +130,8 @@ impl Secret {
         value
     }
 
-    /// The secret without its value; `stages_field` is what the operation calls the versions and their labels.
+    /// The secret without its value. `stages_field` is the operation's name for the versions and
+    /// their labels.
     pub(super) fn description(&self, name: &str, stages_field: &str) -> Value {
         let labelled = self.versions.iter().filter(|version| !version.stages.is_empty());
         let stages: serde_json::Map<_, _> =

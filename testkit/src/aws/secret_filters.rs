@@ -1,4 +1,5 @@
-//! The filters of `BatchGetSecretValue` and `ListSecrets`: several filters narrow, several values of one widen.
+//! The filters of `BatchGetSecretValue` and `ListSecrets`. A secret must pass every filter, and one
+//! value of each filter must match.
 
 use serde::Deserialize;
 
@@ -6,7 +7,7 @@ use super::answer::{Refusal, invalid};
 use super::listing::check_length;
 use super::secret::Secret;
 
-/// The most filters in a request, and the most values in a filter.
+/// The largest number of filters in a request, and of values in a filter.
 const MAX: usize = 10;
 
 #[derive(Deserialize)]
@@ -17,7 +18,8 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// Whether the secret passes. A value matches what begins with it, or with `!` in front what does not.
+    /// Whether the secret passes. A value matches names that begin with it; with `!` in front,
+    /// names that do not.
     pub(super) fn passes(&self, name: &str, secret: &Secret) -> bool {
         let tags = &secret.tags;
         self.values.iter().any(|value| {
@@ -35,7 +37,7 @@ impl Filter {
     }
 }
 
-/// Refuses filters that AWS refuses, or that the stand-in does not know.
+/// Refuses filters that AWS refuses, and filters that the stand-in does not know.
 pub(super) fn check(filters: &[Filter]) -> Result<(), Refusal> {
     if filters.len() > MAX {
         return invalid(format!("{} filters; the limit is {MAX}", filters.len()));
@@ -49,13 +51,14 @@ pub(super) fn check(filters: &[Filter]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The prefixes, in order and none within another, that the names of all matching secrets begin with.
+/// The prefixes of the names of all matching secrets, in order. No prefix is inside another.
 pub(super) fn name_prefixes(filters: &[Filter]) -> Vec<&str> {
     let by_name = |filter: &&Filter| filter.key == "name" && !filter.values.iter().any(|value| value.starts_with('!'));
     let Some(filter) = filters.iter().find(by_name) else { return vec![""] };
     let mut prefixes: Vec<_> = filter.values.iter().map(String::as_str).collect();
     prefixes.sort_unstable();
-    // After sorting, what lies within a prefix follows it, and `dedup_by` compares with the last one kept.
+    // After sorting, a longer prefix follows the one it contains, and `dedup_by` compares with the
+    // last one kept.
     prefixes.dedup_by(|prefix, kept| prefix.starts_with(*kept));
     prefixes
 }

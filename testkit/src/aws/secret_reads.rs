@@ -9,9 +9,10 @@ use super::secret::{CURRENT, Secret};
 use super::secret_filters::{self, Filter};
 use super::secrets::{Secrets, name_in};
 
-/// Page limit and default of `BatchGetSecretValue`, and the most ids in one.
+/// The page limit and default of `BatchGetSecretValue`, and the largest number of ids in one
+/// request.
 const BATCH: usize = 20;
-/// Page limit and default of `ListSecrets`.
+/// The page limit and default of `ListSecrets`.
 const LIST: usize = 100;
 
 #[derive(Deserialize)]
@@ -78,7 +79,7 @@ impl Secrets {
         self.value(&request.secret_id, request.version_id.as_deref(), request.version_stage.as_deref())
     }
 
-    /// One value, by id or ARN; in the absence of a version and a stage, the current one.
+    /// One value, by id or ARN. Without a version or stage, the current one.
     fn value(&self, id: &str, version: Option<&str>, stage: Option<&str>) -> Answer {
         let name = name_in(id);
         if self.denied.contains(name) {
@@ -111,7 +112,7 @@ impl Secrets {
         Ok(json!({"SecretList": list, "NextToken": next}))
     }
 
-    /// The secrets that pass all filters, from the cursor on.
+    /// The secrets that pass all filters, after the cursor.
     fn matching<'a, 'b>(
         &'a self,
         cursor: &'b Cursor,

@@ -1,4 +1,4 @@
-//! Secrets Manager: its secrets, and the operations that change them.
+//! Secrets Manager: the secrets, and the operations that change them.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -23,13 +23,13 @@ pub(super) struct Secrets {
     pub(super) by_name: BTreeMap<String, Secret>,
     /// What readers see instead.
     pub(super) held: Held<Secret>,
-    /// Names whose values nobody may read.
+    /// Names whose values must not be read.
     pub(super) denied: HashSet<String>,
     /// Names whose values KMS refuses to decrypt.
     pub(super) undecryptable: HashSet<String>,
     pub(super) empty_pages: bool,
     clock: Clock,
-    /// How many identifiers were made so far.
+    /// How many identifiers exist so far.
     made: u64,
 }
 
@@ -98,7 +98,7 @@ impl Secrets {
         }
     }
 
-    /// Answers by what readers see.
+    /// Answers with what readers see.
     fn read<R: DeserializeOwned>(&mut self, operation: fn(&Self, &R) -> Answer, body: &[u8]) -> Answer {
         let request = input(body)?;
         self.held.swap(&mut self.by_name);
@@ -107,7 +107,8 @@ impl Secrets {
         answer
     }
 
-    /// Creates the secret or gives it a new current version, past all rules; answers the version's id.
+    /// Creates the secret or gives it a new current version, without checking any rule. Returns the
+    /// version's id.
     pub(super) fn put(&mut self, name: &str, content: Content) -> String {
         let id = scramble::version_id(self.next());
         let version = Version { id: id.clone(), content, stages: vec![CURRENT.to_owned()], created: self.clock.now() };
@@ -144,7 +145,7 @@ impl Secrets {
             if existing.deletion.is_some() {
                 return refuse("InvalidRequestException", format!("{} is scheduled for deletion", request.name));
             }
-            // A repeated request is answered as the first one was.
+            // A repeated request gets the first answer again.
             if !existing.version(&id).is_some_and(|version| Some(&version.content) == content.as_ref()) {
                 return refuse("ResourceExistsException", format!("{} already exists", request.name));
             }
@@ -190,7 +191,7 @@ impl Secrets {
             if days.is_some() {
                 return refuse("InvalidParameterException", "either a recovery window or none");
             }
-            // Without recovery AWS does not mind whether there was such a secret.
+            // Without recovery, AWS accepts a secret that does not exist.
             let arn = self.by_name.remove(name).map(|secret| secret.arn);
             return Ok(json!({"ARN": arn, "Name": name, "DeletionDate": self.clock.now().as_second()}));
         }
@@ -260,7 +261,7 @@ impl Secrets {
     }
 }
 
-/// The name that an id of a secret is or, if it is an ARN, contains.
+/// The name of a secret, from its name or its ARN.
 pub(super) fn name_in(id: &str) -> &str {
     match id.strip_prefix(ARN_START) {
         Some(rest) => rest.get(..rest.len().saturating_sub(ARN_SUFFIX_LEN)).unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! A function that answers each event with the event: what a start costs before any code of one's own.
+//! A function that returns each event. It shows what a start costs before any code of our own.
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;

@@ -1,14 +1,14 @@
-//! Serves the stand-ins on loopback ports, for programs that are not written in Rust.
+//! Serves the stand-ins on loopback ports, for programs in other languages than Rust.
 //!
 //! `stand-ins [--connections N] [--redirect-uri URL] [--zoho-latency-ms MS] [--quotas
-//! default|higher|lifted]` prints one JSON line when it is ready: where the stand-ins listen and
-//! what is seeded in them. Each line on standard input is answered with one more: an empty one with
-//! how often each operation was called so far, any other with whether it is a refresh or access
-//! token that lives. It ends when standard input does.
+//! default|higher|lifted]` prints one JSON line when it is ready: the addresses of the stand-ins,
+//! and what is seeded in them. It answers each line on standard input with one line. An empty line
+//! asks how often each operation was called. Any other line is a token, and the answer says whether
+//! it lives. The program ends when standard input ends.
 //!
-//! `--aws-tls KIND` and `--zoho-tls KIND` make them speak TLS, with a certificate that is `good`,
-//! `expired`, `not-valid-yet`, for an `other-host`, or an `authority`'s own. `--ca-bundle FILE` is
-//! where the certificate of their authority is written, for `AWS_CA_BUNDLE`.
+//! `--aws-tls KIND` and `--zoho-tls KIND` make a stand-in speak TLS. KIND is the certificate:
+//! `good`, `expired`, `not-valid-yet`, for an `other-host`, or an `authority`'s own. `--ca-bundle
+//! FILE` writes the authority's certificate to a file for `AWS_CA_BUNDLE`.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// `None` if an argument is unknown or its value is missing or wrong.
+/// `None` if an argument is unknown, or its value is missing or wrong.
 fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
     let mut options = Options::default();
     while let Some(flag) = arguments.next() {

@@ -1,4 +1,4 @@
-//! Answers as they come from Zoho, and from what stands before it, on bad days.
+//! Unusual answers of Zoho and of the gateway in front of it.
 
 use bytes::Bytes;
 use hyper::Response;
@@ -9,7 +9,7 @@ pub fn html() -> Response<Bytes> {
     page(200, "502 Bad Gateway", "<p>The upstream server did not answer.</p>")
 }
 
-/// A failure of the server (500) whose body nevertheless carries `{"error": code}`.
+/// A server failure (500) whose body still has `{"error": code}`.
 pub fn server_error(code: &str) -> Response<Bytes> {
     status(500, &json!({ "error": code }))
 }
@@ -24,7 +24,7 @@ pub fn empty() -> Response<Bytes> {
     respond(200, ("content-type", "application/json;charset=UTF-8"), String::new())
 }
 
-/// A refusal in Zoho's manner: status 200 with `{"error": code}`.
+/// A refusal as Zoho sends it: status 200 with `{"error": code}`.
 pub fn refusal(code: &str) -> Response<Bytes> {
     status(200, &json!({ "error": code }))
 }
@@ -34,12 +34,13 @@ pub fn throttled() -> Response<Bytes> {
     throttle(400, false)
 }
 
-/// The throttle's answer in another language, with status 400. Only `"status": "failure"` stays the same.
+/// The throttle's answer in another language, with status 400. Only `"status": "failure"` is the
+/// same.
 pub fn throttled_translated() -> Response<Bytes> {
     throttle(400, true)
 }
 
-/// A success that lacks the access token.
+/// A success without the access token.
 pub fn without_access_token() -> Response<Bytes> {
     status(200, &json!({"scope": "ZohoCRM.modules.ALL", "token_type": "Bearer", "expires_in": 3600}))
 }

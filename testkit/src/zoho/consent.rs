@@ -1,18 +1,19 @@
-//! The consent page and what follows the user's decision. The page's form carries the page's own query, so that nothing is
-//! remembered in between: the decision is checked like the question.
+//! The consent page, and what follows the user's decision. The page's form carries the page's
+//! query, so the server remembers nothing in between. It checks the decision as it checked the
+//! question.
 
 use bytes::Bytes;
 use hyper::Response;
 use url::form_urlencoded;
 
 use super::answers;
-use super::server::Parameters;
+use super::parameters::Parameters;
 use super::state::{Code, State};
 
-/// Where the page's form goes.
+/// The address to which the page's form is posted.
 pub(super) const DECIDE: &str = "/oauth/v2/decide";
 
-/// A request for consent that may be shown to a user.
+/// A request for consent that the page may show to a user.
 struct Asked {
     client_id: String,
     redirect_uri: String,
@@ -51,7 +52,7 @@ impl Asked {
         })
     }
 
-    /// Back to the client with what it is told, in the given order.
+    /// Redirects to the client with these parameters, in this order.
     fn redirect(&self, parameters: &[(&str, &str)], end: &str) -> Response<Bytes> {
         let joint = if self.redirect_uri.contains('?') { '&' } else { '?' };
         let parameters = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
@@ -94,7 +95,7 @@ pub(super) fn decide(state: &mut State, data_center: &str, query: &str, decision
     }
 }
 
-/// The user's home takes over: the code is its own, and the redirect names it.
+/// The user's home data centre takes over: it makes the code, and the redirect names it.
 fn accept(state: &mut State, data_center: &str, asked: &Asked) -> Response<Bytes> {
     let home = state.settings.home.clone().unwrap_or_else(|| data_center.to_owned());
     let first = state.consents(&home, &asked.client_id);

@@ -1,10 +1,11 @@
-//! The S256 challenge (RFC 7636 §4.2), so that the stand-in checks PKCE with code that the program under test does not share.
+//! The S256 challenge (RFC 7636 §4.2). The stand-in checks PKCE with its own code, not with that of
+//! the program under test.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
-/// The challenge that belongs to a verifier.
+/// The challenge for a verifier.
 pub(super) fn challenge(verifier: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes()))
 }

@@ -1,4 +1,4 @@
-//! One data centre's accounts server: names the endpoints, reads the parameters and hands them on.
+//! One data centre's accounts server: routes requests and reads their parameters.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use hyper::{Method, Request, Response};
 use serde_json::json;
-use url::form_urlencoded;
 
+use super::parameters::Parameters;
 use super::state::State;
 use super::{answers, consent, token};
 use crate::wire::{Call, StandIn};
@@ -20,23 +20,6 @@ pub(super) struct Accounts {
 impl Accounts {
     pub(super) fn new(data_center: &str, state: Arc<Mutex<State>>) -> Self {
         Self { data_center: data_center.to_owned(), state }
-    }
-}
-
-/// Form fields or query parameters. An absent one reads as empty, which nothing here ever equals.
-pub(super) struct Parameters(HashMap<String, String>);
-
-impl Parameters {
-    pub(super) fn parse(encoded: &[u8]) -> Self {
-        Self(form_urlencoded::parse(encoded).into_owned().collect())
-    }
-
-    pub(super) fn get(&self, name: &str) -> &str {
-        self.find(name).unwrap_or_default()
-    }
-
-    pub(super) fn find(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
     }
 }
 
@@ -83,7 +66,8 @@ impl StandIn for Accounts {
 
     fn handle(&self, request: &Request<Bytes>) -> Response<Bytes> {
         let mut state = self.state.lock().expect("no test panics while it holds the state");
-        // Only the body counts at the token endpoint: a program that puts its secrets into the URL is to fail.
+        // The token endpoint reads only the body. A program that puts secrets into the URL must
+        // fail.
         let form = Parameters::parse(request.body());
         match Endpoint::of(request) {
             Endpoint::Token => token::answer(&mut state, &self.data_center, &form),

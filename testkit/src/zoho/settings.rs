@@ -1,45 +1,51 @@
-//! What Zoho's pages leave open or the field reports differently: each is a switch, and the program must be right either way.
+//! Switches for behaviour that Zoho's pages leave open, or that users report differently. The
+//! program must be right with every setting.
 
 use serde_json::{Value, json};
 
-/// How Zoho behaves. The default is what its documentation says.
+/// How Zoho behaves. The default follows its documentation.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a quirk of its own")]
 pub struct Settings {
-    /// Access-token requests that are served in ten minutes; the next is throttled. Documented: 10.
+    /// Access-token requests that succeed within ten minutes. The next is throttled. Documented:
+    /// 10.
     pub requests_per_window: usize,
-    /// By what the requests for a refresh are counted. Codes are always counted per client.
+    /// How refresh requests are counted. Codes are always counted per client.
     pub counted_per: CountedPer,
-    /// Live access tokens of one refresh token; one more silently kills the oldest. Documented: 10, 15 or 30.
+    /// Live access tokens of one refresh token. One more silently kills the oldest. Documented: 10,
+    /// 15 or 30.
     pub live_access_tokens: usize,
-    /// Live refresh tokens of one user; one more silently deletes the oldest. Documented: 20.
+    /// Live refresh tokens of one user. One more silently deletes the oldest. Documented: 20.
     pub refresh_tokens_per_user: usize,
-    /// Answers as of old: `expires_in_sec` in seconds, and then `expires_in` in milliseconds.
+    /// Answers in the old form: `expires_in_sec` in seconds, and `expires_in` in milliseconds.
     pub expires_in_milliseconds: bool,
-    /// Whether the answer to a refresh names the `api_domain`; the answer to a code always does.
+    /// Whether the answer to a refresh has `api_domain`. The answer to a code always has it.
     pub api_domain_on_refresh: bool,
     /// An `api_domain` other than the data centre's own.
     pub api_domain: Option<String>,
-    /// Whether an offline consent yields a refresh token. `false` is the commonest failure in the field.
+    /// Whether an offline consent gives a refresh token. `false` is the most common failure in
+    /// practice.
     pub exchange_yields_refresh_token: bool,
-    /// Whether a throttled request is answered in the user's language, the error code included.
+    /// Whether a throttled request is answered in the user's language, with a translated error
+    /// code.
     pub throttle_translated: bool,
     /// The HTTP status of the throttle's answer: 400 or 200.
     pub throttle_status: u16,
-    /// Scopes that are not granted although a consent asks for them.
+    /// Scopes that Zoho does not grant even if a consent asks for them.
     pub withheld_scopes: Vec<String>,
-    /// The user's home data centre, to which every consent moves; `None` is the one where it starts.
+    /// The user's home data centre, to which every consent moves. `None`: the data centre where it
+    /// starts.
     pub home: Option<String>,
-    /// Whether the redirect after a consent names the `accounts-server`.
+    /// Whether the redirect after a consent has `accounts-server`.
     pub redirect_names_accounts_server: bool,
 }
 
-/// What the throttle counts; Zoho's pages disagree.
+/// What the throttle counts by. Zoho's pages disagree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CountedPer {
-    /// As the CRM pages say.
+    /// As the CRM documentation says.
     RefreshToken,
-    /// As the accounts pages say.
+    /// As the accounts documentation says.
     Client,
 }
 
@@ -64,7 +70,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The host that answers name for API calls.
+    /// The host for API calls that answers name.
     pub(super) fn api_domain(&self, data_center: &str) -> String {
         let top_level = match data_center {
             "us" => "com",
@@ -75,7 +81,7 @@ impl Settings {
         self.api_domain.clone().unwrap_or_else(|| format!("https://www.zohoapis.{top_level}"))
     }
 
-    /// The fields that every successful answer of the token endpoint has.
+    /// The fields of every successful answer of the token endpoint.
     pub(super) fn minted(&self, access_token: &str, scopes: &[String]) -> Value {
         let mut answer = json!({
             "access_token": access_token,

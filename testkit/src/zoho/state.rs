@@ -1,4 +1,4 @@
-//! What Zoho remembers: clients, codes, grants, access tokens and request windows. It knows nothing of HTTP.
+//! Zoho's memory: clients, codes, grants, access tokens and request windows. It does not know HTTP.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -10,17 +10,17 @@ use crate::clock::Clock;
 
 /// How long an access token lives.
 const ACCESS_TOKEN_LIFE: SignedDuration = SignedDuration::from_secs(3600);
-/// How long a code lives; the documents say between one and three minutes.
+/// How long a code lives. The documents say between one and three minutes.
 const CODE_LIFE: SignedDuration = SignedDuration::from_secs(120);
-/// How long requests are counted together, and how long a block lasts.
+/// The window in which requests are counted, and the length of a block.
 const WINDOW: SignedDuration = SignedDuration::from_secs(600);
 
 pub(super) struct State {
     pub(super) settings: Settings,
-    /// Data centre names with the base URLs of their accounts servers.
+    /// The data centres' names, with the base URLs of their accounts servers.
     pub(super) accounts: Vec<(String, String)>,
     pub(super) clients: HashMap<String, Client>,
-    /// The live ones, oldest first.
+    /// The live refresh tokens, oldest first.
     pub(super) grants: Vec<Grant>,
     /// Successful refreshes by refresh token.
     pub(super) mints: HashMap<String, usize>,
@@ -28,7 +28,7 @@ pub(super) struct State {
     codes: HashMap<String, (Code, Timestamp)>,
     /// When each access token expires.
     access_tokens: HashMap<String, Timestamp>,
-    /// Data centre and client of every consent ever given.
+    /// Data centre and client of every consent so far.
     consents: HashSet<(String, String)>,
     windows: HashMap<String, Window>,
     /// Codes and tokens made so far.
@@ -37,7 +37,7 @@ pub(super) struct State {
 
 pub(super) struct Client {
     pub(super) redirect_uris: Vec<String>,
-    /// By data centre.
+    /// The secrets, by data centre.
     pub(super) secrets: HashMap<String, String>,
 }
 
@@ -46,11 +46,11 @@ pub(super) struct Grant {
     pub(super) data_center: String,
     pub(super) client_id: String,
     pub(super) scopes: Vec<String>,
-    /// Oldest first.
+    /// The live access tokens, oldest first.
     access_tokens: VecDeque<String>,
 }
 
-/// What a code stands for.
+/// What a code was made for.
 pub(super) struct Code {
     pub(super) data_center: String,
     pub(super) client_id: String,
@@ -59,7 +59,7 @@ pub(super) struct Code {
     pub(super) redirect_uri: Option<String>,
     /// The S256 challenge of PKCE.
     pub(super) challenge: Option<String>,
-    /// Whether a refresh token comes with it.
+    /// Whether the exchange gives a refresh token.
     pub(super) offline: bool,
 }
 
@@ -85,18 +85,18 @@ impl State {
         }
     }
 
-    /// The client, if it is known in this data centre.
+    /// The client, if this data centre knows it.
     pub(super) fn client(&self, data_center: &str, client_id: &str) -> Option<&Client> {
         self.clients.get(client_id).filter(|client| client.secrets.contains_key(data_center))
     }
 
-    /// Of the scopes asked for, those that are granted.
+    /// The scopes that are granted of those that were asked for.
     pub(super) fn granted<S: AsRef<str>>(&self, asked: &[S]) -> Vec<String> {
         let asked = asked.iter().map(|scope| scope.as_ref().to_owned());
         asked.filter(|scope| !self.settings.withheld_scopes.contains(scope)).collect()
     }
 
-    /// Remembers that the user consents, and says whether it is the first time.
+    /// Remembers that the user consents. Returns whether it is the first time.
     pub(super) fn consents(&mut self, data_center: &str, client_id: &str) -> bool {
         self.consents.insert((data_center.to_owned(), client_id.to_owned()))
     }
@@ -107,7 +107,8 @@ impl State {
         text
     }
 
-    /// The code's meaning, once and in time, for its own client in its own data centre.
+    /// What a code was made for. A code works once, in time, for its own client in its own data
+    /// centre.
     pub(super) fn spend_code(&mut self, data_center: &str, client_id: &str, text: &str) -> Option<Code> {
         let (code, _) = self.codes.get(text)?;
         if code.data_center != data_center || code.client_id != client_id {
@@ -117,7 +118,7 @@ impl State {
         (self.clock.now() < expires).then_some(code)
     }
 
-    /// A new refresh token, in the place of the user's oldest if there are too many.
+    /// A new refresh token. If the user then has too many, the oldest ends.
     pub(super) fn grant(&mut self, data_center: &str, client_id: &str, scopes: Vec<String>) -> String {
         let mut of_the_user = self.grants.iter().filter(|grant| grant.data_center == data_center);
         if let Some(oldest) = of_the_user.next()
@@ -137,7 +138,7 @@ impl State {
         refresh_token
     }
 
-    /// Whether the refresh token was alive.
+    /// Whether the refresh token was alive before.
     pub(super) fn kill(&mut self, refresh_token: &str) -> bool {
         let Some(position) = self.grants.iter().position(|grant| grant.refresh_token == refresh_token) else {
             return false;
@@ -148,14 +149,14 @@ impl State {
         true
     }
 
-    /// A new access token, which no refresh token's limit or death concerns.
+    /// A new access token without a refresh token: no limit or death of one affects it.
     pub(super) fn access_token(&mut self) -> String {
         let access_token = self.make();
         self.access_tokens.insert(access_token.clone(), self.clock.now() + ACCESS_TOKEN_LIFE);
         access_token
     }
 
-    /// A new access token of a live refresh token, in the place of its oldest if there are too many.
+    /// A new access token of a live refresh token. If it then has too many, the oldest ends.
     pub(super) fn access_token_of(&mut self, refresh_token: &str) -> String {
         let access_token = self.access_token();
         let now = self.clock.now();
@@ -174,7 +175,8 @@ impl State {
         self.access_tokens.get(access_token).is_some_and(|expires| self.clock.now() < *expires)
     }
 
-    /// Counts a request against `key` and says whether it is too many. One that is too many begins the block anew.
+    /// Counts a request for `key` and says whether it is one too many. Such a request starts the
+    /// block anew.
     pub(super) fn throttles(&mut self, key: &str) -> bool {
         let now = self.clock.now();
         let window = self.windows.entry(key.to_owned()).or_insert(Window { since: now, requests: 0 });
@@ -190,7 +192,7 @@ impl State {
         throttled
     }
 
-    /// The text of a new code or token: unique, of about 70 characters, and the same in every run.
+    /// The text of a new code or token: unique, about 70 characters, and the same in every run.
     fn make(&mut self) -> String {
         self.made += 1;
         let parts = sha256(&self.made.to_be_bytes());

@@ -1,10 +1,11 @@
-//! The token endpoint with its two grants, and revocation. Refusals are HTTP 200, as Zoho's are.
+//! The token endpoint with its two grants, and revocation. Refusals have HTTP status 200, as Zoho's
+//! do.
 
 use bytes::Bytes;
 use hyper::Response;
 use serde_json::{Value, json};
 
-use super::server::Parameters;
+use super::parameters::Parameters;
 use super::settings::CountedPer;
 use super::state::State;
 use super::{answers, digest};
@@ -59,7 +60,7 @@ fn refresh(state: &mut State, data_center: &str, client_id: &str, refresh_token:
     Ok(answer)
 }
 
-/// A code is spent by the first attempt of its client, whether or not the rest of the request is right.
+/// The client's first attempt spends a code, even if the rest of the request is wrong.
 fn exchange(state: &mut State, data_center: &str, client_id: &str, form: &Parameters) -> Result<Value, Refused> {
     let code = state.spend_code(data_center, client_id, form.get("code")).ok_or(Refused::With("invalid_code"))?;
     if code.redirect_uri.as_deref() != form.find("redirect_uri") {

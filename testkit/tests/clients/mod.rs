@@ -1,4 +1,5 @@
-//! The SDK's clients as the tests use them: pointed at a URL, with made-up credentials, and every answer is the first one.
+//! The SDK's clients for the tests: they point at a URL, use invented credentials, and do not
+//! retry.
 
 use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
@@ -18,7 +19,7 @@ pub(crate) async fn clients(url: &str) -> (aws_sdk_secretsmanager::Client, aws_s
 }
 
 /// The outcome of a call in a word: `accepted`, or the error's code.
-pub(crate) fn told<T, E: ProvideErrorMetadata, R>(outcome: Result<T, SdkError<E, R>>) -> String {
+pub(crate) fn outcome_of<T, E: ProvideErrorMetadata, R>(outcome: Result<T, SdkError<E, R>>) -> String {
     match outcome {
         Ok(_) => "accepted".to_owned(),
         Err(error) => error.code().unwrap_or("an error without a code").to_owned(),

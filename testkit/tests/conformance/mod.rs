@@ -1,5 +1,6 @@
-//! Behaviours of Secrets Manager, Parameter Store and SQS, seen through the SDK's clients. Each has a probe that does
-//! something and says in a few words what came of it; beside it stands what AWS would say, and moto where that differs.
+//! Behaviours of Secrets Manager, Parameter Store and SQS, seen through the SDK's clients. Each has
+//! a probe that does something and returns the result in a few words, the answer of AWS, and the
+//! answer of moto if it differs.
 
 mod parameters;
 mod queues;
@@ -9,17 +10,18 @@ use std::fmt::Display;
 use std::pin::Pin;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::clients::{clients, told};
+use crate::clients::{clients, outcome_of};
 
 type Probe = Box<dyn Fn(World) -> Pin<Box<dyn Future<Output = String>>>>;
 
-/// One behaviour and what is expected of it.
+/// One behaviour and its expected result.
 pub(crate) struct Behaviour {
     title: &'static str,
     probe: Probe,
-    /// What AWS does, by its documentation and by what users report of it; the stand-in has to do the same.
+    /// What AWS does, according to its documentation and to reports of users. The stand-in must do
+    /// the same.
     pub(crate) aws: &'static str,
-    /// What moto does instead, where it is the one that is wrong.
+    /// What moto does instead, if moto is wrong.
     pub(crate) moto: Option<&'static str>,
 }
 
@@ -43,7 +45,7 @@ struct World {
     secrets: aws_sdk_secretsmanager::Client,
     ssm: aws_sdk_ssm::Client,
     sqs: aws_sdk_sqs::Client,
-    /// Begins every name that the probe uses, and nobody else's.
+    /// A prefix for every name that the probe uses. Nobody else uses it.
     prefix: String,
 }
 
@@ -57,7 +59,7 @@ impl World {
     }
 }
 
-/// Runs every behaviour against the services at `url` and reports all that are not as expected.
+/// Runs every behaviour against the services at `url`. Reports all that differ.
 pub(crate) async fn check(url: &str, expected: impl Fn(&Behaviour) -> &'static str) {
     let (secrets, ssm, sqs) = clients(url).await;
     let run = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970").as_nanos();

@@ -1,9 +1,9 @@
-//! What is expected of Parameter Store.
+//! The expected behaviour of Parameter Store.
 
 use aws_sdk_ssm::operation::put_parameter::builders::PutParameterFluentBuilder;
 use aws_sdk_ssm::types::{Parameter, ParameterStringFilter, ParameterTier, ParameterType, Tag};
 
-use super::{Behaviour, World, joined, told};
+use super::{Behaviour, World, joined, outcome_of};
 
 pub(super) fn behaviours() -> Vec<Behaviour> {
     vec![
@@ -117,7 +117,7 @@ async fn read(world: &World, selector: &str) -> String {
     let get = world.ssm.get_parameter().name(world.parameter(selector)).with_decryption(true);
     match get.send().await {
         Ok(got) => got.parameter.and_then(|parameter| parameter.value).expect("a value"),
-        Err(error) => told::<(), _, _>(Err(error)),
+        Err(error) => outcome_of::<(), _, _>(Err(error)),
     }
 }
 
@@ -137,7 +137,7 @@ async fn secure(world: World) -> String {
 
 async fn versions(world: World) -> String {
     let first = put(&world, "a", "one").send().await.expect("a new parameter").version;
-    let refused = told(put(&world, "a", "two").send().await);
+    let refused = outcome_of(put(&world, "a", "two").send().await);
     let second = put(&world, "a", "two").overwrite(true).send().await.expect("a new version").version;
     format!("{first}, {refused}, {second}, value {}, first {}", read(&world, "a").await, read(&world, "a:1").await)
 }
@@ -162,7 +162,7 @@ async fn selected_versions(world: World) -> String {
         let get = world.ssm.get_parameter().name(world.parameter(selector)).send().await;
         one_by_one.push(match get {
             Ok(got) => shown(&got.parameter.expect("a parameter")),
-            Err(error) => told::<(), _, _>(Err(error)),
+            Err(error) => outcome_of::<(), _, _>(Err(error)),
         });
     }
     let names = ["a:2", "b"].map(|selector| world.parameter(selector));
@@ -178,21 +178,21 @@ async fn kept_versions(world: World) -> String {
         newest = put(&world, "a", "x").overwrite(true).send().await.expect("a new version").version;
     }
     let get = |selector| world.ssm.get_parameter().name(world.parameter(selector)).send();
-    format!("version {newest}, 1 {}, 2 {}", told(get("a:1").await), told(get("a:2").await))
+    format!("version {newest}, 1 {}, 2 {}", outcome_of(get("a:1").await), outcome_of(get("a:2").await))
 }
 
 async fn tags(world: World) -> String {
     let tag = Tag::builder().key("managed-by").value("test").build().expect("a tag");
-    let created = told(put(&world, "a", "x").tags(tag.clone()).send().await);
-    format!("{created}, {}", told(put(&world, "a", "x").tags(tag).overwrite(true).send().await))
+    let created = outcome_of(put(&world, "a", "x").tags(tag.clone()).send().await);
+    format!("{created}, {}", outcome_of(put(&world, "a", "x").tags(tag).overwrite(true).send().await))
 }
 
 async fn types(world: World) -> String {
     let untyped = || world.ssm.put_parameter().name(world.parameter("a")).value("x");
-    let new = told(untyped().send().await);
+    let new = outcome_of(untyped().send().await);
     put(&world, "a", "x").send().await.expect("a new parameter");
-    let left_out = told(untyped().overwrite(true).send().await);
-    let changed = told(untyped().overwrite(true).r#type(ParameterType::String).send().await);
+    let left_out = outcome_of(untyped().overwrite(true).send().await);
+    let changed = outcome_of(untyped().overwrite(true).r#type(ParameterType::String).send().await);
     format!("new without {new}, left out {left_out}, changed {changed}")
 }
 
@@ -205,7 +205,7 @@ async fn sizes(world: World) -> String {
         (8_193, ParameterTier::Advanced),
     ] {
         let outcome = put(&world, &bytes.to_string(), &"x".repeat(bytes)).tier(tier).send().await;
-        seen.push(format!("{bytes} {}", told(outcome)));
+        seen.push(format!("{bytes} {}", outcome_of(outcome)));
     }
     seen.join(", ")
 }
@@ -222,7 +222,7 @@ async fn picked_tier(world: World) -> String {
 async fn no_way_back(world: World) -> String {
     let put = |tier| put(&world, "a", "x").overwrite(true).tier(tier).send();
     put(ParameterTier::Advanced).await.expect("a new parameter");
-    let standard = told(put(ParameterTier::Standard).await);
+    let standard = outcome_of(put(ParameterTier::Standard).await);
     let picked = put(ParameterTier::IntelligentTiering).await.expect("a new version");
     format!("{standard}, {}", picked.tier.expect("a tier"))
 }
@@ -233,29 +233,29 @@ fn expiration(year: &str) -> String {
 
 async fn policy_tier(world: World) -> String {
     let put = |name, tier| put(&world, name, "x").tier(tier).policies(format!("[{}]", expiration("2999"))).send();
-    let standard = told(put("a", ParameterTier::Standard).await);
-    format!("{standard}, {}", told(put("b", ParameterTier::Advanced).await))
+    let standard = outcome_of(put("a", ParameterTier::Standard).await);
+    format!("{standard}, {}", outcome_of(put("b", ParameterTier::Advanced).await))
 }
 
 async fn policy_content(world: World) -> String {
     let put = |name, policies| put(&world, name, "x").tier(ParameterTier::Advanced).policies(policies).send();
-    let no_list = told(put("a", expiration("2999")).await);
-    format!("no list {no_list}, past {}", told(put("b", format!("[{}]", expiration("2019"))).await))
+    let no_list = outcome_of(put("a", expiration("2999")).await);
+    format!("no list {no_list}, past {}", outcome_of(put("b", format!("[{}]", expiration("2019"))).await))
 }
 
 async fn unqualified_name(world: World) -> String {
-    told(put_exactly(&world, &format!("{}/a", world.prefix), "x").send().await)
+    outcome_of(put_exactly(&world, &format!("{}/a", world.prefix), "x").send().await)
 }
 
 async fn name_characters(world: World) -> String {
-    told(put(&world, "a@b", "x").send().await)
+    outcome_of(put(&world, "a@b", "x").send().await)
 }
 
 async fn name_levels(world: World) -> String {
     let mut seen = Vec::new();
     for levels in [15, 16] {
         let below_prefix = vec!["a"; levels - 1].join("/");
-        seen.push(format!("{levels} {}", told(put(&world, &below_prefix, "x").send().await)));
+        seen.push(format!("{levels} {}", outcome_of(put(&world, &below_prefix, "x").send().await)));
     }
     seen.join(", ")
 }
@@ -263,7 +263,7 @@ async fn name_levels(world: World) -> String {
 async fn reserved_names(world: World) -> String {
     let mut seen = Vec::new();
     for name in ["/aws/x", "/ssm/x", "SSMx"] {
-        seen.push(format!("{name} {}", told(put_exactly(&world, name, "x").send().await)));
+        seen.push(format!("{name} {}", outcome_of(put_exactly(&world, name, "x").send().await)));
     }
     seen.join(", ")
 }
@@ -275,7 +275,7 @@ async fn by_names(world: World) -> String {
     let found = joined(got.parameters().iter().map(|parameter| short(&world, parameter.name())));
     let invalid = joined(got.invalid_parameters().iter().map(|name| short(&world, Some(name))));
     let eleven: Vec<_> = (0..11).map(|number| world.parameter(&number.to_string())).collect();
-    format!("found {found}, invalid {invalid}; {}", told(get(&eleven).await))
+    format!("found {found}, invalid {invalid}; {}", outcome_of(get(&eleven).await))
 }
 
 async fn by_path(world: World) -> String {
@@ -305,7 +305,7 @@ async fn path_pages(world: World) -> String {
         sizes.push(page.parameters().len());
         token = page.next_token;
         if token.is_none() {
-            return format!("{}, 11 {}", joined(sizes), told(get().max_results(11).send().await));
+            return format!("{}, 11 {}", joined(sizes), outcome_of(get().max_results(11).send().await));
         }
     }
 }
@@ -338,7 +338,7 @@ async fn description_length(world: World) -> String {
     let mut seen = Vec::new();
     for length in [1_024, 1_025] {
         let outcome = put(&world, &length.to_string(), "x").description("x".repeat(length)).send().await;
-        seen.push(format!("{length} {}", told(outcome)));
+        seen.push(format!("{length} {}", outcome_of(outcome)));
     }
     seen.join(", ")
 }
@@ -349,7 +349,7 @@ async fn deletions(world: World) -> String {
     }
     let delete = || world.ssm.delete_parameter().name(world.parameter("a")).send();
     delete().await.expect("a deletion");
-    let again = told(delete().await);
+    let again = outcome_of(delete().await);
     let both = world.ssm.delete_parameters().names(world.parameter("a")).names(world.parameter("b"));
     let both = both.send().await.expect("deletions");
     let names = |names: &[String]| joined(names.iter().map(|name| short(&world, Some(name))));

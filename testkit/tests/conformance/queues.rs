@@ -1,9 +1,9 @@
-//! What is expected of SQS.
+//! The expected behaviour of SQS.
 
 use aws_sdk_sqs::operation::receive_message::ReceiveMessageOutput;
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, SendMessageBatchRequestEntry};
 
-use super::{Behaviour, World, joined, told};
+use super::{Behaviour, World, joined, outcome_of};
 
 pub(super) fn behaviours() -> Vec<Behaviour> {
     vec![
@@ -25,11 +25,7 @@ pub(super) fn behaviours() -> Vec<Behaviour> {
             at_once,
             "0 InvalidParameterValue, 11 InvalidParameterValue",
         ),
-        Behaviour::new(
-            "a receipt of nobody's fails alone",
-            wrong_receipt,
-            "ReceiptHandleIsInvalid, through the sender",
-        ),
+        Behaviour::new("an unknown receipt fails alone", wrong_receipt, "ReceiptHandleIsInvalid, through the sender"),
         Behaviour::new("a queue that is not there is said so", absent, "NonExistentQueue NonExistentQueue"),
     ]
 }
@@ -39,16 +35,16 @@ async fn queue(world: &World) -> String {
     created.expect("a new queue").queue_url.expect("a URL")
 }
 
-/// `told`, without what all of SQS's codes begin with.
-fn short(told: &str) -> &str {
-    told.trim_start_matches("AWS.SimpleQueueService.")
+/// A result without the prefix that all of SQS's codes share.
+fn short(outcome: &str) -> &str {
+    outcome.trim_start_matches("AWS.SimpleQueueService.")
 }
 
 async fn send(world: &World, queue: &str, entries: impl IntoIterator<Item = (String, String)>) -> String {
     let entry = |(id, body)| SendMessageBatchRequestEntry::builder().id(id).message_body(body).build();
     let entries = entries.into_iter().map(|entry_of| entry(entry_of).expect("an entry")).collect();
     let send = world.sqs.send_message_batch().queue_url(queue).set_entries(Some(entries));
-    short(&told(send.send().await)).to_owned()
+    short(&outcome_of(send.send().await)).to_owned()
 }
 
 async fn receive(world: &World, queue: &str, visibility_timeout: i32) -> ReceiveMessageOutput {
@@ -71,7 +67,7 @@ async fn life(world: World) -> String {
     let sent = world.sqs.send_message_batch().queue_url(&queue).set_entries(Some(entries)).send().await;
     let sent = sent.expect("a batch");
     let received = receive(&world, &queue, 0).await;
-    // The newest receipts are those that count.
+    // Only the newest receipts count.
     let entries = receive(&world, &queue, 0).await.messages.unwrap_or_default().into_iter().enumerate();
     let entries = entries.map(|(id, message)| {
         let entry = DeleteMessageBatchRequestEntry::builder().id(id.to_string());
@@ -120,7 +116,7 @@ async fn at_once(world: World) -> String {
     let mut seen = Vec::new();
     for number in [0, 11] {
         let receive = world.sqs.receive_message().queue_url(&queue).max_number_of_messages(number);
-        seen.push(format!("{number} {}", told(receive.send().await)));
+        seen.push(format!("{number} {}", outcome_of(receive.send().await)));
     }
     seen.join(", ")
 }
@@ -137,6 +133,6 @@ async fn wrong_receipt(world: World) -> String {
 async fn absent(world: World) -> String {
     let url = queue(&world).await + "-not";
     let sent = send(&world, &url, [("0".to_owned(), "x".to_owned())]).await;
-    let received = told(world.sqs.receive_message().queue_url(&url).send().await);
+    let received = outcome_of(world.sqs.receive_message().queue_url(&url).send().await);
     format!("{sent} {}", short(&received))
 }

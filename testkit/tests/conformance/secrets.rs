@@ -1,10 +1,10 @@
-//! What is expected of Secrets Manager.
+//! The expected behaviour of Secrets Manager.
 
 use aws_sdk_secretsmanager::operation::batch_get_secret_value::BatchGetSecretValueOutput;
 use aws_sdk_secretsmanager::primitives::Blob;
 use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType};
 
-use super::{Behaviour, World, joined, told};
+use super::{Behaviour, World, joined, outcome_of};
 
 pub(super) fn behaviours() -> Vec<Behaviour> {
     vec![
@@ -79,7 +79,7 @@ async fn create(world: &World, name: &str, text: &str) -> String {
 
 async fn put(world: &World, name: &str, text: &str, token: &str) -> String {
     let put = world.secrets.put_secret_value().secret_id(world.secret(name)).secret_string(text);
-    told(put.client_request_token(token).send().await)
+    outcome_of(put.client_request_token(token).send().await)
 }
 
 async fn delete(world: &World, name: &str) {
@@ -95,7 +95,7 @@ fn by_name(values: &[String]) -> Filter {
     Filter::builder().key(FilterNameStringType::Name).set_values(Some(values.to_vec())).build()
 }
 
-/// A token that is long enough.
+/// A request token that is long enough.
 fn token(mark: char) -> String {
     mark.to_string().repeat(32)
 }
@@ -127,12 +127,12 @@ async fn binary(world: World) -> String {
 }
 
 async fn absent(world: World) -> String {
-    told(world.secrets.get_secret_value().secret_id(world.secret("a")).send().await)
+    outcome_of(world.secrets.get_secret_value().secret_id(world.secret("a")).send().await)
 }
 
 async fn taken_name(world: World) -> String {
     create(&world, "a", "text").await;
-    told(world.secrets.create_secret().name(world.secret("a")).secret_string("other").send().await)
+    outcome_of(world.secrets.create_secret().name(world.secret("a")).secret_string("other").send().await)
 }
 
 async fn stages(world: World) -> String {
@@ -204,12 +204,12 @@ async fn batch_by_id(world: World) -> String {
 async fn batch_kinds(world: World) -> String {
     let batch = || world.secrets.batch_get_secret_value();
     let both = batch().secret_id_list(world.secret("a")).filters(by_name(&[world.secret("a")]));
-    format!("both {}, neither {}", told(both.send().await), told(batch().send().await))
+    format!("both {}, neither {}", outcome_of(both.send().await), outcome_of(batch().send().await))
 }
 
 async fn batch_size(world: World) -> String {
     let ids = (0..21).map(|number| world.secret(&number.to_string())).collect();
-    told(world.secrets.batch_get_secret_value().set_secret_id_list(Some(ids)).send().await)
+    outcome_of(world.secrets.batch_get_secret_value().set_secret_id_list(Some(ids)).send().await)
 }
 
 async fn filters(world: World) -> String {
@@ -255,7 +255,7 @@ async fn deleted_in_batch(world: World) -> String {
     let batch = world.secrets.batch_get_secret_value().filters(by_name(&[world.secret("")])).send().await;
     match batch {
         Ok(batch) if batch.secret_values().len() == 1 && batch.errors().is_empty() => "one value, no errors".to_owned(),
-        other => told(other),
+        other => outcome_of(other),
     }
 }
 
@@ -298,7 +298,7 @@ async fn list_pages(world: World) -> String {
         sizes.push(page.secret_list().len());
         token = page.next_token;
         if token.is_none() {
-            return format!("{}, 101 {}", joined(sizes), told(list(101).send().await));
+            return format!("{}, 101 {}", joined(sizes), outcome_of(list(101).send().await));
         }
     }
 }
@@ -306,9 +306,10 @@ async fn list_pages(world: World) -> String {
 async fn deletion(world: World) -> String {
     create(&world, "a", "text").await;
     delete(&world, "a").await;
-    let read_code = told(world.secrets.get_secret_value().secret_id(world.secret("a")).send().await);
+    let read_code = outcome_of(world.secrets.get_secret_value().secret_id(world.secret("a")).send().await);
     let put_code = put(&world, "a", "new", &token('t')).await;
-    let create_code = told(world.secrets.create_secret().name(world.secret("a")).secret_string("new").send().await);
+    let create_code =
+        outcome_of(world.secrets.create_secret().name(world.secret("a")).secret_string("new").send().await);
     world.secrets.restore_secret().secret_id(world.secret("a")).send().await.expect("a restored secret");
     format!("read {read_code}, put {put_code}, create {create_code}, restored {}", read(&world, "a").await)
 }
@@ -318,7 +319,7 @@ async fn recovery_window(world: World) -> String {
     let mut seen = Vec::new();
     for days in [6, 31, 7] {
         let delete = world.secrets.delete_secret().secret_id(world.secret("a")).recovery_window_in_days(days);
-        seen.push(format!("{days} {}", told(delete.send().await)));
+        seen.push(format!("{days} {}", outcome_of(delete.send().await)));
     }
     seen.join(", ")
 }
@@ -327,5 +328,5 @@ async fn forced_deletion(world: World) -> String {
     create(&world, "a", "text").await;
     let delete = world.secrets.delete_secret().secret_id(world.secret("a")).force_delete_without_recovery(true);
     delete.send().await.expect("a deletion");
-    told(world.secrets.create_secret().name(world.secret("a")).secret_string("new").send().await)
+    outcome_of(world.secrets.create_secret().name(world.secret("a")).secret_string("new").send().await)
 }

@@ -1,6 +1,8 @@
-// Evaluates requests against identity policies, as IAM would. A request that IAM does not know is an error, and no denial.
+// Evaluates requests against identity policies, as IAM does. A request that IAM does not know is an
+// error, not a denial.
 //
-// Standard input: [{policy, action, resource, context}]; standard output: ["Allowed" | "ImplicitlyDenied" | …] in the same order.
+// Standard input: [{policy, action, resource, context}]
+// Standard output, in the same order: ["Allowed" | "ImplicitlyDenied" | …]
 
 import { readFileSync } from 'node:fs'
 import { runSimulation } from '@cloud-copilot/iam-simulate'
@@ -13,7 +15,7 @@ for (const { policy, action, resource, context } of JSON.parse(readFileSync(0, '
     {
       identityPolicies: [{ name: 'policy', policy }],
       resourceControlPolicies: [],
-      // A KMS key leaves permissions to IAM, as keys do by default. Nothing else here has a policy of its own.
+      // A KMS key leaves permissions to IAM, as keys do by default. No other resource has a policy.
       resourcePolicy: action.startsWith('kms:')
         ? { Version: '2012-10-17', Statement: [{ Effect: 'Allow', Principal: { AWS: `arn:aws:iam::${account}:root` }, Action: 'kms:*', Resource: '*' }] }
         : undefined,

@@ -1,0 +1,171 @@
+//! `token-keeper client`: stores, lists and removes the applications registered at Zoho, with
+//! their secrets.
+
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+use serde_json::json;
+use token_keeper::connection::{ClientSecrets, Clients, clients_of, read_clients};
+use token_keeper::flaw::Broken;
+use token_keeper::name::ClientName;
+use token_keeper::ports::{Grants as _, RECOVERY_DAYS, SecretRemover as _};
+use token_keeper::run::Settings;
+
+use super::text::table;
+use super::{Console, Failure, Operator};
+
+/// Which client, and which of its secrets.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  token-keeper client add acme-app --client-id 1000.ABC\n  token-keeper client add acme-app --client-id 1000.ABC \
+                  --data-center in < secret.txt"
+)]
+pub struct Arguments {
+    /// Your name for the client: letters a-z, digits and . - _
+    pub name: ClientName,
+    /// The client id from Zoho's API console, the same in every data centre
+    #[arg(long, value_name = "ID")]
+    pub client_id: String,
+    /// The data centre of this secret. By default, a client for several data centres has another
+    /// secret in each
+    #[arg(long, value_name = "NAME")]
+    pub data_center: Option<String>,
+}
+
+/// Which client.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  token-keeper client remove old-app")]
+pub struct RemoveArguments {
+    /// The client
+    pub name: ClientName,
+}
+
+impl Operator {
+    /// Stores a client, or adds a secret to a stored one and keeps its other secrets and fields.
+    pub(super) async fn add_client(&self, arguments: &Arguments, console: &dyn Console) -> Result<(), Failure> {
+        let Arguments { name, client_id, data_center } = arguments;
+        self.check_data_center(data_center.as_deref())?;
+        let secret_name = self.settings.prefix.client(name.as_str());
+        let before = self.document(&secret_name).await?;
+        let exists = before.is_some();
+        let mut document = before.map(|(document, _)| document).unwrap_or_default();
+        if exists {
+            let before = ClientSecrets::of(&document).map_err(|flaw| Broken::secret(&secret_name, flaw))?;
+            if before.id != *client_id {
+                let what = format!("client {name} already exists, with another client id ({})", before.id);
+                return Err(Failure::new(what, "choose another name; nothing was changed"));
+            }
+        } else {
+            document.set("client_id", json!(client_id));
+        }
+        let whose = data_center.as_ref().map(|name| format!(" in data centre {name}")).unwrap_or_default();
+        let secret = console.ask_secret(&format!("Client secret of {client_id}{whose}: ")).map_err(|error| {
+            Failure::new(format!("the client secret could not be read: {error}"), "type it, or pipe it in")
+        })?;
+        let secret = secret.trim();
+        match data_center {
+            Some(data_center) => document.set_within("client_secrets", data_center, json!(secret)),
+            None => document.set("client_secret", json!(secret)),
+        }
+        let client = ClientSecrets::of(&document).map_err(|flaw| {
+            Failure::new(
+                format!("this is not a client secret or client id: {flaw}"),
+                "paste it again from Zoho's API console; nothing was changed",
+            )
+        })?;
+        self.write(&secret_name, exists, &document).await?;
+        let done = if exists { "updated" } else { "stored" };
+        console
+            .show(&format!("Client {name} is {done} in secret {secret_name}. Its secrets: {}.", secrets_of(&client)));
+        let data_center = data_center.as_deref().unwrap_or("eu");
+        let callback = if self.callback_url.is_some() { "" } else { " --callback-url https://YOUR-CALLBACK" };
+        console.show("Next: make a link to connect an account, for example");
+        console.show(&format!(
+            "  token-keeper connect crm-prod --client {name} --data-center {data_center} --scope ZohoCRM.modules.READ{callback}"
+        ));
+        Ok(())
+    }
+
+    pub(super) async fn list_clients(&self, json: bool, console: &dyn Console) -> Result<(), Failure> {
+        let (clients, users) = self.clients().await?;
+        let users = |name: &ClientName| users.get(name).cloned().unwrap_or_default();
+        if json {
+            let clients = clients.iter().map(|(name, client)| {
+                let client = client.as_ref();
+                json!({
+                    "client": name.as_str(),
+                    "client_id": client.map(|client| client.id.clone()).ok(),
+                    "data_centers": client.map(|client| client.by_data_center.keys().collect::<Vec<_>>()).ok(),
+                    "common_secret": client.is_ok_and(|client| client.common.is_some()),
+                    "error": client.err().map(ToString::to_string),
+                    "connections": users(name),
+                })
+            });
+            console.show(&json!(clients.collect::<Vec<_>>()).to_string());
+            return Ok(());
+        }
+        if clients.is_empty() {
+            console.show("There are no clients. Next: token-keeper client add --help");
+            return Ok(());
+        }
+        let mut table = table(console.look(), &["client", "client id", "secrets", "used by"]);
+        for (name, client) in &clients {
+            let (id, secrets) = match client {
+                Ok(client) => (client.id.clone(), secrets_of(client)),
+                Err(broken) => ("?".to_owned(), broken.flaw.to_string()),
+            };
+            table.add_row([name.to_string(), id, secrets, users(name).join(", ")]);
+        }
+        console.show(&table.trim_fmt());
+        Ok(())
+    }
+
+    pub(super) async fn remove_client(
+        &self,
+        arguments: &RemoveArguments,
+        console: &dyn Console,
+    ) -> Result<(), Failure> {
+        let name = &arguments.name;
+        let (clients, users) = self.clients().await?;
+        if !clients.contains_key(name) {
+            return Err(Failure::new(format!("there is no client {name}"), "see token-keeper client list"));
+        }
+        if let Some(users) = users.get(name) {
+            let what = format!("client {name} is used by {}", users.join(", "));
+            return Err(Failure::new(
+                what,
+                "revoke these connections first: token-keeper revoke --help; nothing was changed",
+            ));
+        }
+        let secret = self.settings.prefix.client(name.as_str());
+        self.secrets.remove(&secret).await?;
+        let until = self.source.now() + SignedDuration::from_hours(24 * RECOVERY_DAYS);
+        console.show(&format!(
+            "Secret {secret} is marked for deletion. You can restore it until {}:",
+            until.strftime("%Y-%m-%d")
+        ));
+        console.show(&format!("  aws secretsmanager restore-secret --secret-id {secret}"));
+        Ok(())
+    }
+
+    /// Every client, and the connections that use each.
+    async fn clients(&self) -> Result<(Clients, BTreeMap<ClientName, Vec<String>>), Failure> {
+        let secrets = self.secrets.list().await?;
+        let Settings { prefix, data_centers, .. } = &self.settings;
+        let mut users = BTreeMap::<_, Vec<_>>::new();
+        let grants = prefix.grants();
+        for secret in &secrets {
+            let Some(connection) = secret.name.as_str().strip_prefix(&grants) else { continue };
+            for client in clients_of(std::slice::from_ref(secret), prefix, data_centers) {
+                users.entry(client).or_default().push(connection.to_owned());
+            }
+        }
+        Ok((read_clients(&secrets, prefix), users))
+    }
+}
+
+fn secrets_of(client: &ClientSecrets) -> String {
+    let own = client.by_data_center.keys().map(String::as_str);
+    let secrets: Vec<_> = client.common.iter().map(|_| "common").chain(own).collect();
+    secrets.join(", ")
+}

@@ -1,0 +1,102 @@
+//! `token-keeper grant`: makes a connection from a self client's code, without a browser.
+
+use token_keeper::consent::{KeyRing, Stop};
+use token_keeper::name::{ClientName, ConnectionName};
+use token_keeper::ports::Proof;
+use token_keeper::secret::AuthorizationCode;
+
+use super::{Console, Failure, Operator, connect};
+
+/// Which connection. The command asks for the code.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  token-keeper grant crm-prod --client acme-app --data-center eu --scope ZohoCRM.modules.ALL\n\nMake the code in Zoho's \
+                  API console: open the self client and choose Generate Code. Enter the same scopes and the longest time (10 minutes)."
+)]
+pub struct Arguments {
+    /// Your name for the account: letters a-z, digits and . - _
+    pub connection: ConnectionName,
+    /// The client, by the name you gave it with `client add`
+    #[arg(long, value_name = "NAME")]
+    pub client: Option<ClientName>,
+    /// The data centre of the API console in which you make the code
+    #[arg(long, value_name = "NAME")]
+    pub data_center: Option<String>,
+    /// The scopes for which you make the code, separated by commas. You can repeat the option
+    #[arg(long, value_delimiter = ',', value_name = "SCOPE")]
+    pub scope: Vec<String>,
+}
+
+impl Operator {
+    pub(super) async fn grant(self, arguments: Arguments, console: &dyn Console) -> Result<(), Failure> {
+        let Arguments { connection, client, data_center, scope } = arguments;
+        let wanted = connect::Wanted {
+            connection: &connection,
+            client: client.as_ref(),
+            data_center: data_center.as_deref(),
+            scope: &scope,
+            allow_move: false,
+        };
+        let ready = self.prepare(&wanted).await?;
+        console.show("In Zoho's API console, open the self client, choose Generate Code, enter these scopes and choose 10 minutes:");
+        console.show(&format!("  {}", ready.grant.scopes.join(",")));
+        let code = console
+            .ask_secret("Code: ")
+            .map_err(|error| Failure::new(format!("the code could not be read: {error}"), "type it, or pipe it in"))?;
+        let code = code.trim();
+        if code.is_empty() || !code.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Failure::new(
+                "this is not a code",
+                "copy it again from Zoho's API console; nothing was sent to Zoho",
+            ));
+        }
+        let next = self.new_version();
+        let parameter = self.settings.prefix.lease(connection.as_str());
+        let consent = self.consent(KeyRing::default());
+        let proof = Proof { code: AuthorizationCode::new(code), redirect: None };
+        let home = ready.grant.data_center.clone();
+        let done = async {
+            let secret = consent.current_grant(&connection, &ready.grant.version, &next).await?;
+            consent.redeem(secret, home, &proof, next).await
+        };
+        let connected = done.await.map_err(|stop| explain(&stop))?;
+        if !connected.withheld.is_empty() {
+            console.show(&format!("Zoho granted only some of the scopes. Missing: {}.", connected.withheld.join(", ")));
+        }
+        if connected.published {
+            console.show(&format!("Connected. The access token is in the parameter {parameter}."));
+        } else {
+            console.show(&format!("Connected, but the first token could not be published. See token-keeper list, then type token-keeper refresh {connection}."));
+        }
+        Ok(())
+    }
+}
+
+/// Tells the operator why the code made no connection.
+fn explain(stop: &Stop) -> Failure {
+    let (what, remedy) = match stop {
+        Stop::CodeRefused(_) => (
+            "Zoho does not accept the code".to_owned(),
+            "a code works once, in its own data centre, for the minutes chosen in the console (3 by default, 10 at most); make another one and paste it at once",
+        ),
+        Stop::Misconfigured { why, .. } => {
+            (why.clone(), "compare the client's id and secret with the self client in Zoho's API console")
+        }
+        Stop::NoRefreshToken(_) => (
+            "Zoho sent no refresh token".to_owned(),
+            "make the code with a self client, not with a server-based client",
+        ),
+        Stop::Superseded(_) | Stop::AlreadyConnected(_) | Stop::Gone(_) => {
+            ("somebody else changed the connection meanwhile".to_owned(), "see token-keeper list")
+        }
+        Stop::NotStored { .. } | Stop::StoreOutOfOrder => (
+            "the grant could not be stored".to_owned(),
+            "see the message above; infra/callback-policy.json lists the permissions that you need",
+        ),
+        stop => (
+            format!("the exchange stopped: {}", stop.reason().replace('_', " ")),
+            "wait a few minutes, then try again with a new code",
+        ),
+    };
+    Failure::new(what, remedy)
+}

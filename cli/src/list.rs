@@ -1,0 +1,125 @@
+//! `token-keeper list`: shows every connection and what to do about it. Reads the stores only.
+
+use comfy_table::{Cell, Color, ColumnConstraint};
+use jiff::Timestamp;
+use serde_json::json;
+use token_keeper::run::decision::State;
+use token_keeper::run::{Request, RunError, Seen};
+
+use super::text::table;
+use super::{Console, Failure, Operator};
+
+impl Operator {
+    pub(super) async fn list(self, json: bool, console: &dyn Console) -> Result<(), Failure> {
+        let refresher = self.refresher();
+        let seen = refresher.look(&Request::All, false, None).await?;
+        let now = refresher.source.now();
+        if json {
+            console.show(&json!(seen.iter().map(as_json).collect::<Vec<_>>()).to_string());
+            return Ok(());
+        }
+        if seen.is_empty() {
+            let path = refresher.settings.prefix.grants();
+            console.show(&format!("There are no connections: no secret's name starts with {path}"));
+            console.show("Next: token-keeper connect --help");
+            return Ok(());
+        }
+        let mut table = table(console.look(), &["connection", "centre", "status", "token", "minted", "scopes"]);
+        for seen in &seen {
+            table.add_row(row(seen, now));
+        }
+        // In a narrow terminal, only the scopes may break into several lines.
+        table.column_iter_mut().take(5).for_each(|column| {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        });
+        console.show(&table.trim_fmt());
+        let troubles = seen.iter().filter_map(|seen| {
+            let outcome = seen.state()?.outcome();
+            let error = outcome.error().unwrap_or_else(|| "nobody has consented yet".to_owned());
+            Some(format!("\n{}: {error}\n  -> {}", seen.name, outcome.remedy(&seen.name)?))
+        });
+        troubles.for_each(|trouble| console.show(&trouble));
+        Ok(())
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Grants(error) | RunError::Leases(error) => error.into(),
+            RunError::Queue { .. } | RunError::OutOfTime => Self::new(error, "try again"),
+        }
+    }
+}
+
+/// The word for programs, the words for people, and their colour.
+fn status(seen: &Seen, now: Option<Timestamp>) -> (&'static str, String, Color) {
+    let token = seen.token();
+    match seen.state() {
+        None => {
+            let words = match token {
+                None => "no token yet",
+                Some(token) if now.is_some_and(|now| token.expires_at <= now) => "expired",
+                Some(_) => "due",
+            };
+            ("due", words.to_owned(), Color::Yellow)
+        }
+        Some(State::Fresh { .. }) => ("fresh", "fresh".to_owned(), Color::Green),
+        Some(State::AwaitingConsent) => ("awaiting_consent", "awaits consent".to_owned(), Color::Yellow),
+        Some(State::ConsentRequired(_)) => ("consent_required", "consent required".to_owned(), Color::Red),
+        Some(State::Misconfigured(_)) => ("misconfigured", "misconfigured".to_owned(), Color::Red),
+        Some(State::CoolingDown { .. }) => ("throttled", "throttled".to_owned(), Color::Yellow),
+        Some(State::BrokenGrant(_) | State::BrokenLease(_)) => ("broken", "broken".to_owned(), Color::Red),
+    }
+}
+
+fn scopes(seen: &Seen) -> String {
+    let lease = seen.lease().map(|lease| lease.scope.clone()).filter(|scope| !scope.is_empty());
+    lease.or_else(|| Some(seen.grant()?.scopes.join(" "))).unwrap_or_default()
+}
+
+fn data_center(seen: &Seen) -> &str {
+    let grant = seen.grant().map(|grant| grant.data_center.name.as_str());
+    grant.or_else(|| Some(seen.lease()?.data_center.as_str())).unwrap_or("?")
+}
+
+fn row(seen: &Seen, now: Timestamp) -> Vec<Cell> {
+    let (_, words, color) = status(seen, Some(now));
+    let token = seen.token();
+    let minutes = token.map_or(0, |token| token.expires_at.duration_since(now).as_mins().max(0));
+    let full = usize::try_from((minutes + 9) / 10).unwrap_or_default();
+    let life = if minutes == 0 { "none".to_owned() } else { format!("[{:-<6}] {minutes:>2} min", "=".repeat(full)) };
+    let minted = token.map_or("never".to_owned(), |token| ago(now.duration_since(token.issued_at).as_mins()));
+    vec![
+        Cell::new(&seen.name),
+        Cell::new(data_center(seen)),
+        Cell::new(words).fg(color),
+        Cell::new(life),
+        Cell::new(minted),
+        Cell::new(scopes(seen)),
+    ]
+}
+
+fn ago(minutes: i64) -> String {
+    match minutes {
+        ..1 => "just now".to_owned(),
+        1..120 => format!("{minutes} min ago"),
+        120..2880 => format!("{} h ago", minutes / 60),
+        _ => format!("{} days ago", minutes / 1440),
+    }
+}
+
+fn as_json(seen: &Seen) -> serde_json::Value {
+    let token = seen.token();
+    let outcome = seen.state().map(State::outcome);
+    json!({
+        "connection": seen.name,
+        "data_center": data_center(seen),
+        "status": status(seen, None).0,
+        "issued_at": token.map(|token| token.issued_at),
+        "expires_at": token.map(|token| token.expires_at),
+        "scopes": scopes(seen).split(' ').filter(|scope| !scope.is_empty()).collect::<Vec<_>>(),
+        "error": outcome.as_ref().and_then(token_keeper::run::report::Outcome::error),
+        "remedy": outcome.as_ref().and_then(|outcome| outcome.remedy(&seen.name)),
+    })
+}

@@ -1,0 +1,142 @@
+//! The operator's command line: wiring only.
+
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use token_keeper::config::{Config, as_text};
+use token_keeper::http::{self, Roots};
+use token_keeper::source::Source;
+use token_keeper::{aws, telemetry, zoho};
+use token_keeper_cli::{Cli, Console, Look, Operator, login};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if cli.verbose {
+        // The SDK's warnings quote what a `credential_process` prints.
+        let quiet = Targets::new().with_default(LevelFilter::TRACE).with_target("aws_config", LevelFilter::OFF);
+        telemetry::subscriber(Some("DEBUG"), true, io::stderr).with(quiet).init();
+    } else {
+        // Libraries are silent here: the command's own failure says what they would warn of. The pace
+        // logs too, so that you see why a command waits.
+        let ours = Targets::new()
+            .with_target("token_keeper", LevelFilter::WARN)
+            .with_target("token_keeper::pace", LevelFilter::INFO);
+        let layer = fmt::layer().compact().with_target(false).without_time().with_writer(io::stderr);
+        tracing_subscriber::registry().with(layer.with_filter(ours)).init();
+    }
+    let prefix = cli.prefix.clone().map(|prefix| ("TOKEN_KEEPER_PREFIX".to_owned(), prefix));
+    let Config { settings, publishing, callback_url, .. } =
+        match Config::read(as_text(std::env::vars_os()).chain(prefix)) {
+            Ok(config) => config,
+            Err(problems) => {
+                eprintln!("{problems}");
+                return ExitCode::from(2);
+            }
+        };
+    let source = Source::system();
+    // As the AWS CLI: the option wins over keys in the environment, and these over AWS_PROFILE.
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+    let keys = variable("AWS_ACCESS_KEY_ID").is_some() && cli.profile.is_none();
+    let profile = cli.profile.clone().or_else(|| variable("AWS_PROFILE").filter(|_| !keys));
+    let mut loader = aws::loader(keys);
+    if let Some(profile) = &profile {
+        loader = loader.profile_name(profile);
+    }
+    if let Some(region) = &cli.region {
+        loader = aws::in_region(loader, region);
+    }
+    if let Some(url) = &cli.endpoint_url {
+        loader = loader.endpoint_url(url.as_str().trim_end_matches('/'));
+    }
+    let http = match http::client(Roots::Platform, std::env::var_os("AWS_CA_BUNDLE").as_deref()) {
+        Ok(http) => http,
+        Err(why) => {
+            eprintln!("{why}");
+            return ExitCode::from(2);
+        }
+    };
+    let mut shared = aws::shared(loader, &http).await;
+    if !keys {
+        shared = login::with_profile(&shared, profile.clone());
+    }
+    let region = shared.region().map(ToString::to_string).filter(|region| !region.is_empty());
+    let (secrets, leases) = aws::stores(&shared, &settings.prefix, publishing.clone(), &source);
+    let zoho = zoho::Zoho::new(http, zoho::TIMEOUT, source.clone());
+    let operator = Operator { settings, publishing, callback_url, secrets, zoho, leases, source, region, profile };
+    // Where standard error is no terminal, it draws nothing.
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len}").unwrap_or(ProgressStyle::default_bar());
+    let terminal = Terminal { bar: ProgressBar::new(0).with_style(style) };
+    let done = operator.run(cli, &terminal).await;
+    terminal.bar.finish_and_clear();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Terminal {
+    bar: ProgressBar,
+}
+
+impl Console for Terminal {
+    fn show(&self, text: &str) {
+        self.bar.finish_and_clear();
+        // A reader that has seen enough, such as `head`, is no error.
+        let _gone = writeln!(io::stdout(), "{text}");
+    }
+
+    fn ask_secret(&self, prompt: &str) -> io::Result<String> {
+        if io::stdin().is_terminal() {
+            return rpassword::prompt_password(prompt);
+        }
+        let mut text = String::new();
+        io::stdin().read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    fn confirm(&self, question: &str) -> io::Result<bool> {
+        if !io::stdin().is_terminal() {
+            return Ok(false);
+        }
+        eprint!("{question}");
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer)?;
+        Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+    }
+
+    fn read_file(&self, path: Option<&Path>) -> io::Result<Vec<u8>> {
+        let Some(path) = path else {
+            // What is typed would be seen on the screen.
+            if io::stdin().is_terminal() {
+                return Err(io::Error::other("no file is named, and nothing is piped in"));
+            }
+            let mut bytes = Vec::new();
+            io::stdin().read_to_end(&mut bytes)?;
+            return Ok(bytes);
+        };
+        std::fs::read(path)
+    }
+
+    fn progress(&self, done: usize, all: usize) {
+        self.bar.set_length(all as u64);
+        self.bar.set_position(done as u64);
+    }
+
+    fn look(&self) -> Look {
+        let terminal = io::stdout().is_terminal();
+        let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        // The table asks the terminal itself.
+        Look { width: None, color }
+    }
+}

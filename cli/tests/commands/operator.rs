@@ -1,0 +1,279 @@
+//! `client add` and `connect`, as an operator types them.
+
+use clap::Parser as _;
+use serde_json::json;
+use testkit::browser::Browser;
+use testkit::world::{Asked, BASE, CLIENT_ID, EU_SECRET, World, grant_name};
+use token_keeper_cli::Console;
+
+use crate::typed::{run, type_in, type_in_at};
+
+#[tokio::test]
+async fn a_client_is_stored_and_gets_more_secrets_without_losing_any() {
+    let world = World::new().await;
+    let shown = type_in(&world, "client add shop --client-id 1000.SHOP", "common-secret\n").await.expect("stored");
+    assert_eq!(
+        shown,
+        "Client shop is stored in secret token-keeper/clients/shop. Its secrets: common.\n\
+         Next: make a link to connect an account, for example\n  \
+         token-keeper connect crm-prod --client shop --data-center eu --scope ZohoCRM.modules.READ --callback-url https://YOUR-CALLBACK\n"
+    );
+    let shown =
+        type_in(&world, "client add shop --client-id 1000.SHOP --data-center us", "us-secret").await.expect("stored");
+    assert!(
+        shown.starts_with("Client shop is updated in secret token-keeper/clients/shop. Its secrets: common, us.\n"),
+        "{shown}"
+    );
+    let stored = world.aws.secret("token-keeper/clients/shop").expect("a client");
+    let expected =
+        json!({"client_id": "1000.SHOP", "client_secret": "common-secret", "client_secrets": {"us": "us-secret"}});
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&stored).expect("JSON"), expected);
+}
+
+#[tokio::test]
+async fn a_wrong_client_is_refused_and_changes_nothing() {
+    let world = World::new().await;
+    let before = world.aws.secret("token-keeper/clients/acme");
+    world.faults.forget_calls();
+    for (command, secret, complaint) in [
+        (
+            "client add acme --client-id 1000.OTHER",
+            "hush",
+            "client acme already exists, with another client id (1000.CLIENTIDOFACME)",
+        ),
+        ("client add shop --client-id 1000.SHOP --data-center mars", "hush", "mars is not a known data centre"),
+        ("client add shop --client-id 1000.SHOP", "", "the field `client_secret` is empty"),
+        ("client add shop --client-id 1000.SHOP", "hush hush", "the field `client_secret` contains white space"),
+        ("client add Shop --client-id 1000.SHOP", "hush", "a name is made of a-z"),
+        ("client add shop", "hush", "--client-id <ID>"),
+    ] {
+        let complaint_seen = type_in(&world, command, secret).await.expect_err(command);
+        assert!(complaint_seen.contains(complaint), "{command}: {complaint_seen}");
+        assert!(!complaint_seen.contains("hush"), "{complaint_seen}");
+    }
+    assert_eq!((world.aws.secret("token-keeper/clients/acme"), world.writes()), (before, 0));
+}
+
+#[tokio::test]
+async fn connect_says_what_to_register_who_gets_the_link_and_where_the_token_will_be() {
+    let world = World::new().await;
+    let command = "connect crm-prod --client acme --data-center eu --scope ZohoCRM.modules.ALL --callback-url BASE";
+    let shown = type_in(&world, command, "").await.expect("a link");
+    let ticket = shown.split("ticket=").nth(1).and_then(|rest| rest.lines().next()).expect("a ticket");
+    assert_eq!(
+        shown.replace(ticket, "TICKET"),
+        "Region eu-central-1, prefix token-keeper\n\
+         The connection crm-prod awaits consent (secret token-keeper/connections/crm-prod created).\n\n\
+         1. In Zoho's API console, register this redirect URI with the client:\n     \
+              https://consent.example/callback\n\
+         2. Send this link to an administrator of the Zoho account. It works once, until 2026-11-21T01:00:00Z:\n     \
+              https://consent.example/connect?ticket=TICKET\n\
+         3. After the consent, the secret holds the refresh token and this parameter the first access token:\n     \
+              /token-keeper/tokens/crm-prod\n"
+    );
+    let again =
+        type_in(&world, "connect crm-prod --callback-url BASE --valid-for 2d --json", "").await.expect("a link");
+    let again: serde_json::Value = serde_json::from_str(&again).expect("JSON");
+    assert_eq!(again["expires_at"], "2026-11-23T00:00:00Z");
+    assert!(again["url"].as_str().is_some_and(|url| url.starts_with(&format!("{BASE}/connect?ticket="))));
+    assert_eq!(again.as_object().expect("an object").len(), 2);
+}
+
+#[tokio::test]
+async fn connect_refuses_what_cannot_work_before_it_writes_anything() {
+    let world = World::new().await;
+    world
+        .aws
+        .put_secret(&grant_name("byhand"), r#"{"client": "acme", "data_center": "eu", "refresh_token": "1000.made"}"#);
+    world.faults.forget_calls();
+    let full = "--client acme --data-center eu --scope ZohoCRM.modules.ALL --callback-url BASE";
+    for (arguments, complaint) in [
+        (
+            "new --data-center eu --scope A.b --callback-url BASE".to_owned(),
+            "--client is required: new is a new connection",
+        ),
+        (
+            "new --client acme --scope A.b --callback-url BASE".to_owned(),
+            "--data-center is required: new is a new connection",
+        ),
+        (
+            "new --client acme --data-center eu --callback-url BASE".to_owned(),
+            "--scope is required: new is a new connection",
+        ),
+        ("byhand --callback-url BASE".to_owned(), "--scope is required: none is stored for byhand"),
+        ("new --client acme --data-center eu --scope A.b".to_owned(), "the callback function's address is not known"),
+        (
+            "new --client acme --data-center eu --scope A.b --callback-url http://consent.example".to_owned(),
+            "cannot be the address of the callback",
+        ),
+        (
+            "new --client acme --data-center mars --scope A.b --callback-url BASE".to_owned(),
+            "mars is not a known data centre\n  -> use one of ae, au,",
+        ),
+        (
+            "new --client acme --data-center in --scope A.b --callback-url BASE".to_owned(),
+            "token-keeper client add acme --client-id … --data-center in",
+        ),
+        (
+            "new --client nobody --data-center eu --scope A.b --callback-url BASE".to_owned(),
+            "store the client first: token-keeper client add nobody",
+        ),
+        (format!("new {full} --valid-for 8d"), "use a time such as 30m, 1h or 2d, at most 7d"),
+        (format!("new {full} --local --json"), "--json and --local cannot be used together"),
+        (format!("new {full} --valid-for soon"), "invalid value 'soon'"),
+        (format!("New {full}"), "a name is made of a-z"),
+    ] {
+        let seen = type_in(&world, &format!("connect {arguments}"), "").await.expect_err(&arguments);
+        assert!(seen.contains(complaint), "{arguments}: {seen}");
+    }
+    assert_eq!((world.writes(), world.zoho_calls()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_connected_account_keeps_its_client_and_moves_only_on_request() {
+    let world = World::new().await;
+    Browser::default().consent(&world, &world.link("crm-prod")).await;
+    type_in(&world, "client add shop --client-id 1000.SHOP", "hush").await.expect("stored");
+    let before = world.aws.secret_version(&grant_name("crm-prod"));
+    for (arguments, complaint) in [
+        ("crm-prod --client shop --callback-url BASE", "crm-prod has another client"),
+        ("crm-prod --data-center us --callback-url BASE", "crm-prod belongs to the data centre eu, not us"),
+    ] {
+        let seen = type_in(&world, &format!("connect {arguments}"), "").await.expect_err(arguments);
+        assert!(seen.contains(complaint), "{arguments}: {seen}");
+    }
+    type_in(&world, "connect crm-prod --data-center us --allow-move --callback-url BASE", "").await.expect("a link");
+    assert_eq!(world.aws.secret_version(&grant_name("crm-prod")), before, "nothing moves before the consent");
+}
+
+#[tokio::test]
+async fn links_need_a_strong_signing_key() {
+    let world = World::new().await;
+    let connect = "connect crm-prod --client acme --data-center eu --scope A.b --callback-url BASE";
+    world.aws.put_secret("token-keeper/signing-key", "short");
+    let seen = type_in(&world, connect, "").await.expect_err("a weak key");
+    assert!(seen.contains("secret token-keeper/signing-key: it is shorter than 32 characters"), "{seen}");
+    assert!(!seen.contains("short\n"), "{seen}");
+    world.aws.delete_secret("token-keeper/signing-key");
+    let seen = type_in(&world, connect, "").await.expect_err("no key");
+    assert!(seen.contains("aws secretsmanager create-secret --name token-keeper/signing-key"), "{seen}");
+}
+
+/// A console that hands the printed link to the test.
+struct Waiting {
+    link: tokio::sync::watch::Sender<String>,
+}
+
+impl Console for Waiting {
+    fn show(&self, text: &str) {
+        if text.contains("/connect?ticket=") {
+            self.link.send_replace(text.trim().to_owned());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_local_connect_does_the_whole_round_trip_over_http() {
+    let world = World::new().await;
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+    let base = format!("http://localhost:{port}");
+    world.zoho.register(CLIENT_ID, &[&format!("{base}/callback")], &[("eu", EU_SECRET)]);
+    world.aws.delete_secret("token-keeper/signing-key");
+    let link = tokio::sync::watch::Sender::new(String::new());
+    let console = Waiting { link: link.clone() };
+    let arguments = format!("connect crm --client acme --data-center eu --scope A.b --callback-url {base} --local");
+    let command = run(&world, &arguments, &console);
+    let browser = async {
+        let mut shown = link.subscribe();
+        let link = shown.wait_for(|link| !link.is_empty()).await.expect("a link").clone();
+        let http = token_keeper::http::client(token_keeper::http::Roots::BuiltIn, None).expect("a client");
+        let begun = loop {
+            // The command prints the link before it listens.
+            match http.get(&link).send().await {
+                Ok(begun) => break begun,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        assert_eq!(begun.status(), 303);
+        let cookie =
+            begun.headers()["set-cookie"].to_str().expect("text").split(';').next().expect("a pair").to_owned();
+        let zoho = begun.headers()["location"].to_str().expect("text").to_owned();
+        let callback = Browser::default().decide(&zoho, "accept").await;
+        let stranger = http.get(&callback).send().await.expect("a page");
+        assert_eq!(stranger.status(), 403);
+        let page = http.get(&callback).header("cookie", cookie).send().await.expect("a page");
+        assert_eq!(page.status(), 200);
+        page.text().await.expect("text")
+    };
+    let (done, page) = tokio::join!(command, browser);
+    done.expect("connected");
+    assert!(page.contains("<h1>Connected</h1>"), "{page}");
+    assert!(world.document("crm").is_some() && world.refresh_token("crm").is_some());
+}
+
+#[tokio::test]
+async fn a_local_connect_needs_a_free_port_of_this_machine() {
+    let world = World::new().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    let connect = "connect crm --client acme --data-center eu --scope A.b --local --callback-url";
+    let seen = type_in(&world, &format!("{connect} http://localhost:{port}"), "").await.expect_err("taken");
+    assert!(seen.contains(&format!("port {port} of this machine cannot be used")), "{seen}");
+    let seen = type_in(&world, &format!("{connect} BASE"), "").await.expect_err("not here");
+    assert!(seen.contains("--local cannot answer at https://consent.example"), "{seen}");
+    assert_eq!(world.writes(), 0, "nothing is stored if the consent cannot work");
+}
+
+#[test]
+fn every_command_in_the_documentation_is_a_command() {
+    let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md"));
+    let guide = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operating.md"));
+    let pages = [readme, guide].concat().replace(" \\\n", " ");
+    let commands: Vec<_> = pages.lines().filter(|line| line.starts_with("token-keeper ")).collect();
+    assert!(commands.len() >= 11, "{commands:?}");
+    for command in commands {
+        // The shell inserts an address here.
+        let command = command.split_once("\"$(").map_or(command.to_owned(), |(start, _)| format!("{start} {BASE}"));
+        if let Err(error) = token_keeper_cli::Cli::try_parse_from(command.split_whitespace()) {
+            panic!("{command}: {error}");
+        }
+    }
+}
+
+/// Types each command in the guide's console blocks. Tickets and tokens are masked: they change
+/// with each run.
+#[tokio::test]
+async fn the_guide_shows_what_an_operator_sees() {
+    let guide = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operating.md"));
+    let world = World::new().await;
+    for (connection, scope) in
+        [("books", "ZohoBooks.invoices.READ"), ("crm-prod", "ZohoCRM.modules.ALL"), ("desk", "Desk.tickets.READ")]
+    {
+        let link = world.link_with(connection, Asked { scopes: &[scope], ..Asked::default() });
+        Browser::default().consent(&world, &link).await;
+    }
+    world.advance_minutes(30);
+    world.zoho.kill(&world.refresh_token("desk").expect("a refresh token"));
+    let _attention = type_in(&world, "refresh crm-prod desk --force", "").await;
+    let mut checked = 0;
+    for block in guide.split("```console\n").skip(1) {
+        let block = block.split("```").next().unwrap_or_default();
+        for typed in block.split("$ token-keeper ").skip(1) {
+            let (command, expected) = typed.split_once('\n').expect("an answer");
+            let shown = type_in_at(&world, None, command).await.expect(command);
+            assert_eq!(masked(&shown), masked(expected), "$ token-keeper {command}");
+            checked += 1;
+        }
+    }
+    assert_eq!(checked, 7);
+}
+
+/// The text with tickets and tokens cut as in the guide.
+fn masked(text: &str) -> String {
+    let mask = |line: &str| {
+        let start = ["ticket=", "Zoho-oauthtoken "].into_iter().find_map(|mark| Some(line.find(mark)? + mark.len()));
+        let visible = if line.contains("Zoho-oauthtoken ") { "1000." } else { "" };
+        start.map_or(line.to_owned(), |start| format!("{}{visible}…", &line[..start]))
+    };
+    text.lines().map(mask).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,72 @@
+//! A console that plays the operator, and functions that type commands at it.
+
+use std::cell::RefCell;
+use std::path::Path;
+
+use clap::Parser as _;
+use testkit::world::{Adapters, BASE, REGION, World};
+use token_keeper::config::Config;
+use token_keeper_cli::{Cli, Console, Look, Operator};
+
+/// A console that answers `answer` when it is asked for a secret, and `yes` when asked to confirm.
+#[derive(Default)]
+pub(crate) struct Typed {
+    pub(crate) answer: String,
+    pub(crate) yes: bool,
+    /// The content of any file that a command reads.
+    pub(crate) file: Vec<u8>,
+    pub(crate) width: Option<u16>,
+    pub(crate) shown: RefCell<String>,
+}
+
+impl Console for Typed {
+    fn show(&self, text: &str) {
+        self.shown.borrow_mut().push_str(text);
+        self.shown.borrow_mut().push('\n');
+    }
+
+    fn ask_secret(&self, _: &str) -> std::io::Result<String> {
+        Ok(self.answer.clone())
+    }
+
+    fn confirm(&self, question: &str) -> std::io::Result<bool> {
+        self.show(question);
+        Ok(self.yes)
+    }
+
+    fn read_file(&self, _: Option<&Path>) -> std::io::Result<Vec<u8>> {
+        Ok(self.file.clone())
+    }
+
+    fn look(&self) -> Look {
+        Look { width: self.width, color: false }
+    }
+}
+
+/// Types a command. Returns what it shows, or its error.
+pub(crate) async fn type_in(world: &World, command: &str, answer: &str) -> Result<String, String> {
+    let console = Typed { answer: answer.to_owned(), width: Some(80), ..Typed::default() };
+    run(world, command, &console).await?;
+    Ok(console.shown.into_inner())
+}
+
+/// Types a command on a terminal with `width` columns.
+pub(crate) async fn type_in_at(world: &World, width: Option<u16>, command: &str) -> Result<String, String> {
+    let console = Typed { width, ..Typed::default() };
+    run(world, command, &console).await?;
+    Ok(console.shown.into_inner())
+}
+
+/// Types a command at this console.
+pub(crate) async fn run(world: &World, command: &str, console: &dyn Console) -> Result<(), String> {
+    let arguments = command.split_whitespace().map(|word| word.replace("BASE", BASE));
+    let cli = Cli::try_parse_from(["token-keeper".to_owned()].into_iter().chain(arguments));
+    let cli = cli.map_err(|error| error.to_string())?;
+    let Config { settings, publishing, callback_url, .. } = world.config();
+    let (Adapters { secrets, leases, zoho, .. }, source) = world.process().await;
+    let region = Some(REGION.to_owned());
+    let operator =
+        Operator { settings, publishing, callback_url, secrets, zoho, leases, source, region, profile: None };
+    // Boxed, because the compiler's default limit is too low for futures nested this deep.
+    Box::pin(operator.run(cli, console)).await.map_err(|failure| failure.to_string())
+}

@@ -1,0 +1,73 @@
+//! Addresses on the web, each in one spelling: lower case, without a trailing slash.
+//!
+//! `http` is taken for loopback addresses only. User info, a query or a fragment is refused.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use url::{Host, Url};
+
+/// The base URL of a function or a server: `https://host[:port][/path]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrl(Url);
+
+impl BaseUrl {
+    /// What comes after the host: empty, or `/` and more.
+    pub fn path(&self) -> &str {
+        self.0.path().trim_end_matches('/')
+    }
+
+    /// Whether it is `https`.
+    pub fn is_secure(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
+    /// The port, if it is `http://localhost` and a port.
+    pub fn local_port(&self) -> Option<u16> {
+        (!self.is_secure() && self.path().is_empty()).then(|| self.0.port()).flatten()
+    }
+
+    /// The redirect URI that Zoho sends browsers back to (RFC 6749 §3.1.2).
+    pub fn redirect_uri(&self) -> String {
+        format!("{self}/callback")
+    }
+}
+
+impl fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str().trim_end_matches('/'))
+    }
+}
+
+/// It is not a base URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an https URL (http only for a loopback address)")]
+pub struct NotBaseUrl;
+
+impl FromStr for BaseUrl {
+    type Err = NotBaseUrl;
+
+    fn from_str(text: &str) -> Result<Self, NotBaseUrl> {
+        let url = Url::parse(text).map_err(|_| NotBaseUrl)?;
+        let loopback = match url.host().ok_or(NotBaseUrl)? {
+            Host::Domain(domain) => domain == "localhost",
+            Host::Ipv4(address) => IpAddr::V4(address).is_loopback(),
+            Host::Ipv6(address) => IpAddr::V6(address).is_loopback(),
+        };
+        let secure = url.scheme() == "https" || (url.scheme() == "http" && loopback);
+        // The parser also accepts `https:host` and `https:\\host`, and strips white space. So the
+        // text is checked as well.
+        let plain = text.trim_end_matches('/').len() + 1 >= text.len()
+            && text
+                .get(..url.scheme().len() + 3)
+                .is_some_and(|start| start.eq_ignore_ascii_case(&format!("{}://", url.scheme())))
+            && text.chars().all(|c| c.is_ascii_graphic() && !"\\@?#".contains(c));
+        if secure && plain { Ok(Self(url)) } else { Err(NotBaseUrl) }
+    }
+}
+
+/// A server's base URL without a path, in its one spelling; `None` for anything else.
+pub fn origin(text: &str) -> Option<String> {
+    text.parse::<BaseUrl>().ok().filter(|url| url.path().is_empty()).map(|url| url.to_string())
+}

@@ -1,0 +1,211 @@
+//! Brakes are circuit breakers. A run stops asking a service that fails, so a sick data centre, a
+//! throttled client or a refusing store costs the healthy connections no time and no tokens.
+//!
+//! A brake stops a [way](Way) after some failures in a row. After a pause it lets one connection
+//! try, and frees the way if that works. The brakes live as long as the process, so the next run
+//! knows what this one has learnt.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::connection::Grant;
+use crate::failure::{Refusal, StoreError};
+use crate::ports::Minted;
+
+/// A data centre is stopped after this many connections in a row without an answer.
+const UNANSWERED_IN_A_ROW: u32 = 10;
+/// A client is stopped after this many throttled connections in a row. Zoho's pages disagree on
+/// what Zoho counts, client or refresh token. Each further request would make the pause longer.
+const THROTTLED_IN_A_ROW: u32 = 3;
+/// The store is stopped after this many failed puts in a row. Each failure has cost a token.
+const UNSTORED_IN_A_ROW: u32 = 2;
+/// The length of the first pause.
+const PAUSE: Duration = Duration::from_secs(5);
+/// Each further pause is this many times longer.
+const LONGER: u32 = 3;
+/// The longest pause: shorter than the interval between runs, so that each run tries again.
+const LONGEST_PAUSE: Duration = Duration::from_mins(4);
+
+/// The brakes of one process.
+#[derive(Default)]
+pub struct Brakes(RefCell<HashMap<Way, Brake>>);
+
+/// A service that a connection needs, and that a brake can stop.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// An accounts server.
+    DataCenter {
+        /// Its data centre's name.
+        name: String,
+        /// Its base URL.
+        accounts_server: String,
+    },
+    /// A client in its data centre.
+    Client {
+        /// The accounts server's base URL.
+        accounts_server: String,
+        /// The `client_id`.
+        id: String,
+    },
+    /// Parameter Store, for parameters that exist.
+    Store,
+    /// Parameter Store, for parameters that do not exist yet. A full account refuses only these.
+    NewParameters,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DataCenter { name, .. } => write!(f, "the data centre {name} seems to be out of order"),
+            Self::Client { id, .. } => write!(f, "Zoho has had too many requests from the client {id}"),
+            Self::Store => f.write_str("Parameter Store refuses new tokens"),
+            Self::NewParameters => f.write_str("Parameter Store refuses new parameters"),
+        }
+    }
+}
+
+/// Whether a connection may start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Permit {
+    /// It may.
+    Go,
+    /// It may: it is the one connection that tries whether the way works again.
+    Try,
+    /// Not before this time; without a time, not before another connection's try has ended.
+    Wait(Way, Option<Instant>),
+}
+
+#[derive(Default)]
+struct Brake {
+    failures: u32,
+    stopped: Option<Stopped>,
+}
+
+struct Stopped {
+    until: Instant,
+    pause: Duration,
+    /// Whether a connection is trying now.
+    trying: bool,
+}
+
+impl Brakes {
+    /// A run begins: on each stopped way, one connection may try at once. How much of a pause is
+    /// over is not certain, because a function's clock may stop between two runs.
+    pub fn begin(&self, now: Instant) {
+        for stopped in self.0.borrow_mut().values_mut().filter_map(|brake| brake.stopped.as_mut()) {
+            stopped.until = now;
+        }
+    }
+
+    /// Whether a connection with this grant may start now. `new`: it has no parameter yet.
+    pub fn permit(&self, grant: &Grant, new: bool, now: Instant) -> Permit {
+        let brakes = self.0.borrow();
+        let mut permit = Permit::Go;
+        for way in ways(grant, new) {
+            match brakes.get(&way).and_then(|brake| brake.stopped.as_ref()) {
+                None => {}
+                Some(stopped) if stopped.trying => return Permit::Wait(way, None),
+                Some(stopped) if now < stopped.until => return Permit::Wait(way, Some(stopped.until)),
+                Some(_) => permit = Permit::Try,
+            }
+        }
+        permit
+    }
+
+    /// Starts a connection that has a [`permit`](Self::permit). The result notes what the
+    /// connection finds out.
+    pub fn start(&self, grant: &Grant, new: bool) -> Start<'_> {
+        let mut brakes = self.0.borrow_mut();
+        let steps = ways(grant, new).map(|way| {
+            let stopped = brakes.get_mut(&way).and_then(|brake| brake.stopped.as_mut());
+            let tries = stopped.map(|stopped| stopped.trying = true).is_some();
+            Step { way, tries }
+        });
+        Start { brakes: self, steps }
+    }
+
+    fn note(&self, Step { way, tries }: &Step, works: bool, limit: u32) {
+        let mut brakes = self.0.borrow_mut();
+        if works {
+            brakes.remove(way);
+            return;
+        }
+        let brake = brakes.entry(way.clone()).or_default();
+        brake.failures += 1;
+        let until = |pause| Instant::now() + pause;
+        match &mut brake.stopped {
+            // A connection that was under way when the brake stopped the way says nothing new.
+            Some(_) if !tries => {}
+            Some(stopped) => {
+                let pause = match way {
+                    Way::DataCenter { .. } | Way::Client { .. } => (stopped.pause * LONGER).min(LONGEST_PAUSE),
+                    // Each try costs a token.
+                    Way::Store | Way::NewParameters => LONGEST_PAUSE,
+                };
+                *stopped = Stopped { until: until(pause), pause, trying: false };
+            }
+            stopped if brake.failures >= limit => {
+                *stopped = Some(Stopped { until: until(PAUSE), pause: PAUSE, trying: false });
+            }
+            None => {}
+        }
+    }
+}
+
+/// A connection under way. If it ends before it has found out anything, the next one tries.
+pub struct Start<'b> {
+    brakes: &'b Brakes,
+    steps: [Step; 3],
+}
+
+/// A way, and whether this connection is the one that tries it.
+struct Step {
+    way: Way,
+    tries: bool,
+}
+
+impl Start<'_> {
+    /// Notes Zoho's answer. `throttled`: whether Zoho throttled this connection last time.
+    pub fn answered(&self, answer: &Result<Minted, Refusal>, throttled: bool) {
+        let [data_center, client, _] = &self.steps;
+        self.brakes.note(data_center, !matches!(answer, Err(Refusal::OutOfOrder { .. })), UNANSWERED_IN_A_ROW);
+        match answer {
+            Ok(_) => self.brakes.note(client, true, THROTTLED_IN_A_ROW),
+            // A connection that is always throttled says nothing about the others of its client.
+            Err(Refusal::Throttled) if !throttled => self.brakes.note(client, false, THROTTLED_IN_A_ROW),
+            Err(_) => {}
+        }
+    }
+
+    /// Notes the result of a put. Too many calls are for the pace to handle, and two updates at the
+    /// same moment concern one parameter only: neither is a failure of the store.
+    pub fn put<T>(&self, answer: &Result<T, StoreError>) {
+        if !answer.as_ref().err().is_some_and(|error| error.too_many_calls() || error.overlapped()) {
+            self.brakes.note(&self.steps[2], answer.is_ok(), UNSTORED_IN_A_ROW);
+        }
+    }
+}
+
+impl Drop for Start<'_> {
+    fn drop(&mut self) {
+        let mut brakes = self.brakes.0.borrow_mut();
+        for Step { way, .. } in self.steps.iter().filter(|step| step.tries) {
+            if let Some(stopped) = brakes.get_mut(way).and_then(|brake| brake.stopped.as_mut()) {
+                stopped.trying = false;
+            }
+        }
+    }
+}
+
+fn ways(grant: &Grant, new: bool) -> [Way; 3] {
+    let accounts_server = grant.data_center.accounts_server.clone();
+    [
+        Way::DataCenter { name: grant.data_center.name.clone(), accounts_server: accounts_server.clone() },
+        Way::Client { accounts_server, id: grant.client.id.clone() },
+        if new { Way::NewParameters } else { Way::Store },
+    ]
+}

@@ -1,0 +1,125 @@
+//! Rules for the whole source: what the domain must not know, and which module may name what.
+
+use std::path::{Path, PathBuf};
+
+const ARCHITECTURE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/ARCHITECTURE.md"));
+const LIB: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/lib.rs"));
+
+fn sources() -> Vec<(String, String)> {
+    fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() { walk(&path, files) } else { files.push(path) }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    walk(&root, &mut files);
+    let name = |path: &Path| path.strip_prefix(&root).expect("below src").display().to_string();
+    files.iter().map(|path| (name(path), std::fs::read_to_string(path).expect("a source file"))).collect()
+}
+
+/// Checks that no selected file has one of the words in its code above its tests.
+fn check_absent(words: &[&str], selected: impl Fn(&str) -> bool) {
+    let mut seen = 0;
+    for (name, text) in sources().into_iter().filter(|(name, _)| selected(name)) {
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (number, line) in code.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+            for word in words {
+                assert!(!line.contains(word), "{word} in src/{name}, line {}: {line}", number + 1);
+            }
+        }
+        seen += 1;
+    }
+    assert!(seen > 0, "the rule selects no file");
+}
+
+#[test]
+fn the_domain_reads_no_clock_environment_or_network() {
+    let domain = [
+        "secret.rs",
+        "name.rs",
+        "address.rs",
+        "flaw.rs",
+        "connection",
+        "lease.rs",
+        "notice.rs",
+        "failure.rs",
+        "ports.rs",
+    ];
+    let pure = |name: &str| domain.iter().any(|part| name.starts_with(part));
+    let pure = |name: &str| pure(name) || ["run/decision.rs", "run/report.rs"].contains(&name);
+    let outside = ["::now(", "::now)", "std::env", "std::fs", "std::process", "tokio", "reqwest", "aws_", "TcpStream"];
+    check_absent(&outside, pure);
+    let use_case = |name: &str| ["run", "consent", "pace.rs"].iter().any(|part| name.starts_with(part));
+    check_absent(&["Timestamp::now", "SystemTime", "std::env", "getrandom", "reqwest", "aws_"], use_case);
+}
+
+#[test]
+fn one_module_each_names_the_sdk_http_the_environment_and_the_clock() {
+    check_absent(&["aws_sdk", "aws_config", "aws_smithy", "aws_credential"], |name| !name.starts_with("aws"));
+    check_absent(&["reqwest"], |name| !name.starts_with("aws") && name != "zoho.rs" && name != "http.rs");
+    check_absent(&["std::env::"], |name| !name.starts_with("bin"));
+    check_absent(&["Timestamp::now", "getrandom"], |name| name != "source.rs");
+}
+
+#[test]
+fn the_refresher_cannot_write_a_secret_and_nothing_deletes_one() {
+    let refresher = |name: &str| name.starts_with("run") || ["lambda/refresher.rs", "bin/refresher.rs"].contains(&name);
+    check_absent(&["SecretWriter", "Authorizer", "put_secret_value", "create_secret"], refresher);
+    check_absent(&["put_secret_value", "create_secret"], |name| name != "aws/grants.rs");
+    check_absent(&["delete_secret", "delete_parameter"], |name| !name.starts_with("aws/"));
+    check_absent(&["Remover"], |name| !name.starts_with("aws/") && name != "ports.rs");
+    check_absent(&["update_secret"], |_| true);
+}
+
+#[test]
+fn a_run_that_queues_cannot_read_a_grant_or_a_lease_or_ask_zoho() {
+    let dispatch = |name: &str| name == "run/dispatch.rs";
+    check_absent(&["Issuer", "Leases", "StoredSecret", "Lease", "RefreshToken"], dispatch);
+    check_absent(&["send_message"], |name| name != "aws/queue.rs");
+}
+
+/// The module of a file. A file in a folder belongs to the folder's module.
+fn module(file: &str) -> &str {
+    file.split(['/', '.']).next().unwrap_or_default()
+}
+
+#[test]
+fn a_module_uses_only_modules_of_the_layers_above() {
+    let block = ARCHITECTURE.split("## Layers\n\n```\n").nth(1).and_then(|rest| rest.split("```").next());
+    let layers = block.expect("the layers").lines().map(|line| line.split(':').next().unwrap_or_default());
+    let layers: Vec<Vec<_>> = layers.map(|modules| modules.split(", ").collect()).collect();
+    let layer = |module: &str| layers.iter().position(|layer| layer.contains(&module));
+    let mut imports = 0;
+    for (name, text) in sources().into_iter().filter(|(name, _)| name != "lib.rs") {
+        let own = module(&name);
+        let at = layer(own).unwrap_or_else(|| panic!("{own} is in no layer of ARCHITECTURE.md"));
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for used in code.split("crate::").skip(1).map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_')) {
+            let used = used.into_iter().next().unwrap_or_default();
+            let Some(other) = layer(used) else { continue };
+            assert!(used == own || other < at, "src/{name} uses {used}, which is in no layer above its own");
+            imports += 1;
+        }
+    }
+    assert!(imports > 100, "the imports were found");
+    let declared: Vec<_> = LIB.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let places: Vec<_> = declared.iter().map(|module| layer(module)).collect();
+    assert!(places.is_sorted(), "src/lib.rs declares in the order of the layers: {declared:?}");
+}
+
+#[test]
+fn the_architecture_names_tests_that_exist() {
+    let table = ARCHITECTURE.split("## Invariants").nth(1).expect("the invariants");
+    let rows = table.lines().filter(|line| line.starts_with("| ") && line.contains('`'));
+    let named = rows.flat_map(|row| row.rsplit('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = 0;
+    for name in named {
+        let folders = ["tests", "tests/run", "src", "src/connection"];
+        assert!(folders.iter().any(|folder| root.join(folder).join(name).exists()), "there is no test {name}");
+        found += 1;
+    }
+    assert!(found > 15, "the table was found");
+}
