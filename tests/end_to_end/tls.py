@@ -112,7 +112,7 @@ class Story:
         check("and the first token is published", self.zoho.knows(self.lease("crm-prod")["access_token"]))
         self.callback.start(**self.outside.without_bundle)
         check("without the bundle, the page says that it does not work now", Administrator().open(link)[0], 502)
-        says("and its log says why", self.callback.stdout(), f"failed: the server's certificate {UNKNOWN};", "AWS_CA_BUNDLE")
+        says("and its log says why", self.callback.stdout(), f"failed: the server's certificate {UNKNOWN}", "AWS_CA_BUNDLE")
         outside = self.reach(None, "good")
         self.callback.start(**outside.without_bundle)
         _, status, page = self.consent(outside)
