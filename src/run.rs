@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::warn;
 
 use self::decision::{Decision, Policy, Settled, State, decide};
 use crate::connection::{DataCenters, Grant, GrantsByName, clients_of, read_grants};
@@ -196,8 +195,7 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
         let started = self.source.now();
         let force = matches!(request, Request::Named { force: true, .. });
         let seen = self.look(request, force, end).await?;
-        let seen = self.look_again_at_consents(seen, force, end).await;
-        let mut entries = Vec::with_capacity(seen.len());
+        let (seen, mut entries) = self.look_again_at_consents(seen, force, end).await;
         let mut due = Vec::new();
         for Seen { name, decision } in seen {
             match decision {
@@ -216,25 +214,39 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
 
     /// Just after a consent, Secrets Manager may answer with the grant before it, while the lease is
     /// already that of the new one. Such connections are looked at again when every write is seen,
-    /// before anybody asks Zoho with the old grant.
-    async fn look_again_at_consents(&self, seen: Vec<Seen>, force: bool, end: Option<Instant>) -> Vec<Seen> {
+    /// before anybody asks Zoho with the old grant. If that fails, the next run does them.
+    async fn look_again_at_consents(
+        &self,
+        seen: Vec<Seen>,
+        force: bool,
+        end: Option<Instant>,
+    ) -> (Vec<Seen>, Vec<Entry>) {
         let old = |seen: &Seen| matches!(&seen.decision, Decision::Due(due) if self.may_be_old(&due.grant, due.last.as_ref()));
         let (old, mut seen): (Vec<_>, Vec<_>) = seen.into_iter().partition(old);
         if old.is_empty() {
-            return seen;
+            return (seen, Vec::new());
         }
         sleep(self.settings.settling).await;
         let connections = old.iter().filter_map(|seen| seen.name.parse().ok()).collect();
         // A secret that has been removed meanwhile is passed over.
         let request = Request::Named { connections, force, skip_missing: true };
         match self.look(&request, force, end).await {
-            Ok(again) => seen.extend(again),
+            Ok(again) => {
+                seen.extend(again);
+                (seen, Vec::new())
+            }
             Err(error) => {
-                warn!(%error, "a second look just after a consent failed");
-                seen.extend(old);
+                let left = |old: Seen| Entry {
+                    expires_at: token_end(old.lease()),
+                    outcome: Outcome::Failed {
+                        error: format!("its grant may be old, and a second look failed: {error}"),
+                        remedy: "the next run tries again".to_owned(),
+                    },
+                    connection: old.name,
+                };
+                (seen, old.into_iter().map(left).collect())
             }
         }
-        seen
     }
 
     /// What a run would find and decide for each connection. It reads the stores, asks Zoho nothing

@@ -69,7 +69,7 @@ impl NoKey {
 /// Reads the installation's signing key.
 ///
 /// # Errors
-/// Why there is none that is long enough.
+/// If it cannot be read, or is too short.
 pub async fn read_signing_key(secrets: &impl Grants, prefix: &Prefix) -> Result<SigningKey, NoKey> {
     let name = prefix.signing_key();
     let content = secrets.read_one(&name).await?.content;

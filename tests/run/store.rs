@@ -189,6 +189,22 @@ async fn a_run_that_sees_the_lease_of_a_consent_before_its_grant_looks_again_bef
 }
 
 #[tokio::test]
+async fn if_the_second_look_fails_nothing_is_asked_or_written_with_the_old_grant() {
+    let (world, old) = slow("zoho", "refresh_token").await;
+    world.aws.hold_back_secret(&grant_name("crm"));
+    let lease = consent_meanwhile(&world, &old).await;
+    world.faults.add(
+        Rule::on("secretsmanager", "BatchGetSecretValue").about(&grant_name("crm")),
+        Fault::Respond(testkit::aws::error("AccessDeniedException", "no")),
+    );
+    let before = (world.zoho_calls(), world.puts());
+    let report = world.run().await;
+    assert_eq!(line(&report, "crm")["outcome"], "failed", "{report}");
+    assert_eq!((world.zoho_calls(), world.puts()), before);
+    assert_eq!(world.document("crm"), Some(lease));
+}
+
+#[tokio::test]
 async fn if_both_stores_read_old_values_the_write_reveals_it_and_the_fresh_lease_is_restored() {
     let (mut world, old) = slow("zoho", "refresh_token").await;
     world.refresher.settings.settling = Duration::from_millis(300);
