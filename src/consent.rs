@@ -20,7 +20,7 @@ use self::link::{LinkError, STATE_LIFE, State, code_challenge, encode, hash, wel
 use crate::connection::{DataCenter, DataCenters, Grant, GrantSecret, SecretDocument, read_clients};
 use crate::failure::{Refusal, StoreError, Untrusted};
 use crate::flaw::{Broken, Flaw};
-use crate::lease::{Lease, Status, Token, whole_second};
+use crate::lease::{Lease, whole_second};
 use crate::name::{ConnectionName, Prefix, VersionId};
 use crate::ports::{Authorizer, Exchanged, Grants, Leases, Proof, SecretWriter};
 use crate::secret::{AuthorizationCode, RefreshToken, SigningKey};
@@ -109,7 +109,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         let grant = self.resolve(connection, secret.parsed.at(data_center.clone())).await?;
         if grant.scopes.is_empty() {
             let secret = self.prefix.grant(connection.as_str());
-            return Err(misconfigured(connection, &Broken::secret(&secret, Flaw::Missing("scopes".to_owned()))));
+            return Err(Stop::broken(connection, &Broken::secret(&secret, Flaw::Missing("scopes".to_owned()))));
         }
         let nonce = encode(&self.source.random()[..16]);
         // The callback does not delete the cookie, so that a reload of the last page shows what
@@ -210,9 +210,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         document.grant(&grant, whole_second(self.source.now()));
         self.store(&grant, &refresh_token, &document).await?;
         // From here on the consent is valid, whatever happens.
-        let mut lease = Lease::of(&grant, Status::Active, None);
-        let (access_token, issued_at, expires_at) = (minted.access_token, minted.issued_at, minted.expires_at);
-        lease.token = Some(Token { access_token, issued_at, expires_at });
+        let lease = Lease::active(&grant, minted.token, None);
         let published = self.publish(&connection, &lease).await;
         let replaced = replaced.filter(|(replaced, _)| replaced.expose() != refresh_token.expose());
         // If the new lease is not published, programs still read the old token, which would end
@@ -263,7 +261,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         let current = match self.secrets.read_one(&name).await.map_err(|error| unread(&error))?.content {
             Ok(current) => current,
             Err(Flaw::NotFound | Flaw::Deleted) => return Err(Stop::Gone(connection.clone())),
-            Err(flaw) => return Err(misconfigured(connection, &Broken::secret(&name, flaw))),
+            Err(flaw) => return Err(Stop::broken(connection, &Broken::secret(&name, flaw))),
         };
         if current.id == *next {
             return Err(Stop::AlreadyConnected(connection.clone()));
@@ -271,7 +269,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         if current.id != *version {
             return Err(Stop::Superseded(connection.clone()));
         }
-        let flawed = |flaw| misconfigured(connection, &Broken::secret(&name, flaw));
+        let flawed = |flaw| Stop::broken(connection, &Broken::secret(&name, flaw));
         let document = SecretDocument::parse(&current.text).map_err(flawed)?;
         let parsed = GrantSecret::of(connection.clone(), current.id.clone(), &document, &self.data_centers);
         let parsed = parsed.map_err(flawed)?;
@@ -282,7 +280,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         let names: Vec<_> = secret.client().iter().map(|client| self.prefix.client(client.as_str())).collect();
         let clients = self.secrets.read(&names).await.map_err(|error| unread(&error))?;
         let clients = read_clients(&clients, &self.prefix);
-        secret.resolve(&clients, &self.prefix).map_err(|broken| misconfigured(connection, &broken))
+        secret.resolve(&clients, &self.prefix).map_err(|broken| Stop::broken(connection, &broken))
     }
 
     /// Stores a new grant. After an error it reads the secret, to find out whether the grant was
@@ -355,11 +353,13 @@ fn unread(error: &StoreError) -> Stop {
     Stop::StoreOutOfOrder
 }
 
-fn misconfigured(connection: &ConnectionName, broken: &Broken) -> Stop {
-    error!(connection = connection.as_str(), error = %broken, remedy = broken.flaw.remedy(), "no consent is possible");
-    // People outside the operator's organisation read the page. It says what is wrong, but not in
-    // which secret.
-    Stop::Misconfigured { connection: connection.clone(), why: broken.flaw.to_string() }
+impl Stop {
+    fn broken(connection: &ConnectionName, broken: &Broken) -> Self {
+        error!(connection = connection.as_str(), error = %broken, remedy = broken.flaw.remedy(), "no consent is possible");
+        // People outside the operator's organisation read the page. It says what is wrong, but not
+        // in which secret.
+        Self::Misconfigured { connection: connection.clone(), why: broken.flaw.to_string() }
+    }
 }
 
 fn refused(connection: &ConnectionName, home: &DataCenter, refusal: &Refusal) -> Stop {

@@ -135,6 +135,11 @@ struct Document {
 }
 
 impl Lease {
+    /// An active lease with a new token.
+    pub fn active(grant: &Grant, token: Token, last: Option<&Self>) -> Self {
+        Self { token: Some(token), ..Self::of(grant, Status::Active, last) }
+    }
+
     /// A lease of `grant`. It takes over what is still true in `last`.
     pub fn of(grant: &Grant, status: Status, last: Option<&Self>) -> Self {
         let DataCenter { name, accounts_server, api_domain } = &grant.data_center;

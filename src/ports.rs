@@ -5,15 +5,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use crate::connection::{Client, DataCenter, Grant, StoredSecret};
 use crate::failure::{Refusal, StoreError};
 use crate::flaw::{Broken, Flaw};
-use crate::lease::Lease;
+use crate::lease::{Lease, Token};
 use crate::name::{ConnectionName, SecretName, VersionId};
 use crate::pace::{Pace, Turn};
-use crate::secret::{AccessToken, AuthorizationCode, CodeVerifier, RefreshToken, SecretText};
+use crate::secret::{AuthorizationCode, CodeVerifier, RefreshToken, SecretText};
 
 /// Reads grants and clients. Nothing here can write one.
 #[expect(async_fn_in_trait, reason = "a function serves one event at a time, so nothing here needs to be Send")]
@@ -159,13 +157,8 @@ pub struct Exchanged {
 /// A new access token, as Zoho returned it.
 #[derive(Clone, Debug)]
 pub struct Minted {
-    /// The token.
-    pub access_token: AccessToken,
-    /// When it was asked for. The clock is read before the request, so that the expiry is never too
-    /// late.
-    pub issued_at: Timestamp,
-    /// When it ends.
-    pub expires_at: Timestamp,
+    /// The token. The clock is read before the request, so that the expiry is never too late.
+    pub token: Token,
     /// Base URL of the account's APIs, if the answer said so.
     pub api_domain: Option<String>,
     /// Scopes separated by blanks, if the answer said so.

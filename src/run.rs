@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use self::decision::{Decision, Policy, Settled, State, decide};
 use crate::connection::{DataCenters, Grant, GrantsByName, clients_of, read_grants};
 use crate::failure::StoreError;
-use crate::flaw::{Broken, Flaw};
+use crate::flaw::Flaw;
 use crate::lease::{Lease, Token};
 use crate::name::{ConnectionName, Prefix};
 use crate::ports::{Grants, Issuer, Leases, Published};
@@ -172,9 +172,9 @@ impl State {
             Self::Fresh { .. } => Outcome::Fresh,
             Self::AwaitingConsent => Outcome::AwaitingConsent,
             Self::ConsentRequired(trouble) => Outcome::ConsentRequired { error: trouble.error.clone() },
-            Self::Misconfigured(trouble) => misconfigured(trouble.error.clone()),
-            Self::CoolingDown { until } => Outcome::Throttled { until: *until },
-            Self::BrokenGrant(flaw) | Self::BrokenLease(flaw) => broken(flaw),
+            Self::Misconfigured(trouble) => Outcome::refused_client(trouble.error.clone()),
+            Self::Throttled { until } => Outcome::Throttled { until: *until },
+            Self::BrokenGrant(flaw) | Self::BrokenLease(flaw) => Outcome::broken(flaw),
         }
     }
 }
@@ -297,20 +297,6 @@ pub(crate) async fn in_time<T>(
         Some(end) => timeout_at(end - REPORT_RESERVE, work).await.map_err(|_| RunError::OutOfTime)?,
         None => work.await,
     }
-}
-
-/// The outcome for a refused client, with what to compare.
-pub(crate) fn misconfigured(error: String) -> Outcome {
-    let remedy = "compare client_id, the data centre's own client secret and data_center with Zoho's API console; then type token-keeper \
-                  refresh NAME --force, or wait an hour"
-        .to_owned();
-    Outcome::Misconfigured { error, remedy }
-}
-
-/// The outcome for a flawed secret or parameter. It never changes a document.
-pub(crate) fn broken(broken: &Broken) -> Outcome {
-    let (error, remedy) = (broken.to_string(), broken.flaw.remedy());
-    if broken.flaw.passes() { Outcome::Failed { error, remedy } } else { Outcome::Misconfigured { error, remedy } }
 }
 
 pub(crate) fn token_end(lease: Option<&Lease>) -> Option<Timestamp> {

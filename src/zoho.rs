@@ -12,7 +12,7 @@ use crate::address::origin;
 use crate::connection::{Client, DataCenter, Grant};
 use crate::failure::{Refusal, Silence};
 use crate::http::untrusted;
-use crate::lease::{MAX_LIFE, whole_second};
+use crate::lease::{MAX_LIFE, Token, whole_second};
 use crate::ports::{Authorizer, Exchanged, Issuer, Minted, Proof};
 use crate::secret::{AccessToken, RefreshToken};
 use crate::source::Source;
@@ -45,7 +45,8 @@ impl Zoho {
         let issued_at = whole_second(self.source.now());
         let (status, body) = self.post(format!("{}/oauth/v2/token", at.accounts_server), form).await?;
         let Answer { access_token, life, api_domain, scope, refresh_token } = classify(status, &body)?;
-        let minted = Minted { access_token, issued_at, expires_at: issued_at + life, api_domain, scope };
+        let token = Token { access_token, issued_at, expires_at: issued_at + life };
+        let minted = Minted { token, api_domain, scope };
         Ok(Exchanged { minted, refresh_token })
     }
 

@@ -49,7 +49,7 @@ pub(crate) struct Function {
 impl Function {
     /// Starts the function with only this environment. The start ends when the function asks for
     /// its first event.
-    pub(crate) fn start(binary: &Path, environment: &[(&str, String)]) -> (Self, Spent) {
+    pub(crate) fn start(binary: &Path, environment: &[(String, String)]) -> (Self, Spent) {
         let api = RuntimeApi::start();
         let log = File::create(LOG).expect("a log file in the target folder");
         let mut command = Command::new(binary);

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use testkit::aws::Aws;
 use testkit::clock::Clock;
 use testkit::quota::Quotas;
 use testkit::seed::{self, Seeded};
 use testkit::tls::{Authority, Kind};
 use testkit::wire::Faults;
-use testkit::zoho::Zoho;
+use testkit::world::{Outside, grant_name, lease_name};
 
 /// How long Zoho takes to answer.
 pub(crate) const ZOHO_LATENCY: Duration = Duration::from_millis(150);
@@ -26,9 +25,7 @@ const CA_BUNDLE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/ca.pem");
 pub(crate) struct Installation {
     pub(crate) faults: Faults,
     pub(crate) seeded: Vec<Seeded>,
-    quotas: Quotas,
-    aws: Aws,
-    zoho: Zoho,
+    outside: Outside,
 }
 
 impl Installation {
@@ -52,11 +49,18 @@ impl Installation {
 
     fn start(connections: u32, faults: Faults, quotas: Quotas) -> Self {
         faults.latency("zoho", ZOHO_LATENCY);
-        let aws = Aws::start(Clock::system(), faults.clone());
-        aws.quotas(quotas);
-        let zoho = Zoho::start(&["eu"], Clock::system(), faults.clone());
-        let seeded = seed::connections(&aws, &zoho, connections as usize);
-        let installation = Self { faults, seeded, quotas, aws, zoho };
+        let mut outside = Outside::start(&["eu"], Clock::system(), faults.clone());
+        outside.aws.quotas(quotas);
+        let bundle = if outside.aws.url().starts_with("https:") { CA_BUNDLE } else { "" };
+        outside.set("AWS_CA_BUNDLE", bundle);
+        outside.set("TOKEN_KEEPER_CONCURRENCY", &CONCURRENCY.to_string());
+        // Without quotas there is no ceiling either: a ceiling would slow the program, and the
+        // benchmark would measure that.
+        if quotas == Quotas::lifted() {
+            outside.set("TOKEN_KEEPER_SSM_RATE", "100000");
+        }
+        let seeded = seed::connections(&outside.aws, &outside.zoho, connections as usize);
+        let installation = Self { faults, seeded, outside };
         installation.seeded.iter().for_each(|seeded| installation.publish_due_lease(seeded));
         installation
     }
@@ -68,7 +72,7 @@ impl Installation {
 
     /// How many tokens Zoho has minted.
     pub(crate) fn mints(&self) -> usize {
-        self.seeded.iter().map(|seeded| self.zoho.mints(&seeded.refresh_token)).sum()
+        self.seeded.iter().map(|seeded| self.outside.zoho.mints(&seeded.refresh_token)).sum()
     }
 
     fn publish_due_lease(&self, Seeded { name, data_center, .. }: &Seeded) {
@@ -82,30 +86,16 @@ impl Installation {
             "issued_at": expires_at - SignedDuration::from_hours(1),
             "api_domain": "https://www.zohoapis.eu",
             "data_center": data_center,
-            "accounts_server": self.zoho.accounts(data_center),
+            "accounts_server": self.outside.zoho.accounts(data_center),
             "scope": "ZohoCRM.modules.ALL",
-            "grant_version": self.aws.secret_version(&format!("token-keeper/connections/{name}")),
+            "grant_version": self.outside.aws.secret_version(&grant_name(name)),
         });
-        self.aws.put_parameter(&format!("/token-keeper/tokens/{name}"), &lease.to_string());
+        self.outside.aws.put_parameter(&lease_name(name), &lease.to_string());
     }
 
-    /// The refresher's environment. Without quotas it sets no ceiling either: a ceiling would slow
-    /// the program, and the benchmark would measure that.
-    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
-        let bundle = if self.aws.url().starts_with("https:") { CA_BUNDLE } else { "" };
-        let mut environment = vec![
-            ("AWS_CA_BUNDLE", bundle.to_owned()),
-            ("AWS_REGION", "eu-central-1".to_owned()),
-            ("AWS_ACCESS_KEY_ID", "benchmark".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "benchmark".to_owned()),
-            ("AWS_ENDPOINT_URL", self.aws.url()),
-            ("TOKEN_KEEPER_DATA_CENTERS", self.zoho.data_centers()),
-            ("TOKEN_KEEPER_CONCURRENCY", CONCURRENCY.to_string()),
-        ];
-        if self.quotas == Quotas::lifted() {
-            environment.push(("TOKEN_KEEPER_SSM_RATE", "100000".to_owned()));
-        }
-        environment
+    /// The refresher's environment.
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
+        self.outside.environment()
     }
 
     /// The calls since the last count.

@@ -2,14 +2,11 @@
 //! both stand-ins on loopback ports. `make demo-consent` runs it.
 
 use clap::Parser as _;
-use testkit::aws::Aws;
 use testkit::clock::Clock;
 use testkit::wire::Faults;
-use testkit::zoho::Zoho;
+use testkit::world::{Adapters, Outside, REGION};
 use token_keeper::config::Config;
-use token_keeper::http::{self, Roots};
 use token_keeper::source::Source;
-use token_keeper::{aws, zoho};
 use token_keeper_cli::{Cli, Console, Failure, Operator};
 
 const CLIENT_ID: &str = "1000.DEMO";
@@ -17,9 +14,8 @@ const PORT: u16 = 8765;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Failure> {
-    let stand_in = Zoho::start(&["eu"], Clock::system(), Faults::new());
-    stand_in.register(CLIENT_ID, &[&format!("http://localhost:{PORT}/callback")], &[("eu", "demo")]);
-    let store = Aws::start(Clock::system(), Faults::new());
+    let outside = Outside::start(&["eu"], Clock::system(), Faults::new());
+    outside.zoho.register(CLIENT_ID, &[&format!("http://localhost:{PORT}/callback")], &[("eu", "demo")]);
     println!("Stand-ins for Zoho and AWS run in this process; nothing leaves this machine.");
     let base = format!("http://localhost:{PORT}");
     for command in [
@@ -30,14 +26,12 @@ async fn main() -> Result<(), Failure> {
     ] {
         println!("\n$ token-keeper {command}");
         let cli = Cli::try_parse_from(["token-keeper"].into_iter().chain(command.split(' '))).expect("a right command");
-        operator(&stand_in, &store).await.run(cli, &Terminal).await?;
+        operator(&outside).await.run(cli, &Terminal).await?;
     }
-    let document = store.parameter("/token-keeper/tokens/crm-prod").expect("the first lease").value;
-    let field = |name: &str| document.split(&format!("\"{name}\":\"")).nth(1).and_then(|rest| rest.split('"').next());
     println!(
         "\nPrograms now read a document that says: {} until {}.",
-        field("status").unwrap_or("?"),
-        field("expires_at").unwrap_or("?")
+        outside.field("crm-prod", "status").as_str().unwrap_or("?"),
+        outside.field("crm-prod", "expires_at").as_str().unwrap_or("?")
     );
     Ok(())
 }
@@ -55,17 +49,10 @@ impl Console for Terminal {
     }
 }
 
-async fn operator(stand_in: &Zoho, store: &Aws) -> Operator {
-    let environment = [("TOKEN_KEEPER_DATA_CENTERS".to_owned(), stand_in.data_centers())];
-    let Config { settings, publishing, callback_url, .. } = Config::read(environment).expect("a right environment");
-    let loader = aws_config::defaults(aws_config::BehaviorVersion::latest())
-        .empty_test_environment()
-        .test_credentials()
-        .region("eu-central-1")
-        .endpoint_url(store.url());
-    let (source, http) = (Source::system(), http::client(Roots::BuiltIn, None).expect("a client"));
-    let (secrets, leases) = aws::connect(loader, &http, &settings.prefix, publishing.clone(), &source).await;
-    let zoho = zoho::Zoho::new(http, zoho::TIMEOUT, source.clone());
-    let region = Some("eu-central-1".to_owned());
+async fn operator(outside: &Outside) -> Operator {
+    let Config { settings, publishing, callback_url, .. } = outside.config();
+    let source = Source::system();
+    let Adapters { secrets, leases, zoho, .. } = Adapters::connect(outside, &source).await;
+    let region = Some(REGION.to_owned());
     Operator { settings, publishing, callback_url, secrets, zoho, leases, source, region, profile: None }
 }

@@ -11,8 +11,9 @@ use token_keeper::name::ClientName;
 use token_keeper::ports::{Grants as _, RECOVERY_DAYS, SecretRemover as _};
 use token_keeper::run::Settings;
 
-use super::text::table;
-use super::{Console, Failure, Operator};
+use crate::console::{Console, Failure};
+use crate::operator::Operator;
+use crate::text::table;
 
 /// Which client, and which of its secrets.
 #[derive(Debug, clap::Args)]

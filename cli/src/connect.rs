@@ -2,23 +2,20 @@
 //!
 //! With `--local`, `connect` also answers the redirect on this machine and finishes the consent.
 
-use std::collections::BTreeSet;
-
 use jiff::{SignedDuration, Span, SpanRelativeTo};
-use serde_json::{Value, json};
+use serde_json::json;
 use token_keeper::address::BaseUrl;
-use token_keeper::connection::{Grant, GrantSecret, read_clients};
+use token_keeper::connection::Grant;
 use token_keeper::consent::link::{MAX_TICKET_LIFE, Ticket, encode};
 use token_keeper::consent::{KeyRing, NoKey, read_signing_key};
-use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::lease::whole_second;
-use token_keeper::name::{ClientName, ConnectionName};
-use token_keeper::ports::Grants as _;
 use token_keeper::run::Request;
 use token_keeper::run::decision::{Decision, Settled, State};
 use token_keeper::secret::SigningKey;
 
-use super::{Console, Failure, Operator};
+use crate::console::{Console, Failure};
+use crate::operator::Operator;
+use crate::prepare::{Ready, Wanted};
 
 /// Where `--local` listens by default.
 const LOCAL_URL: &str = "http://localhost:8765";
@@ -31,24 +28,12 @@ const LOCAL_URL: &str = "http://localhost:8765";
                   Zoho grants only what the administrator's own account may do. The page after the consent names what is missing."
 )]
 pub struct Arguments {
-    /// Your name for the account: letters a-z, digits and . - _
-    pub connection: ConnectionName,
-    /// The client, by the name you gave it with `client add`
-    #[arg(long, value_name = "NAME")]
-    pub client: Option<ClientName>,
-    /// The data centre in which the client is registered. The consent starts there; the account may
-    /// live in another one
-    #[arg(long, value_name = "NAME")]
-    pub data_center: Option<String>,
-    /// What the access token may do: Zoho's scopes, separated by commas. You can repeat the option
-    #[arg(long, value_delimiter = ',', value_name = "SCOPE")]
-    pub scope: Vec<String>,
-    /// The callback function's public base URL
-    #[arg(long, value_name = "URL")]
-    pub callback_url: Option<String>,
-    /// How long the link works: 30m, 1h, 2d, at most 7d
-    #[arg(long, default_value = "1h", value_name = "TIME", value_parser = link_life)]
-    pub valid_for: SignedDuration,
+    /// What to connect.
+    #[command(flatten)]
+    pub wanted: Wanted,
+    /// How long the link works, and where it leads.
+    #[command(flatten)]
+    pub link: LinkOptions,
     /// Allow an account in another data centre than before
     #[arg(long)]
     pub allow_move: bool,
@@ -57,41 +42,29 @@ pub struct Arguments {
     pub local: bool,
 }
 
-/// How long the links work, and where they lead.
+/// How long links work, and where they lead.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  token-keeper reconnect --valid-for 2d")]
-pub struct AgainArguments {
+pub struct LinkOptions {
     /// The callback function's public base URL
     #[arg(long, value_name = "URL")]
     pub callback_url: Option<String>,
-    /// How long the links work: 30m, 1h, 2d, at most 7d
+    /// How long the link works: 30m, 1h, 2d, at most 7d
     #[arg(long, default_value = "1h", value_name = "TIME", value_parser = link_life)]
     pub valid_for: SignedDuration,
 }
 
-/// What the operator wants of a connection. `None` or empty keeps the stored value.
-#[derive(Clone, Copy)]
-pub(super) struct Wanted<'a> {
-    pub(super) connection: &'a ConnectionName,
-    pub(super) client: Option<&'a ClientName>,
-    pub(super) data_center: Option<&'a str>,
-    pub(super) scope: &'a [String],
-    pub(super) allow_move: bool,
-}
-
-/// A connection that is stored and ready for a consent.
-pub(super) struct Ready {
-    pub(super) grant: Grant,
-    /// Where the consent starts.
-    data_center: String,
-    /// What happened to the secret: created, updated or unchanged.
-    done: &'static str,
+/// The links of `reconnect`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  token-keeper reconnect --valid-for 2d")]
+pub struct AgainArguments {
+    /// How long the links work, and where they lead.
+    #[command(flatten)]
+    pub link: LinkOptions,
 }
 
 impl Operator {
     pub(super) async fn connect(self, arguments: Arguments, json: bool, console: &dyn Console) -> Result<(), Failure> {
-        let Arguments { connection, client, data_center, scope, callback_url, valid_for: life, allow_move, local } =
-            arguments;
+        let Arguments { wanted, link: LinkOptions { callback_url, valid_for: life }, allow_move, local } = arguments;
         if json && local {
             return Err(Failure::new(
                 "--json and --local cannot be used together",
@@ -99,12 +72,10 @@ impl Operator {
             ));
         }
         let base = self.base_url(callback_url.as_ref(), local)?;
-        let listener = if local { Some(super::local::listen(&base).await?) } else { None };
+        let listener = if local { Some(crate::local::listen(&base).await?) } else { None };
         let key = if local { SigningKey::new(encode(&self.source.random())) } else { self.signing_key().await? };
-        let data_center = data_center.as_deref();
-        let wanted =
-            Wanted { connection: &connection, client: client.as_ref(), data_center, scope: &scope, allow_move };
-        let Ready { grant: Grant { version, .. }, data_center, done } = self.prepare(&wanted).await?;
+        let Ready { grant: Grant { version, .. }, data_center, done } = self.prepare(&wanted, allow_move).await?;
+        let connection = wanted.connection;
         let name = self.settings.prefix.grant(connection.as_str());
         let expires_at = whole_second(self.source.now()) + life;
         let ticket = Ticket { connection: connection.clone(), version, data_center, allow_move, expires_at };
@@ -127,7 +98,7 @@ impl Operator {
         let Some(listener) = listener else { return Ok(()) };
         console.show("\nWaiting for the consent. Stop with Ctrl-C; nothing changes before the consent.");
         let consent = self.consent(KeyRing::of(key));
-        super::local::until_connected(listener, &consent, &base, life, console).await?;
+        crate::local::until_connected(listener, &consent, &base, life, console).await?;
         console.show(&format!("Connected. The access token is in the parameter {parameter}."));
         Ok(())
     }
@@ -139,9 +110,9 @@ impl Operator {
         json: bool,
         console: &dyn Console,
     ) -> Result<(), Failure> {
-        let base = self.base_url(arguments.callback_url.as_ref(), false)?;
+        let base = self.base_url(arguments.link.callback_url.as_ref(), false)?;
         let key = self.signing_key().await?;
-        let expires_at = whole_second(self.source.now()) + arguments.valid_for;
+        let expires_at = whole_second(self.source.now()) + arguments.link.valid_for;
         let refresher = self.refresher();
         let seen = refresher.look(&Request::All, false, None).await?;
         let waiting = seen.into_iter().filter_map(|seen| {
@@ -208,81 +179,6 @@ impl Operator {
                 "give --callback-url, set TOKEN_KEEPER_CALLBACK_URL, or use connect --local",
             )),
         }
-    }
-
-    /// Checks that a consent can succeed, then stores what is new. Leaves the refresh token alone.
-    pub(super) async fn prepare(&self, wanted: &Wanted<'_>) -> Result<Ready, Failure> {
-        let Wanted { connection, client, data_center, scope, allow_move } = *wanted;
-        self.check_data_center(data_center)?;
-        let table = &self.settings.data_centers;
-        let name = self.settings.prefix.grant(connection.as_str());
-        let broken = |flaw: Flaw| Failure::from(Broken::secret(&name, flaw));
-        let before = self.document(&name).await?;
-        let mut document = before.as_ref().map(|(document, _)| document.clone()).unwrap_or_default();
-        let connected = document.string("refresh_token").is_some();
-        if let Some(client) = client {
-            let inline = document.field("client_id").is_some();
-            let other = document.field("client").is_some_and(|before| *before != client.as_str());
-            if inline || (other && connected) {
-                let what =
-                    format!("{connection} has another client, and its refresh token works only with that client");
-                return Err(Failure::new(what, "use another name for the new connection; nothing was changed"));
-            }
-            document.set("client", json!(client.as_str()));
-        }
-        let needed = |what: &str| {
-            let problem = match before {
-                None => format!("--{what} is required: {connection} is a new connection"),
-                Some(_) => format!("--{what} is required: none is stored for {connection}"),
-            };
-            Failure::new(problem, format!("give --{what}; see token-keeper connect --help"))
-        };
-        if before.is_none() && client.is_none() {
-            return Err(needed("client"));
-        }
-        let stored = document.string("data_center").map(str::to_owned);
-        let start = data_center.map(str::to_owned).or_else(|| stored.clone()).ok_or_else(|| needed("data-center"))?;
-        if connected && stored.as_ref() != Some(&start) && !allow_move {
-            let what = format!("{connection} belongs to the data centre {}, not {start}", stored.unwrap_or_default());
-            return Err(Failure::new(what, "if the account has moved, add --allow-move; nothing was changed"));
-        }
-        if !connected {
-            document.set("data_center", json!(start));
-        }
-        let scopes: BTreeSet<_> = scope.iter().map(|scope| scope.trim()).filter(|scope| !scope.is_empty()).collect();
-        if !scopes.is_empty() {
-            document.set("scopes", json!(scopes));
-        } else if document.field("scopes").and_then(Value::as_array).is_none_or(Vec::is_empty) {
-            return Err(needed("scope"));
-        }
-        // The new document is checked as the refresher will read it, before anything is written.
-        let version = before.as_ref().map(|(_, version)| version.clone()).unwrap_or_default();
-        let secret = GrantSecret::of(connection.clone(), version.clone(), &document, table).map_err(broken)?;
-        let home = table.get(&start).ok_or_else(|| broken(Flaw::UnknownDataCenter(table.names())))?;
-        let prefix = &self.settings.prefix;
-        let clients: Vec<_> = secret.client().iter().map(|name| prefix.client(name.as_str())).collect();
-        let clients = read_clients(&self.secrets.read(&clients).await?, prefix);
-        let grant = secret.at(home.clone()).resolve(&clients, prefix);
-        let grant = grant.map_err(|error| match (&error.flaw, document.string("client")) {
-            (Flaw::NotFound, Some(client)) => {
-                Failure::new(&error, format!("store the client first: token-keeper client add {client} --client-id …"))
-            }
-            (Flaw::NoSecretFor(data_center), Some(client)) => Failure::new(
-                &error,
-                format!("store it: token-keeper client add {client} --client-id … --data-center {data_center}"),
-            ),
-            _ => error.into(),
-        })?;
-        let unchanged = before.as_ref().is_some_and(|(before, _)| before.same_as(&document));
-        let (version, done) = if unchanged {
-            (version, "unchanged")
-        } else {
-            (
-                self.write(&name, before.is_some(), &document).await?,
-                if before.is_some() { "updated" } else { "created" },
-            )
-        };
-        Ok(Ready { grant: Grant { version, ..grant }, data_center: start, done })
     }
 }
 

@@ -21,9 +21,10 @@ use token_keeper::ports::{Grants as _, Leases as _, Published};
 use self::facts::Facts;
 use self::finding::{Finding, Severity};
 use self::findings::findings;
-use super::refresh::every;
-use super::text::counted;
-use super::{Console, Failure, Operator};
+use crate::console::{Console, Failure};
+use crate::operator::Operator;
+use crate::refresh::every;
+use crate::text::counted;
 
 /// The schedule, with which the margin is compared.
 #[derive(Debug, clap::Args)]

@@ -1,11 +1,12 @@
 //! `token-keeper grant`: makes a connection from a self client's code, without a browser.
 
 use token_keeper::consent::{KeyRing, Stop};
-use token_keeper::name::{ClientName, ConnectionName};
 use token_keeper::ports::Proof;
 use token_keeper::secret::AuthorizationCode;
 
-use super::{Console, Failure, Operator, connect};
+use crate::console::{Console, Failure};
+use crate::operator::Operator;
+use crate::prepare::Wanted;
 
 /// Which connection. The command asks for the code.
 #[derive(Debug, clap::Args)]
@@ -14,30 +15,15 @@ use super::{Console, Failure, Operator, connect};
                   API console: open the self client and choose Generate Code. Enter the same scopes and the longest time (10 minutes)."
 )]
 pub struct Arguments {
-    /// Your name for the account: letters a-z, digits and . - _
-    pub connection: ConnectionName,
-    /// The client, by the name you gave it with `client add`
-    #[arg(long, value_name = "NAME")]
-    pub client: Option<ClientName>,
-    /// The data centre of the API console in which you make the code
-    #[arg(long, value_name = "NAME")]
-    pub data_center: Option<String>,
-    /// The scopes for which you make the code, separated by commas. You can repeat the option
-    #[arg(long, value_delimiter = ',', value_name = "SCOPE")]
-    pub scope: Vec<String>,
+    /// What to connect.
+    #[command(flatten)]
+    pub wanted: Wanted,
 }
 
 impl Operator {
-    pub(super) async fn grant(self, arguments: Arguments, console: &dyn Console) -> Result<(), Failure> {
-        let Arguments { connection, client, data_center, scope } = arguments;
-        let wanted = connect::Wanted {
-            connection: &connection,
-            client: client.as_ref(),
-            data_center: data_center.as_deref(),
-            scope: &scope,
-            allow_move: false,
-        };
-        let ready = self.prepare(&wanted).await?;
+    pub(super) async fn grant(self, arguments: &Arguments, console: &dyn Console) -> Result<(), Failure> {
+        let Wanted { connection, .. } = &arguments.wanted;
+        let ready = self.prepare(&arguments.wanted, false).await?;
         console.show("In Zoho's API console, open the self client, choose Generate Code, enter these scopes and choose 10 minutes:");
         console.show(&format!("  {}", ready.grant.scopes.join(",")));
         let code = console
@@ -56,7 +42,7 @@ impl Operator {
         let proof = Proof { code: AuthorizationCode::new(code), redirect: None };
         let home = ready.grant.data_center.clone();
         let done = async {
-            let secret = consent.current_grant(&connection, &ready.grant.version, &next).await?;
+            let secret = consent.current_grant(connection, &ready.grant.version, &next).await?;
             consent.redeem(secret, home, &proof, next).await
         };
         let connected = done.await.map_err(|stop| explain(&stop))?;

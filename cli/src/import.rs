@@ -19,8 +19,9 @@ use token_keeper::ports::Grants as _;
 
 use self::plan::{Plan, Store, Taken, refuse_duplicates};
 use self::row::Row;
-use super::text::{counted, table};
-use super::{Console, Failure, Operator};
+use crate::console::{Console, Failure};
+use crate::operator::Operator;
+use crate::text::{counted, table};
 
 /// Where the refresh tokens are, and what is missing in the input.
 #[derive(Debug, clap::Args)]

@@ -6,8 +6,9 @@ use serde_json::json;
 use token_keeper::run::decision::State;
 use token_keeper::run::{Request, RunError, Seen};
 
-use super::text::table;
-use super::{Console, Failure, Operator};
+use crate::console::{Console, Failure};
+use crate::operator::Operator;
+use crate::text::table;
 
 impl Operator {
     pub(super) async fn list(self, json: bool, console: &dyn Console) -> Result<(), Failure> {
@@ -68,7 +69,7 @@ fn status(seen: &Seen, now: Option<Timestamp>) -> (&'static str, String, Color) 
         Some(State::AwaitingConsent) => ("awaiting_consent", "awaits consent".to_owned(), Color::Yellow),
         Some(State::ConsentRequired(_)) => ("consent_required", "consent required".to_owned(), Color::Red),
         Some(State::Misconfigured(_)) => ("misconfigured", "misconfigured".to_owned(), Color::Red),
-        Some(State::CoolingDown { .. }) => ("throttled", "throttled".to_owned(), Color::Yellow),
+        Some(State::Throttled { .. }) => ("throttled", "throttled".to_owned(), Color::Yellow),
         Some(State::BrokenGrant(_) | State::BrokenLease(_)) => ("broken", "broken".to_owned(), Color::Red),
     }
 }

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, sleep, timeout};
 
-use super::{Console, Failure};
+use crate::console::{Console, Failure};
 
 /// How long the browser may take to fetch the last page.
 const LAST_PAGE: Duration = Duration::from_secs(2);

@@ -10,8 +10,9 @@ use token_keeper::run::decision::State;
 use token_keeper::run::report::Report;
 use token_keeper::run::{Refresher, Request};
 
-use super::text::{counted, table};
-use super::{Console, Failure, Operator};
+use crate::console::{Console, Failure};
+use crate::operator::Operator;
+use crate::text::{counted, table};
 
 /// The shortest time between two runs.
 const SHORTEST_WATCH: SignedDuration = SignedDuration::from_mins(1);
@@ -85,7 +86,7 @@ async fn would<G: Grants, I: Issuer, L: Leases>(
         Some(State::AwaitingConsent) => ("leave", "nobody has consented yet".to_owned()),
         Some(State::ConsentRequired(trouble)) => ("leave", format!("its grant is dead ({})", trouble.error)),
         Some(State::Misconfigured(trouble)) => ("leave", format!("Zoho refuses its client ({})", trouble.error)),
-        Some(State::CoolingDown { until }) => ("leave", format!("Zoho wants a pause until {until}")),
+        Some(State::Throttled { until }) => ("leave", format!("Zoho wants a pause until {until}")),
         Some(State::BrokenGrant(broken) | State::BrokenLease(broken)) => ("leave", broken.to_string()),
     };
     let plans = seen.iter().map(|seen| (&seen.name, plan(seen.state())));

@@ -9,7 +9,8 @@ use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::name::ConnectionName;
 use token_keeper::ports::{Authorizer as _, Grants as _, LeaseRemover as _, RECOVERY_DAYS, SecretRemover as _};
 
-use super::{Console, Failure, Operator};
+use crate::console::{Console, Failure};
+use crate::operator::Operator;
 
 /// Which connection.
 #[derive(Debug, clap::Args)]

@@ -2,7 +2,7 @@
 
 use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
 
-use crate::Look;
+use crate::console::Look;
 
 /// An empty table with these headings.
 pub(super) fn table(look: Look, headings: &[&str]) -> Table {

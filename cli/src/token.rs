@@ -4,7 +4,8 @@ use token_keeper::lease::TOKEN_TYPE;
 use token_keeper::name::ConnectionName;
 use token_keeper::ports::Leases as _;
 
-use super::{Console, Failure, Operator};
+use crate::console::{Console, Failure};
+use crate::operator::Operator;
 
 /// Which connection's token.
 #[derive(Debug, clap::Args)]

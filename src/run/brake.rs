@@ -1,9 +1,9 @@
 //! Brakes are circuit breakers. A run stops asking a service that fails, so a sick data centre, a
 //! throttled client or a refusing store costs the healthy connections no time and no tokens.
 //!
-//! A brake stops a [way](Way) after some failures in a row. After a pause it lets one connection
-//! try, and frees the way if that works. The brakes live as long as the process, so the next run
-//! knows what this one has learnt.
+//! A brake stops a [service](Service) after some failures in a row. After a pause it lets one
+//! connection try, and frees the service if that works. The brakes live as long as the process, so
+//! the next run knows what this one has learnt.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -32,11 +32,11 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(4);
 
 /// The brakes of one process.
 #[derive(Default)]
-pub struct Brakes(RefCell<HashMap<Way, Brake>>);
+pub struct Brakes(RefCell<HashMap<Service, Brake>>);
 
 /// A service that a connection needs, and that a brake can stop.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Way {
+pub enum Service {
     /// An accounts server.
     DataCenter {
         /// Its data centre's name.
@@ -57,7 +57,7 @@ pub enum Way {
     NewParameters,
 }
 
-impl fmt::Display for Way {
+impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DataCenter { name, .. } => write!(f, "the data centre {name} seems to be out of order"),
@@ -73,10 +73,10 @@ impl fmt::Display for Way {
 pub enum Permit {
     /// It may.
     Go,
-    /// It may: it is the one connection that tries whether the way works again.
+    /// It may: it is the one connection that tries whether the service works again.
     Try,
     /// Not before this time; without a time, not before another connection's try has ended.
-    Wait(Way, Option<Instant>),
+    Wait(Service, Option<Instant>),
 }
 
 #[derive(Default)]
@@ -93,7 +93,7 @@ struct Stopped {
 }
 
 impl Brakes {
-    /// A run begins: on each stopped way, one connection may try at once. How much of a pause is
+    /// A run begins: on each stopped service, one connection may try at once. How much of a pause is
     /// over is not certain, because a function's clock may stop between two runs.
     pub fn begin(&self, now: Instant) {
         for stopped in self.0.borrow_mut().values_mut().filter_map(|brake| brake.stopped.as_mut()) {
@@ -105,11 +105,11 @@ impl Brakes {
     pub fn permit(&self, grant: &Grant, new: bool, now: Instant) -> Permit {
         let brakes = self.0.borrow();
         let mut permit = Permit::Go;
-        for way in ways(grant, new) {
-            match brakes.get(&way).and_then(|brake| brake.stopped.as_ref()) {
+        for service in services(grant, new) {
+            match brakes.get(&service).and_then(|brake| brake.stopped.as_ref()) {
                 None => {}
-                Some(stopped) if stopped.trying => return Permit::Wait(way, None),
-                Some(stopped) if now < stopped.until => return Permit::Wait(way, Some(stopped.until)),
+                Some(stopped) if stopped.trying => return Permit::Wait(service, None),
+                Some(stopped) if now < stopped.until => return Permit::Wait(service, Some(stopped.until)),
                 Some(_) => permit = Permit::Try,
             }
         }
@@ -120,31 +120,31 @@ impl Brakes {
     /// connection finds out.
     pub fn start(&self, grant: &Grant, new: bool) -> Start<'_> {
         let mut brakes = self.0.borrow_mut();
-        let steps = ways(grant, new).map(|way| {
-            let stopped = brakes.get_mut(&way).and_then(|brake| brake.stopped.as_mut());
+        let steps = services(grant, new).map(|service| {
+            let stopped = brakes.get_mut(&service).and_then(|brake| brake.stopped.as_mut());
             let tries = stopped.map(|stopped| stopped.trying = true).is_some();
-            Step { way, tries }
+            Step { service, tries }
         });
         Start { brakes: self, steps }
     }
 
-    fn note(&self, Step { way, tries }: &Step, works: bool, limit: u32) {
+    fn note(&self, Step { service, tries }: &Step, works: bool, limit: u32) {
         let mut brakes = self.0.borrow_mut();
         if works {
-            brakes.remove(way);
+            brakes.remove(service);
             return;
         }
-        let brake = brakes.entry(way.clone()).or_default();
+        let brake = brakes.entry(service.clone()).or_default();
         brake.failures += 1;
         let until = |pause| Instant::now() + pause;
         match &mut brake.stopped {
-            // A connection that was under way when the brake stopped the way says nothing new.
+            // A connection that was under service when the brake stopped the service says nothing new.
             Some(_) if !tries => {}
             Some(stopped) => {
-                let pause = match way {
-                    Way::DataCenter { .. } | Way::Client { .. } => (stopped.pause * LONGER).min(LONGEST_PAUSE),
+                let pause = match service {
+                    Service::DataCenter { .. } | Service::Client { .. } => (stopped.pause * LONGER).min(LONGEST_PAUSE),
                     // Each try costs a token.
-                    Way::Store | Way::NewParameters => LONGEST_PAUSE,
+                    Service::Store | Service::NewParameters => LONGEST_PAUSE,
                 };
                 *stopped = Stopped { until: until(pause), pause, trying: false };
             }
@@ -156,15 +156,15 @@ impl Brakes {
     }
 }
 
-/// A connection under way. If it ends before it has found out anything, the next one tries.
+/// A connection under service. If it ends before it has found out anything, the next one tries.
 pub struct Start<'b> {
     brakes: &'b Brakes,
     steps: [Step; 3],
 }
 
-/// A way, and whether this connection is the one that tries it.
+/// A service, and whether this connection is the one that tries it.
 struct Step {
-    way: Way,
+    service: Service,
     tries: bool,
 }
 
@@ -193,19 +193,19 @@ impl Start<'_> {
 impl Drop for Start<'_> {
     fn drop(&mut self) {
         let mut brakes = self.brakes.0.borrow_mut();
-        for Step { way, .. } in self.steps.iter().filter(|step| step.tries) {
-            if let Some(stopped) = brakes.get_mut(way).and_then(|brake| brake.stopped.as_mut()) {
+        for Step { service, .. } in self.steps.iter().filter(|step| step.tries) {
+            if let Some(stopped) = brakes.get_mut(service).and_then(|brake| brake.stopped.as_mut()) {
                 stopped.trying = false;
             }
         }
     }
 }
 
-fn ways(grant: &Grant, new: bool) -> [Way; 3] {
+fn services(grant: &Grant, new: bool) -> [Service; 3] {
     let accounts_server = grant.data_center.accounts_server.clone();
     [
-        Way::DataCenter { name: grant.data_center.name.clone(), accounts_server: accounts_server.clone() },
-        Way::Client { accounts_server, id: grant.client.id.clone() },
-        if new { Way::NewParameters } else { Way::Store },
+        Service::DataCenter { name: grant.data_center.name.clone(), accounts_server: accounts_server.clone() },
+        Service::Client { accounts_server, id: grant.client.id.clone() },
+        if new { Service::NewParameters } else { Service::Store },
     ]
 }

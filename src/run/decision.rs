@@ -53,7 +53,7 @@ pub enum State {
     /// Zoho refused client, secret or data centre less than an hour ago.
     Misconfigured(Trouble),
     /// Zoho asked for a pause.
-    CoolingDown {
+    Throttled {
         /// Its end.
         until: Timestamp,
     },
@@ -104,7 +104,7 @@ fn state(grant: &Grant, lease: Option<&Lease>, now: Timestamp, policy: Policy) -
     let lease = lease.filter(|lease| lease.grant_version == grant.version)?;
     match &lease.status {
         Status::Throttled(Trouble { retry_after: Some(until), .. }) if now < *until => {
-            Some(State::CoolingDown { until: *until })
+            Some(State::Throttled { until: *until })
         }
         _ if policy.force => None,
         Status::ConsentRequired(trouble) => Some(State::ConsentRequired(trouble.clone())),
@@ -265,7 +265,7 @@ mod tests {
         check((grant("v2", TOKEN), lease(ours)), 0, due.clone());
 
         let throttled = Status::Throttled(trouble(Some(660)));
-        check((grant("v1", TOKEN), lease(throttled.clone())), 659, both(State::CoolingDown { until: at(660) }));
+        check((grant("v1", TOKEN), lease(throttled.clone())), 659, both(State::Throttled { until: at(660) }));
         check((grant("v1", TOKEN), lease(throttled.clone())), 660, due.clone());
         check((grant("v2", TOKEN), lease(throttled)), 0, due.clone());
 

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use crate::flaw::{Broken, Flaw};
 use crate::name::ConnectionName;
 use crate::ports::{GrantNames, Queue, Unsent};
-use crate::run::report::{Entry, Report};
-use crate::run::{Refresher, RunError, broken, in_time};
+use crate::run::report::{Entry, Outcome, Report};
+use crate::run::{Refresher, RunError, in_time};
 
 /// The most connections in one message. If all are due, their puts take 33 seconds at three a
 /// second (twice as long with bare tokens). So several messages fit into one invocation, and after
@@ -54,7 +54,7 @@ impl<Q: Queue> Dispatcher<Q> {
             match name.parse::<ConnectionName>() {
                 Ok(_) => connections.push(name),
                 Err(error) => {
-                    let outcome = broken(&Broken::secret(&settings.prefix.grant(name), Flaw::Name(error)));
+                    let outcome = Outcome::broken(&Broken::secret(&settings.prefix.grant(name), Flaw::Name(error)));
                     misnamed.push(Entry { connection: name.to_owned(), outcome, expires_at: None });
                 }
             }

@@ -16,14 +16,14 @@ use tracing::warn;
 
 use crate::connection::Grant;
 use crate::failure::{Refusal, StoreError, Untrusted};
-use crate::lease::{Lease, Status, Token, Trouble, whole_second};
+use crate::lease::{Lease, Status, Trouble, whole_second};
 use crate::name::ConnectionName;
 use crate::pace::Turn;
 use crate::ports::{Grants, Issuer, Leases, Minted};
 use crate::run::brake::{Permit, Start};
 use crate::run::decision::{Due, what_is_right};
 use crate::run::report::{Deferral, Entry, Outcome};
-use crate::run::{REPORT_RESERVE, Refresher, Request, misconfigured, token_end};
+use crate::run::{REPORT_RESERVE, Refresher, Request, token_end};
 
 /// How long a throttled connection is left alone: the ten minutes that Zoho documents, and one
 /// more, because a request that comes too early starts the ten minutes again.
@@ -286,9 +286,9 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
         last: Option<&Lease>,
         minted: Minted,
     ) -> (Outcome, Option<Timestamp>) {
-        let Minted { access_token, issued_at, expires_at, api_domain, scope } = minted;
-        let mut lease = Lease::of(grant, Status::Active, last);
-        lease.token = Some(Token { access_token, issued_at, expires_at });
+        let Minted { token, api_domain, scope } = minted;
+        let expires_at = token.expires_at;
+        let mut lease = Lease::active(grant, token, last);
         lease.api_domain = api_domain.or(lease.api_domain);
         lease.scope = scope.unwrap_or(lease.scope);
         let written = self.leases.publish(turn, &grant.connection, &lease, last).await;
@@ -330,7 +330,7 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
                 (Status::ConsentRequired(trouble(&error, None)), Outcome::ConsentRequired { error })
             }
             Refusal::Misconfigured { error } => {
-                (Status::Misconfigured(trouble(&error, Some(MISCONFIGURED_PAUSE))), misconfigured(error))
+                (Status::Misconfigured(trouble(&error, Some(MISCONFIGURED_PAUSE))), Outcome::refused_client(error))
             }
             Refusal::Throttled => {
                 let trouble = trouble("too_many_requests", Some(COOL_DOWN));

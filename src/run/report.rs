@@ -5,7 +5,8 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use crate::run::brake::Way;
+use crate::flaw::Broken;
+use crate::run::brake::Service;
 
 /// The version of the report's format.
 const SCHEMA: u64 = 1;
@@ -63,10 +64,24 @@ pub enum Deferral {
     CutOff,
     /// A brake kept it back.
     #[error("{0}")]
-    Braked(Way),
+    Braked(Service),
 }
 
 impl Outcome {
+    /// Zoho refuses the client.
+    pub(crate) fn refused_client(error: String) -> Self {
+        let remedy = "compare client_id, the data centre's own client secret and data_center with Zoho's API console; then type token-keeper \
+                      refresh NAME --force, or wait an hour"
+            .to_owned();
+        Self::Misconfigured { error, remedy }
+    }
+
+    /// A secret or parameter has a flaw. This never changes a document.
+    pub(crate) fn broken(broken: &Broken) -> Self {
+        let (error, remedy) = (broken.to_string(), broken.flaw.remedy());
+        if broken.flaw.passes() { Self::Failed { error, remedy } } else { Self::Misconfigured { error, remedy } }
+    }
+
     /// The word in the report.
     pub fn word(&self) -> &'static str {
         match self {
@@ -85,7 +100,7 @@ impl Outcome {
     fn is_undone(&self) -> bool {
         match self {
             Self::Failed { .. } => true,
-            Self::Deferred(why) => !matches!(why, Deferral::Braked(Way::Client { .. })),
+            Self::Deferred(why) => !matches!(why, Deferral::Braked(Service::Client { .. })),
             _ => false,
         }
     }

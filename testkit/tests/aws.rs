@@ -13,7 +13,7 @@ use testkit::clock::Clock;
 use testkit::quota::Quotas;
 use testkit::wire::{Fault, Faults, Rule};
 
-struct World {
+struct Account {
     aws: Aws,
     clock: Clock,
     faults: Faults,
@@ -22,7 +22,7 @@ struct World {
     sqs: aws_sdk_sqs::Client,
 }
 
-impl World {
+impl Account {
     async fn new() -> Self {
         let (clock, faults) = (Clock::at("2026-11-21T00:00:00Z"), Faults::new());
         let aws = Aws::start(clock.clone(), faults.clone());
@@ -50,7 +50,7 @@ fn below(prefix: &str) -> Filter {
 
 #[tokio::test]
 async fn what_a_test_stores_is_read_over_the_wire_and_the_reverse() {
-    let world = World::new().await;
+    let world = Account::new().await;
     let version = world.aws.put_secret("tk/a", "one");
     let read = world.secrets.get_secret_value().secret_id("tk/a").send().await.expect("a value");
     assert_eq!((read.secret_string(), read.version_id()), (Some("one"), Some(version.as_str())));
@@ -79,7 +79,7 @@ async fn what_a_test_stores_is_read_over_the_wire_and_the_reverse() {
 
 #[tokio::test]
 async fn a_denied_secret_or_refused_key_is_one_error_among_values() {
-    let world = World::new().await;
+    let world = Account::new().await;
     for name in ["tk/a", "tk/b", "tk/c"] {
         world.aws.put_secret(name, "text");
     }
@@ -101,7 +101,7 @@ async fn a_denied_secret_or_refused_key_is_one_error_among_values() {
 
 #[tokio::test]
 async fn a_refused_key_fails_every_decrypted_read_that_includes_the_parameter() {
-    let world = World::new().await;
+    let world = Account::new().await;
     for number in 0..11 {
         world.aws.put_parameter(&format!("/tk/{number:02}"), "plaintext");
     }
@@ -123,7 +123,7 @@ async fn a_refused_key_fails_every_decrypted_read_that_includes_the_parameter() 
 
 #[tokio::test]
 async fn a_denied_put_changes_nothing() {
-    let world = World::new().await;
+    let world = Account::new().await;
     world.aws.deny_put("/tk/a");
     assert_eq!(world.put("/tk/a", "x").await, "AccessDeniedException");
     assert_eq!(world.aws.parameter("/tk/a"), None);
@@ -131,7 +131,7 @@ async fn a_denied_put_changes_nothing() {
 
 #[tokio::test]
 async fn with_empty_pages_an_empty_page_comes_before_each_page() {
-    let world = World::new().await;
+    let world = Account::new().await;
     for number in 0..21 {
         world.aws.put_secret(&format!("tk/{number}"), "text");
         world.aws.put_parameter(&format!("/tk/{number}"), "text");
@@ -166,7 +166,7 @@ async fn with_empty_pages_an_empty_page_comes_before_each_page() {
 
 #[tokio::test]
 async fn after_a_burst_of_five_puts_are_refused_but_reads_and_other_services_are_not() {
-    let world = World::new().await;
+    let world = Account::new().await;
     // Like the default, but refilled so slowly that the speed of this machine does not matter.
     world.aws.quotas(Quotas { puts_per_second: 0.001, ..Quotas::default() });
     let mut seen = Vec::new();
@@ -190,7 +190,7 @@ async fn after_a_burst_of_five_puts_are_refused_but_reads_and_other_services_are
 #[tokio::test]
 async fn each_kind_of_call_is_refused_by_its_own_quota() {
     let slow = 0.001;
-    let world = World::new().await;
+    let world = Account::new().await;
     world.aws.put_secret("tk/a", "text");
     world.aws.put_parameter("/tk/a", "text");
     world.aws.quotas(Quotas {
@@ -215,7 +215,7 @@ async fn each_kind_of_call_is_refused_by_its_own_quota() {
 
 #[tokio::test]
 async fn quotas_apply_by_default_and_can_be_lifted() {
-    let world = World::new().await;
+    let world = Account::new().await;
     let mut seen = Vec::new();
     for _ in 0..100 {
         seen.push(world.put("/tk/a", "x").await);
@@ -229,7 +229,7 @@ async fn quotas_apply_by_default_and_can_be_lifted() {
 
 #[tokio::test]
 async fn quotas_use_real_time_even_if_the_clock_is_set_by_hand() {
-    let world = World::new().await;
+    let world = Account::new().await;
     world.aws.quotas(Quotas { puts_per_second: 0.001, put_burst: 1.0, ..Quotas::default() });
     assert_eq!(world.put("/tk/a", "x").await, "accepted");
     world.clock.advance(SignedDuration::from_hours(1));
@@ -245,7 +245,7 @@ async fn quotas_use_real_time_even_if_the_clock_is_set_by_hand() {
 
 #[tokio::test]
 async fn a_full_account_accepts_only_overwrites_and_advanced_parameters() {
-    let world = World::new().await;
+    let world = Account::new().await;
     world.aws.quotas(Quotas::lifted());
     world.aws.parameter_limit(2);
     let create = async |name: &str, tier: ParameterTier| {
@@ -271,7 +271,7 @@ async fn a_full_account_accepts_only_overwrites_and_advanced_parameters() {
 
 #[tokio::test]
 async fn reads_of_a_held_back_secret_are_old_until_it_is_released() {
-    let world = World::new().await;
+    let world = Account::new().await;
     let before = world.aws.put_secret("tk/changed", "old");
     world.aws.put_secret("tk/gone", "old");
     world.aws.put_secret("tk/other", "old");
@@ -322,7 +322,7 @@ async fn reads_of_a_held_back_secret_are_old_until_it_is_released() {
 
 #[tokio::test]
 async fn reads_of_a_held_back_parameter_are_old_but_puts_answer_the_true_version() {
-    let world = World::new().await;
+    let world = Account::new().await;
     world.aws.put_parameter("/tk/changed", "old");
     world.aws.hold_back_parameter("/tk/changed");
     world.aws.hold_back_parameter("/tk/new");
@@ -352,7 +352,7 @@ async fn reads_of_a_held_back_parameter_are_old_but_puts_answer_the_true_version
 
 #[tokio::test]
 async fn updates_of_one_parameter_that_come_too_soon_are_refused() {
-    let world = World::new().await;
+    let world = Account::new().await;
     world.aws.update_window(SignedDuration::from_secs(5));
     assert_eq!(world.put("/tk/a", "x").await, "accepted");
     assert_eq!(world.put("/tk/a", "y").await, "TooManyUpdates");
@@ -363,7 +363,7 @@ async fn updates_of_one_parameter_that_come_too_soon_are_refused() {
 
 #[tokio::test]
 async fn an_overwrite_keeps_what_it_does_not_name() {
-    let world = World::new().await;
+    let world = Account::new().await;
     let policies = r#"[{"Type":"Expiration","Version":"1.0","Attributes":{"Timestamp":"2026-11-21T01:00:00Z"}}]"#;
     let put = world.ssm.put_parameter().name("/tk/a").value("x").r#type(ParameterType::SecureString);
     let put = put.tier("Advanced".into()).key_id("alias/own").policies(policies);
@@ -379,7 +379,7 @@ async fn an_overwrite_keeps_what_it_does_not_name() {
 
 #[tokio::test]
 async fn a_message_may_fail_while_the_others_of_its_batch_are_accepted() {
-    let world = World::new().await;
+    let world = Account::new().await;
     let url = world.aws.create_queue("tk");
     world.aws.refuse_message("two");
     let entry = |body: &str| {
@@ -402,7 +402,7 @@ async fn a_message_may_fail_while_the_others_of_its_batch_are_accepted() {
 
 #[tokio::test]
 async fn a_received_message_comes_again_after_its_time_and_only_its_newest_receipt_deletes_it() {
-    let world = World::new().await;
+    let world = Account::new().await;
     let url = world.aws.create_queue("tk");
     let entry = aws_sdk_sqs::types::SendMessageBatchRequestEntry::builder().id("a").message_body("a").build();
     let send = world.sqs.send_message_batch().queue_url(&url).entries(entry.expect("an entry"));
@@ -429,7 +429,7 @@ async fn a_received_message_comes_again_after_its_time_and_only_its_newest_recei
 
 #[tokio::test]
 async fn calls_are_named_and_canned_errors_reach_the_client() {
-    let world = World::new().await;
+    let world = Account::new().await;
     let arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:tk/a-AbCdEf";
     world.faults.add(
         Rule::on("ssm", "PutParameter").about("/tk/a").times(1),
@@ -457,7 +457,7 @@ async fn calls_are_named_and_canned_errors_reach_the_client() {
 
 #[tokio::test]
 async fn an_unknown_operation_or_field_or_token_is_refused() {
-    let world = World::new().await;
+    let world = Account::new().await;
     let http = reqwest::Client::new();
     for (target, body, code) in [
         ("AmazonSSM.LabelParameterVersion", "{}", "UnknownOperationException"),

@@ -23,14 +23,14 @@ const PKCE: [Row; 2] = [
 type Row = (&'static str, &'static str);
 
 /// Two data centres. `app` is registered in both, `local` only in the United States.
-struct World {
+struct Accounts {
     zoho: Zoho,
     clock: Clock,
     faults: Faults,
     http: reqwest::Client,
 }
 
-impl World {
+impl Accounts {
     fn new() -> Self {
         let (clock, faults) = (Clock::at("2026-11-21T00:00:00Z"), Faults::new());
         let zoho = Zoho::start(&["us", "eu"], clock.clone(), faults.clone());
@@ -116,7 +116,7 @@ fn refused(code: &str) -> (u16, Value) {
 
 #[tokio::test]
 async fn a_refresh_gives_a_token_for_an_hour_and_the_refresh_token_stays() {
-    let world = World::new();
+    let world = Accounts::new();
     let refresh_token = world.zoho.consent("eu", "app", &[SCOPE, "ZohoCRM.users.READ"]);
     let (status, answer) = world.refresh("eu", &refresh_token).await;
     let access_token = text(&answer, "access_token");
@@ -138,7 +138,7 @@ async fn a_refresh_gives_a_token_for_an_hour_and_the_refresh_token_stays() {
 
 #[tokio::test]
 async fn a_refusal_has_status_200_and_its_code_in_the_body() {
-    let world = World::new();
+    let world = Accounts::new();
     let alive = world.zoho.consent("us", "app", &[SCOPE]);
     let killed = world.zoho.consent("us", "app", &[SCOPE]);
     world.zoho.kill(&killed);
@@ -165,7 +165,7 @@ async fn a_refusal_has_status_200_and_its_code_in_the_body() {
 
 #[tokio::test]
 async fn the_eleventh_request_is_throttled_and_asking_again_extends_the_block() {
-    let world = World::new();
+    let world = Accounts::new();
     let refresh_token = world.zoho.consent("us", "app", &[SCOPE]);
     for _ in 0..10 {
         world.minted("us", &refresh_token).await;
@@ -191,7 +191,7 @@ async fn the_eleventh_request_is_throttled_and_asking_again_extends_the_block() 
 #[tokio::test]
 async fn requests_are_counted_per_refresh_token_or_per_client() {
     for (counted_per, served) in [(CountedPer::RefreshToken, [2, 2]), (CountedPer::Client, [2, 0])] {
-        let world = World::new();
+        let world = Accounts::new();
         world.zoho.settings(|settings| {
             settings.requests_per_window = 2;
             settings.counted_per = counted_per;
@@ -206,7 +206,7 @@ async fn requests_are_counted_per_refresh_token_or_per_client() {
 
 #[tokio::test]
 async fn one_token_too_many_silently_ends_the_oldest() {
-    let world = World::new();
+    let world = Accounts::new();
     world.zoho.settings(|settings| settings.live_access_tokens = 2);
     let refresh_tokens: Vec<_> = (0..20).map(|_| world.zoho.consent("us", "app", &[SCOPE])).collect();
     let elsewhere = world.zoho.consent("eu", "app", &[SCOPE]);
@@ -225,7 +225,7 @@ async fn one_token_too_many_silently_ends_the_oldest() {
 
 #[tokio::test]
 async fn a_code_works_once_in_time_and_only_with_the_values_of_its_request() {
-    let world = World::new();
+    let world = Accounts::new();
     world.zoho.settings(|settings| settings.requests_per_window = 100);
     let redirect_uri = ("redirect_uri", CALLBACK);
     let code = || world.zoho.code("eu", "app", &[SCOPE], Some(CALLBACK));
@@ -261,7 +261,7 @@ async fn a_code_works_once_in_time_and_only_with_the_values_of_its_request() {
 async fn answers_vary_as_zohos_do() {
     // For each change: the named field in the answer to a refresh, then in the answer to a code.
     let check = async |change: fn(&mut Settings), field: &str, expected: [Value; 2]| {
-        let world = World::new();
+        let world = Accounts::new();
         world.zoho.settings(change);
         let scopes = [SCOPE, "ZohoCRM.users.READ"];
         let (_, refreshed) = world.refresh("us", &world.zoho.consent("us", "app", &scopes)).await;
@@ -287,7 +287,7 @@ async fn answers_vary_as_zohos_do() {
 
 #[tokio::test]
 async fn revoking_ends_a_refresh_token_with_its_access_tokens() {
-    let world = World::new();
+    let world = Accounts::new();
     let refresh_token = world.zoho.consent("us", "app", &[SCOPE]);
     let access_token = world.minted("us", &refresh_token).await;
     let revoke = async |data_center: &str| {
@@ -302,7 +302,7 @@ async fn revoking_ends_a_refresh_token_with_its_access_tokens() {
 
 #[tokio::test]
 async fn a_consent_comes_back_to_the_registered_redirect_uri() {
-    let world = World::new();
+    let world = Accounts::new();
     let accounts: String = form_urlencoded::byte_serialize(world.zoho.accounts("us").as_bytes()).collect();
     let (status, location) = world.decide("us", &request(&[]), "accept").await;
     let location = location.expect("a redirect");
@@ -327,7 +327,7 @@ async fn a_consent_comes_back_to_the_registered_redirect_uri() {
 
 #[tokio::test]
 async fn the_consent_page_is_a_form_that_carries_the_request() {
-    let world = World::new();
+    let world = Accounts::new();
     let query = "response_type=code&client_id=app&scope=A.b.C,<i>&redirect_uri=https://app.example/callback&state=s";
     let url = Url::parse(&format!("{}/oauth/v2/auth?{query}", world.zoho.accounts("us"))).expect("a URL");
     let page = world.http.get(url.clone()).send().await.expect("an answer").text().await.expect("a page");
@@ -340,7 +340,7 @@ async fn the_consent_page_is_a_form_that_carries_the_request() {
 
 #[tokio::test]
 async fn only_a_first_or_prompted_offline_consent_gives_a_refresh_token() {
-    let world = World::new();
+    let world = Accounts::new();
     for (changes, yields) in [
         (&[("access_type", "")][..], false),
         (&[("client_id", "local"), ("prompt", "")], true),
@@ -358,7 +358,7 @@ async fn only_a_first_or_prompted_offline_consent_gives_a_refresh_token() {
 
 #[tokio::test]
 async fn a_user_from_another_data_center_moves_the_consent_there() {
-    let world = World::new();
+    let world = Accounts::new();
     world.zoho.settings(|settings| {
         settings.home = Some("eu".to_owned());
         settings.redirect_names_accounts_server = false;
@@ -379,7 +379,7 @@ async fn a_user_from_another_data_center_moves_the_consent_there() {
 
 #[tokio::test]
 async fn every_call_is_named_and_may_be_answered_by_a_fault() {
-    let world = World::new();
+    let world = Accounts::new();
     let check = async |operation: &str, subject: &str, answer: Response<Bytes>| {
         world.faults.clear();
         world.faults.forget_calls();

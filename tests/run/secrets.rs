@@ -82,7 +82,7 @@ async fn debug_output_of_types_with_secrets_shows_no_secret() {
     let text = format!("{secrets:?} {grants:?} {minted:?} {leases:?}");
     let published = world.field("crm-prod", "access_token");
     for secret in
-        [refresh_token.as_str(), EU_SECRET, minted.access_token.expose(), published.as_str().expect("a token")]
+        [refresh_token.as_str(), EU_SECRET, minted.token.access_token.expose(), published.as_str().expect("a token")]
     {
         assert!(!text.contains(secret), "{text}");
     }

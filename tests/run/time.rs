@@ -109,13 +109,11 @@ impl Issuer for &Memory {
         match (seconds, ok) {
             (None, _) => fault(Silence::TimedOut),
             (_, false) => fault(Silence::ServerError(500)),
-            _ => Ok(Minted {
-                access_token: AccessToken::new("a"),
-                issued_at,
-                expires_at: issued_at + SignedDuration::from_hours(1),
-                api_domain: None,
-                scope: None,
-            }),
+            _ => {
+                let expires_at = issued_at + SignedDuration::from_hours(1);
+                let token = Token { access_token: AccessToken::new("a"), issued_at, expires_at };
+                Ok(Minted { token, api_domain: None, scope: None })
+            }
         }
     }
 

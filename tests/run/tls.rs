@@ -86,7 +86,7 @@ async fn an_authority_in_the_bundle_is_trusted_beside_the_built_in_ones() {
     let bundle = file("both", &format!("Ours\n{}\nAnother's\n{}", ours.pem(), another.pem()));
     for authority in [&ours, &another] {
         let wire = Wire::new(authority, Kind::Good, Some(bundle.as_os_str()));
-        assert_eq!(wire.ask_zoho().await.expect("a token").access_token.expose(), "1000.a");
+        assert_eq!(wire.ask_zoho().await.expect("a token").token.access_token.expose(), "1000.a");
         assert_eq!(wire.ask_aws().await, Ok(0));
     }
     let all = [Roots::BuiltIn, Roots::Platform].map(|roots| http::client(roots, Some(bundle.as_os_str())).is_ok());

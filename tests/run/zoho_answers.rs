@@ -110,9 +110,9 @@ async fn every_form_of_success_gives_a_token_with_a_plausible_life() {
             answer[field] = value.clone();
         }
         let minted = wire.ask_and_get(ok(&answer)).await.expect("a token");
-        assert_eq!(minted.access_token.expose(), "1000.a");
-        assert_eq!(minted.issued_at.to_string(), START, "counted from before the request");
-        assert_eq!(minted.expires_at.duration_since(minted.issued_at).as_secs(), life, "{body}");
+        assert_eq!(minted.token.access_token.expose(), "1000.a");
+        assert_eq!(minted.token.issued_at.to_string(), START, "counted from before the request");
+        assert_eq!(minted.token.expires_at.duration_since(minted.token.issued_at).as_secs(), life, "{body}");
         assert_eq!((minted.api_domain.as_deref(), minted.scope.as_deref()), (api_domain, scope), "{body}");
     };
     check(json!({}), 3600, None, None).await;

@@ -1016,7 +1016,8 @@ impl Issuer for Port {
         });
         let token = answered.await?;
         let access_token = AccessToken::new(token);
-        Ok(Minted { access_token, issued_at, expires_at: issued_at + LIFE, api_domain: None, scope: None })
+        let token = Token { access_token, issued_at, expires_at: issued_at + LIFE };
+        Ok(Minted { token, api_domain: None, scope: None })
     }
 
     fn timeout(&self) -> Duration {
@@ -1127,7 +1128,8 @@ impl Authorizer for Port {
         let access_token = AccessToken::new(token);
         let expires_at = issued_at + LIFE;
         let scope = Some("ZohoCRM.modules.ALL".to_owned());
-        let minted = Minted { access_token, issued_at, expires_at, api_domain: None, scope };
+        let token = Token { access_token, issued_at, expires_at };
+        let minted = Minted { token, api_domain: None, scope };
         Ok(Exchanged { minted, refresh_token: issued.map(|token| RefreshToken::new(token.to_string())) })
     }
 

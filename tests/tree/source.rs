@@ -6,16 +6,21 @@ const ARCHITECTURE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/AR
 const LIB: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/lib.rs"));
 
 fn sources() -> Vec<(String, String)> {
+    sources_of("src")
+}
+
+/// The Rust files of a folder: their names below it, and their texts.
+fn sources_of(folder: &str) -> Vec<(String, String)> {
     fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).expect("a folder") {
             let path = entry.expect("an entry").path();
             if path.is_dir() { walk(&path, files) } else { files.push(path) }
         }
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut files = Vec::new();
     walk(&root, &mut files);
-    let name = |path: &Path| path.strip_prefix(&root).expect("below src").display().to_string();
+    let name = |path: &Path| path.strip_prefix(&root).expect("below the folder").display().to_string();
     files.iter().map(|path| (name(path), std::fs::read_to_string(path).expect("a source file"))).collect()
 }
 
@@ -85,6 +90,42 @@ fn module(file: &str) -> &str {
     file.split(['/', '.']).next().unwrap_or_default()
 }
 
+/// The modules that a text names with `crate::`, above its tests.
+fn uses(text: &str) -> impl Iterator<Item = &str> {
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let end = |c: char| !c.is_alphanumeric() && c != '_';
+    code.split("crate::").skip(1).map(move |rest| rest.split(end).next().unwrap_or_default())
+}
+
+/// The modules that a library declares, in order.
+fn declared(lib: &str) -> Vec<&str> {
+    let modules = lib.lines().map(|line| line.trim_start_matches("pub "));
+    modules.filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';')).collect()
+}
+
+#[test]
+fn in_the_other_packages_a_module_uses_only_modules_declared_before_it() {
+    for folder in ["cli/src", "testkit/src"] {
+        let sources = sources_of(folder);
+        let lib = sources.iter().find(|(name, _)| name == "lib.rs").expect("a library");
+        let order = declared(&lib.1);
+        let place = |module: &str| order.iter().position(|declared| *declared == module);
+        let mut imports = 0;
+        for (name, text) in &sources {
+            let Some(own) = place(module(name)) else { continue };
+            for used in uses(text) {
+                let other =
+                    place(used).unwrap_or_else(|| panic!("{folder}/{name} names crate::{used}, which is no module"));
+                assert!(other <= own, "{folder}/{name} uses {used}, which is declared after it");
+                imports += 1;
+            }
+            let sibling = name.split('/').count() == 1 && text.lines().any(|line| line.starts_with("use super::"));
+            assert!(!sibling, "{folder}/{name} names its siblings by `super`, and not by `crate`");
+        }
+        assert!(imports > 10, "the imports were found");
+    }
+}
+
 #[test]
 fn a_module_uses_only_modules_of_the_layers_above() {
     let block = ARCHITECTURE.split("## Layers\n\n```\n").nth(1).and_then(|rest| rest.split("```").next());
@@ -95,16 +136,14 @@ fn a_module_uses_only_modules_of_the_layers_above() {
     for (name, text) in sources().into_iter().filter(|(name, _)| name != "lib.rs") {
         let own = module(&name);
         let at = layer(own).unwrap_or_else(|| panic!("{own} is in no layer of ARCHITECTURE.md"));
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        for used in code.split("crate::").skip(1).map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_')) {
-            let used = used.into_iter().next().unwrap_or_default();
+        for used in uses(&text) {
             let Some(other) = layer(used) else { continue };
             assert!(used == own || other < at, "src/{name} uses {used}, which is in no layer above its own");
             imports += 1;
         }
     }
     assert!(imports > 100, "the imports were found");
-    let declared: Vec<_> = LIB.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let declared = declared(LIB);
     let places: Vec<_> = declared.iter().map(|module| layer(module)).collect();
     assert!(places.is_sorted(), "src/lib.rs declares in the order of the layers: {declared:?}");
 }

@@ -10,9 +10,9 @@ use token_keeper::ports::Published;
 use token_keeper::run::decision::State;
 use token_keeper::run::{Seen, Settings};
 
-use super::super::text::counted;
 use super::facts::Facts;
 use super::finding::{Finding, Severity, listed, or_ok};
+use crate::text::counted;
 
 /// What stops a connection from getting a new token, as far as the stores show.
 pub(super) fn connections(facts: &Facts<'_>, seen: &[Seen]) -> Vec<Finding> {
@@ -68,7 +68,7 @@ fn trouble(seen: &Seen, now: Timestamp) -> Option<Finding> {
         State::Misconfigured(trouble) => {
             (Severity::Wrong, format!("Zoho refuses its client ({})", trouble.error), last)
         }
-        State::CoolingDown { until } => {
+        State::Throttled { until } => {
             let lives = seen.token().is_some_and(|token| token.expires_at > now);
             let severity = if lives { Severity::Note } else { Severity::Wrong };
             (severity, format!("Zoho got too many requests; the refresher waits until {until}"), last)

@@ -12,11 +12,11 @@ use token_keeper::run::decision::Policy;
 use token_keeper::run::{Seen, Settings, see};
 use token_keeper::secret::SigningKey;
 
-use super::super::text::counted;
 use super::connections::{clients, connections, leases};
 use super::facts::Facts;
 use super::finding::{Finding, Severity, or_ok};
 use super::schedule;
+use crate::text::counted;
 
 /// The timeout that the stack gives the refresher, in seconds.
 const FUNCTION_TIMEOUT: usize = 300;

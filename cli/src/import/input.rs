@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 use token_keeper::connection::{DataCenters, UniqueFields};
 use url::Url;
 
-use super::super::Failure;
 use super::Format;
 use super::row::Row;
+use crate::console::Failure;
 
 /// Columns that become fields of the secret.
 const FIELDS: [&str; 7] =

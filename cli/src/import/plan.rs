@@ -11,7 +11,7 @@ use token_keeper::name::{SecretName, VersionId};
 use token_keeper::run::Settings;
 
 use super::row::Row;
-use crate::Failure;
+use crate::console::Failure;
 
 /// A row that can be imported.
 pub(super) struct Taken {

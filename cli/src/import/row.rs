@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use token_keeper::flaw::Flaw;
 use token_keeper::name::{ClientName, ConnectionName, NameError};
 
-use crate::Failure;
+use crate::console::Failure;
 
 /// What to do about a flaw of the input.
 impl From<Flaw> for Failure {

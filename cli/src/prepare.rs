@@ -1,0 +1,115 @@
+//! A connection's secret before a consent: what `connect` and `grant` store.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use token_keeper::connection::{Grant, GrantSecret, read_clients};
+use token_keeper::flaw::{Broken, Flaw};
+use token_keeper::name::{ClientName, ConnectionName};
+use token_keeper::ports::Grants as _;
+
+use crate::console::Failure;
+use crate::operator::Operator;
+
+/// What the operator wants of a connection. An option that is left out keeps its stored value.
+#[derive(Debug, clap::Args)]
+pub struct Wanted {
+    /// Your name for the account: letters a-z, digits and . - _
+    pub connection: ConnectionName,
+    /// The client, by the name you gave it with `client add`
+    #[arg(long, value_name = "NAME")]
+    pub client: Option<ClientName>,
+    /// The data centre in which the client is registered. The consent starts there; the account may
+    /// live in another one
+    #[arg(long, value_name = "NAME")]
+    pub data_center: Option<String>,
+    /// What the access token may do: Zoho's scopes, separated by commas. You can repeat the option
+    #[arg(long, value_delimiter = ',', value_name = "SCOPE")]
+    pub scope: Vec<String>,
+}
+
+/// A connection that is stored and ready for a consent.
+pub(crate) struct Ready {
+    pub(crate) grant: Grant,
+    /// Where the consent starts.
+    pub(crate) data_center: String,
+    /// What happened to the secret: created, updated or unchanged.
+    pub(crate) done: &'static str,
+}
+
+impl Operator {
+    /// Checks that a consent can succeed, then stores what is new. Leaves the refresh token alone.
+    pub(crate) async fn prepare(&self, wanted: &Wanted, allow_move: bool) -> Result<Ready, Failure> {
+        let Wanted { connection, client, data_center, scope } = wanted;
+        self.check_data_center(data_center.as_deref())?;
+        let table = &self.settings.data_centers;
+        let name = self.settings.prefix.grant(connection.as_str());
+        let broken = |flaw: Flaw| Failure::from(Broken::secret(&name, flaw));
+        let before = self.document(&name).await?;
+        let mut document = before.as_ref().map(|(document, _)| document.clone()).unwrap_or_default();
+        let connected = document.string("refresh_token").is_some();
+        if let Some(client) = client {
+            let inline = document.field("client_id").is_some();
+            let other = document.field("client").is_some_and(|before| *before != client.as_str());
+            if inline || (other && connected) {
+                let what =
+                    format!("{connection} has another client, and its refresh token works only with that client");
+                return Err(Failure::new(what, "use another name for the new connection; nothing was changed"));
+            }
+            document.set("client", json!(client.as_str()));
+        }
+        let needed = |what: &str| {
+            let problem = match before {
+                None => format!("--{what} is required: {connection} is a new connection"),
+                Some(_) => format!("--{what} is required: none is stored for {connection}"),
+            };
+            Failure::new(problem, format!("give --{what}; see token-keeper connect --help"))
+        };
+        if before.is_none() && client.is_none() {
+            return Err(needed("client"));
+        }
+        let stored = document.string("data_center").map(str::to_owned);
+        let start = data_center.clone().or_else(|| stored.clone()).ok_or_else(|| needed("data-center"))?;
+        if connected && stored.as_ref() != Some(&start) && !allow_move {
+            let what = format!("{connection} belongs to the data centre {}, not {start}", stored.unwrap_or_default());
+            return Err(Failure::new(what, "if the account has moved, add --allow-move; nothing was changed"));
+        }
+        if !connected {
+            document.set("data_center", json!(start));
+        }
+        let scopes: BTreeSet<_> = scope.iter().map(|scope| scope.trim()).filter(|scope| !scope.is_empty()).collect();
+        if !scopes.is_empty() {
+            document.set("scopes", json!(scopes));
+        } else if document.field("scopes").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+            return Err(needed("scope"));
+        }
+        // The new document is checked as the refresher will read it, before anything is written.
+        let version = before.as_ref().map(|(_, version)| version.clone()).unwrap_or_default();
+        let secret = GrantSecret::of(connection.clone(), version.clone(), &document, table).map_err(broken)?;
+        let home = table.get(&start).ok_or_else(|| broken(Flaw::UnknownDataCenter(table.names())))?;
+        let prefix = &self.settings.prefix;
+        let clients: Vec<_> = secret.client().iter().map(|name| prefix.client(name.as_str())).collect();
+        let clients = read_clients(&self.secrets.read(&clients).await?, prefix);
+        let grant = secret.at(home.clone()).resolve(&clients, prefix);
+        let grant = grant.map_err(|error| match (&error.flaw, document.string("client")) {
+            (Flaw::NotFound, Some(client)) => {
+                Failure::new(&error, format!("store the client first: token-keeper client add {client} --client-id …"))
+            }
+            (Flaw::NoSecretFor(data_center), Some(client)) => Failure::new(
+                &error,
+                format!("store it: token-keeper client add {client} --client-id … --data-center {data_center}"),
+            ),
+            _ => error.into(),
+        })?;
+        let unchanged = before.as_ref().is_some_and(|(before, _)| before.same_as(&document));
+        let (version, done) = if unchanged {
+            (version, "unchanged")
+        } else {
+            (
+                self.write(&name, before.is_some(), &document).await?,
+                if before.is_some() { "updated" } else { "created" },
+            )
+        };
+        Ok(Ready { grant: Grant { version, ..grant }, data_center: start, done })
+    }
+}
