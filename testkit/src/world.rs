@@ -70,7 +70,9 @@ impl World {
 
     async fn made(settings: &[(&str, &str)], pace: fn(ParameterStore) -> ParameterStore) -> Self {
         let mut outside = Outside::start(&["us", "eu", "in"], Clock::at(START), Faults::new());
-        settings.iter().for_each(|(name, value)| outside.set(name, value));
+        for (name, value) in settings {
+            outside.set(name, value);
+        }
         let Outside { zoho, aws, .. } = &outside;
         aws.quotas(Quotas::lifted());
         let redirect_uri = format!("{BASE}/callback");
