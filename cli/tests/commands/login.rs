@@ -344,7 +344,7 @@ fn the_option_wins_over_keys_and_keys_win_over_the_variable() {
     Machine::new("keys").check_signer("", &with_variable, "AKIAENVIRONMENT");
     Machine::new("variable").check_signer("", &with_variable[2..], "AKIAPROFILE");
     Machine::new("blank").check_signer("", &[("AWS_ACCESS_KEY_ID", ""), ("AWS_PROFILE", "keys")], "AKIAPROFILE");
-    let both = [&[("AWS_DEFAULT_PROFILE", "keys"), ("AWS_PROFILE", "gone")], &with_variable[2..3]].concat();
+    let both = [("AWS_DEFAULT_PROFILE", "keys"), ("AWS_PROFILE", "gone")];
     Machine::new("both-variables").check_signer("", &both, "AKIAPROFILE");
     let machine = Machine::new("default");
     machine.file(
