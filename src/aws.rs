@@ -25,7 +25,7 @@ pub use leases::{ParameterStore, Publishing, Tier};
 pub use queue::Sqs;
 
 use crate::failure::{Cause, NoCredentials, StoreError};
-use crate::name::Prefix;
+use crate::settings::Settings;
 use crate::source::Source;
 
 /// How long one call may take, from first to last byte.
@@ -56,11 +56,11 @@ pub fn in_region(loader: ConfigLoader, region: &str) -> ConfigLoader {
 pub async fn connect(
     loader: ConfigLoader,
     client: &reqwest::Client,
-    prefix: &Prefix,
+    settings: &Settings,
     publishing: Publishing,
     source: &Source,
 ) -> (SecretsManager, ParameterStore) {
-    stores(&shared(loader, client).await, prefix, publishing, source)
+    stores(&shared(loader, client).await, settings, publishing, source)
 }
 
 /// What the clients of one process have in common.
@@ -73,13 +73,13 @@ pub async fn shared(loader: ConfigLoader, client: &reqwest::Client) -> SdkConfig
 /// Both stores.
 pub fn stores(
     shared: &SdkConfig,
-    prefix: &Prefix,
+    settings: &Settings,
     publishing: Publishing,
     source: &Source,
 ) -> (SecretsManager, ParameterStore) {
     let config = aws_sdk_secretsmanager::config::Builder::from(shared).retry_partition(unlimited_retries()).build();
-    let grants = SecretsManager::new(aws_sdk_secretsmanager::Client::from_conf(config), prefix);
-    let leases = ParameterStore::new(shared, prefix.clone(), publishing, source.clone());
+    let grants = SecretsManager::new(aws_sdk_secretsmanager::Client::from_conf(config), settings);
+    let leases = ParameterStore::new(shared, settings.prefix.clone(), publishing, source.clone());
     (grants, leases)
 }
 

@@ -11,7 +11,7 @@ use crate::address::{BaseUrl, NotBaseUrl};
 use crate::aws::{Publishing, Tier};
 use crate::connection::DataCenters;
 use crate::name::Prefix;
-use crate::run::{SETTLING, Settings};
+use crate::settings::{SETTLING, Settings};
 
 /// What the functions and the command line need to know.
 #[derive(Clone, Debug)]

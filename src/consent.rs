@@ -10,20 +10,23 @@ mod stop;
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use jiff::Timestamp;
+use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
 pub use key::{KeyRing, NoKey, read_signing_key};
 pub use stop::Stop;
 
 use self::link::{LinkError, STATE_LIFE, State, code_challenge, encode, hash, well_formed};
-use crate::connection::{DataCenter, DataCenters, Grant, GrantSecret, SecretDocument, read_clients};
+use crate::connection::{DataCenter, Grant, GrantSecret, SecretDocument, SecretVersion, read_clients};
 use crate::failure::{Refusal, StoreError, Untrusted};
 use crate::flaw::{Broken, Flaw};
-use crate::lease::{Lease, whole_second};
-use crate::name::{ConnectionName, Prefix, VersionId};
+use crate::lease::{Lease, Status, Token, whole_second};
+use crate::name::{ConnectionName, VersionId};
+use crate::notice;
 use crate::ports::{Authorizer, Exchanged, Grants, Leases, Proof, SecretWriter};
 use crate::secret::{AuthorizationCode, RefreshToken, SigningKey};
+use crate::settings::Settings;
 use crate::source::Source;
 
 /// How long a consent waits until its first lease is published. Meanwhile somebody looks at an
@@ -32,10 +35,8 @@ const PUBLISH_PATIENCE: Duration = Duration::from_secs(8);
 
 /// The consents of one installation: settings, and the services that a consent needs.
 pub struct Consent<S, Z, L> {
-    /// First part of every name.
-    pub prefix: Prefix,
-    /// The hosts that may be asked.
-    pub data_centers: DataCenters,
+    /// What the operator chose.
+    pub settings: Settings,
     /// Secrets Manager.
     pub secrets: S,
     /// Zoho.
@@ -100,15 +101,14 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         let key = self.signing_key(ticket).await?;
         let mut ticket = key.open_ticket(ticket, self.source.now()).map_err(|error| stopped(error, Stop::Expired))?;
         let connection = &ticket.connection;
-        let next = key.next_version(connection, &ticket.version);
-        let secret = self.current_grant(connection, &ticket.version, &next).await?;
-        let data_center = self.data_centers.get(&ticket.data_center).ok_or_else(|| Stop::Misconfigured {
+        let secret = self.current_grant(connection, &ticket.version, ticket.issued_at).await?;
+        let data_center = self.settings.data_centers.get(&ticket.data_center).ok_or_else(|| Stop::Misconfigured {
             connection: connection.clone(),
             why: format!("the data centre {} is not in the callback's table", ticket.data_center),
         })?;
         let grant = self.resolve(connection, secret.parsed.at(data_center.clone())).await?;
         if grant.scopes.is_empty() {
-            let secret = self.prefix.grant(connection.as_str());
+            let secret = self.settings.prefix.grant(connection.as_str());
             return Err(flawed(connection, &Broken::secret(&secret, Flaw::Missing("scopes".to_owned()))));
         }
         let nonce = encode(&self.source.random()[..16]);
@@ -159,11 +159,10 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
             "access_denied" => Stop::Declined(connection.clone()),
             _ => Stop::SentBack(connection.clone()),
         })?;
-        let next = key.next_version(&connection, &state.ticket.version);
-        let secret = self.current_grant(&connection, &state.ticket.version, &next).await?;
+        let secret = self.current_grant(&connection, &state.ticket.version, state.ticket.issued_at).await?;
         let home = match &callback.accounts_server {
-            Some(server) => self.data_centers.by_accounts_server(server),
-            None => self.data_centers.get(&state.ticket.data_center),
+            Some(server) => self.settings.data_centers.by_accounts_server(server),
+            None => self.settings.data_centers.get(&state.ticket.data_center),
         };
         let home = home.ok_or_else(|| Stop::UnknownDataCenter(connection.clone()))?.clone();
         let from = &secret.parsed.data_center().name;
@@ -171,22 +170,16 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
             return Err(Stop::Moved { connection, from: from.clone(), to: home.name });
         }
         let proof = Proof { code, redirect: Some((redirect_uri.to_owned(), key.code_verifier(&state))) };
-        self.redeem(secret, home, &proof, next).await
+        self.redeem(secret, home, &proof).await
     }
 
-    /// Spends a code, stores the grant as version `next`, publishes the first lease and revokes the
-    /// refresh token that was replaced.
+    /// Spends a code, stores the grant, publishes the first lease and revokes the refresh token that
+    /// was replaced.
     ///
     /// # Errors
     /// As [`complete`](Self::complete).
-    pub async fn redeem(
-        &self,
-        secret: CurrentGrant,
-        home: DataCenter,
-        proof: &Proof,
-        next: VersionId,
-    ) -> Result<Connected, Stop> {
-        let CurrentGrant { connection, version, mut document, parsed } = secret;
+    pub async fn redeem(&self, secret: CurrentGrant, home: DataCenter, proof: &Proof) -> Result<Connected, Stop> {
+        let CurrentGrant { connection, version: read, since, mut document, parsed } = secret;
         let replaced = parsed.refresh_token().map(|replaced| (replaced.clone(), parsed.data_center().clone()));
         let grant = self.resolve(&connection, parsed.at(home.clone())).await?;
         let Exchanged { minted, refresh_token } = match self.zoho.exchange(&grant.client, &home, proof).await {
@@ -194,7 +187,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
             Err(refusal) => {
                 // The same redirect may have come twice, and the other request was first.
                 if let Refusal::ConsentRequired { .. } = refusal {
-                    self.current_grant(&connection, &version, &next).await?;
+                    self.current_grant(&connection, &read, since).await?;
                 }
                 return Err(refused(&connection, &home, &refusal));
             }
@@ -206,13 +199,13 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
             None => asked.clone(),
         };
         let api_domain = minted.api_domain;
-        let grant = Grant { version: next, scopes, refresh_token: Some(refresh_token.clone()), api_domain, ..grant };
+        let grant = Grant { scopes, refresh_token: Some(refresh_token.clone()), api_domain, ..grant };
         document.grant(&grant, whole_second(self.source.now()));
-        self.store(&grant, &refresh_token, &document).await?;
+        let version = self.store(&grant, &refresh_token, &document, &read, since).await?;
         // From here on the consent is valid, whatever happens.
-        let lease = Lease::active(&grant, minted.token, None);
-        let published = self.publish(&connection, &lease).await;
+        let grant = Grant { version, ..grant };
         let replaced = replaced.filter(|(replaced, _)| replaced.expose() != refresh_token.expose());
+        let published = self.publish(&grant, minted.token, &read, replaced.is_some()).await;
         // If the new lease is not published, programs still read the old token, which would end
         // with the replaced refresh token.
         if replaced.is_some() && !published {
@@ -243,93 +236,146 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
     /// The key, if the text looks like a signed one.
     async fn signing_key(&self, text: &str) -> Result<SigningKey, Stop> {
         well_formed(text).ok_or(Stop::NotOurs)?;
-        self.key.get(&self.secrets, &self.prefix, self.source.now()).await.map_err(|why| {
+        self.key.get(&self.secrets, &self.settings.prefix, self.source.now()).await.map_err(|why| {
             error!(error = %why, remedy = why.remedy(), "no link can be checked");
             Stop::StoreOutOfOrder
         })
     }
 
-    /// The connection's secret, if it still has this `version`. If it has version `next`, this
-    /// consent is complete already.
+    /// The connection's secret, if it still has this `version`. If not, the connection may have a
+    /// new consent `since` the link was made.
+    ///
+    /// # Errors
+    /// Why no consent can begin or end.
     pub async fn current_grant(
         &self,
         connection: &ConnectionName,
         version: &VersionId,
-        next: &VersionId,
+        since: Timestamp,
     ) -> Result<CurrentGrant, Stop> {
-        let name = self.prefix.grant(connection.as_str());
+        let name = self.settings.prefix.grant(connection.as_str());
         let current = match self.secrets.read_one(&name).await.map_err(|error| unread(&error))?.content {
             Ok(current) => current,
             Err(Flaw::NotFound | Flaw::Deleted) => return Err(Stop::Gone(connection.clone())),
             Err(flaw) => return Err(flawed(connection, &Broken::secret(&name, flaw))),
         };
-        if current.id == *next {
-            return Err(Stop::AlreadyConnected(connection.clone()));
-        }
         if current.id != *version {
-            return Err(Stop::Superseded(connection.clone()));
+            return Err(overtaken(connection, &current, since));
         }
         let broken = |flaw| flawed(connection, &Broken::secret(&name, flaw));
         let document = SecretDocument::parse(&current.text).map_err(broken)?;
-        let parsed = GrantSecret::of(connection.clone(), current.id.clone(), &document, &self.data_centers);
+        let data_centers = &self.settings.data_centers;
+        let parsed = GrantSecret::of(connection.clone(), current.id.clone(), &document, data_centers);
         let parsed = parsed.map_err(broken)?;
-        Ok(CurrentGrant { connection: connection.clone(), version: current.id, document, parsed })
+        Ok(CurrentGrant { connection: connection.clone(), version: current.id, since, document, parsed })
     }
 
     async fn resolve(&self, connection: &ConnectionName, secret: GrantSecret) -> Result<Grant, Stop> {
-        let names: Vec<_> = secret.client().iter().map(|client| self.prefix.client(client.as_str())).collect();
+        let prefix = &self.settings.prefix;
+        let names: Vec<_> = secret.client().iter().map(|client| prefix.client(client.as_str())).collect();
         let clients = self.secrets.read(&names).await.map_err(|error| unread(&error))?;
-        let clients = read_clients(&clients, &self.prefix);
-        secret.resolve(&clients, &self.prefix).map_err(|broken| flawed(connection, &broken))
+        let clients = read_clients(&clients, prefix);
+        secret.resolve(&clients, prefix).map_err(|broken| flawed(connection, &broken))
     }
 
-    /// Stores a new grant. After an error it reads the secret, to find out whether the grant was
-    /// stored. A refresh token that is certainly not stored is revoked: nobody could use it, and
-    /// Zoho allows a user only twenty.
-    async fn store(&self, grant: &Grant, refresh_token: &RefreshToken, document: &SecretDocument) -> Result<(), Stop> {
+    /// Stores a new grant in place of the version `read`, and returns its version. After an error
+    /// it reads the secret, to find out whether the grant was stored. A refresh token that is
+    /// certainly not stored is revoked: nobody could use it, and Zoho allows a user only twenty.
+    async fn store(
+        &self,
+        grant: &Grant,
+        refresh_token: &RefreshToken,
+        document: &SecretDocument,
+        read: &VersionId,
+        since: Timestamp,
+    ) -> Result<VersionId, Stop> {
         let connection = &grant.connection;
-        let name = self.prefix.grant(connection.as_str());
-        let Err(why) = self.secrets.replace(&name, &document.text(), &grant.version).await else { return Ok(()) };
-        let stored = self.secrets.read_one(&name).await.ok().and_then(|secret| secret.content.ok());
-        let stored = stored.and_then(|current| SecretDocument::parse(&current.text).ok());
-        let stored = stored.map(|stored| stored.string("refresh_token").map(|token| token == refresh_token.expose()));
-        match stored {
-            Some(Some(true)) => return Ok(()),
-            Some(_) if why.undone() => {}
+        let name = self.settings.prefix.grant(connection.as_str());
+        let why = match self.secrets.replace(&name, &document.text(), read).await {
+            Ok(version) => return Ok(version),
+            Err(why) => why,
+        };
+        let ours = |current: &SecretVersion| {
+            let stored = SecretDocument::parse(&current.text).ok();
+            stored.and_then(|stored| stored.string("refresh_token").map(|token| token == refresh_token.expose()))
+        };
+        let stop = match self.secrets.read_one(&name).await.map(|secret| secret.content) {
+            Ok(Ok(current)) if ours(&current) == Some(true) => return Ok(current.id),
+            Ok(Ok(current)) if why.overtaken() => Some(overtaken(connection, &current, since)),
+            Ok(Ok(_)) if why.undone() => None,
+            Ok(Err(Flaw::NotFound | Flaw::Deleted)) => Some(Stop::Gone(connection.clone())),
             _ => {
                 error!(connection = connection.as_str(), error = %why, remedy = why.remedy(),
                     "not known whether the new grant is stored");
                 return Err(Stop::NotStored { connection: connection.clone(), revoked: false });
             }
-        }
+        };
         let revoked = self.zoho.revoke(refresh_token, &grant.data_center).await;
         if let Err(refusal) = &revoked {
             warn!(connection = connection.as_str(), error = %refusal, "the unused refresh token was not revoked");
         }
-        if why.exists() {
-            return Err(Stop::AlreadyConnected(connection.clone()));
-        }
-        error!(connection = connection.as_str(), error = %why, remedy = why.remedy(), "the new grant could not be stored");
-        Err(Stop::NotStored { connection: connection.clone(), revoked: revoked.is_ok() })
+        let Some(stop) = stop else {
+            error!(connection = connection.as_str(), error = %why, remedy = why.remedy(),
+                "the new grant could not be stored");
+            return Err(Stop::NotStored { connection: connection.clone(), revoked: revoked.is_ok() });
+        };
+        Err(stop)
     }
 
-    /// Publishes the first lease. If that fails, the refresher's next run sees the new version of
-    /// the grant and mints.
-    async fn publish(&self, connection: &ConnectionName, lease: &Lease) -> bool {
-        let published = async {
-            let mut leases =
-                self.leases.read(std::slice::from_ref(connection)).await.map_err(|error| error.to_string())?;
-            // A parameter that holds no lease, or the lease of a newer program, is left alone.
-            let last = leases.remove(connection.as_str()).transpose().map_err(|broken| broken.to_string())?;
-            let turn = self.leases.pace().turn().await;
-            self.leases.publish(turn, connection, lease, last.as_ref()).await.map_err(|error| error.to_string())
-        };
+    /// Publishes the first lease, in place of one of the grant `read` or an older one. If that
+    /// fails, the refresher's next run sees the new version of the grant and mints.
+    async fn publish(&self, grant: &Grant, token: Token, read: &VersionId, replaces: bool) -> bool {
+        let connection = &grant.connection;
         let late = |_| Err("Parameter Store took too long".to_owned());
-        let published = timeout(PUBLISH_PATIENCE, published).await.unwrap_or_else(late);
+        let published = timeout(PUBLISH_PATIENCE, self.try_to_publish(grant, token, read, replaces)).await;
+        let published = published.unwrap_or_else(late);
         if let Err(error) = &published {
             warn!(connection = connection.as_str(), error, "connected, but the first token was not published");
         }
         published.is_ok()
+    }
+
+    async fn try_to_publish(
+        &self,
+        grant: &Grant,
+        token: Token,
+        read: &VersionId,
+        replaces: bool,
+    ) -> Result<(), String> {
+        let connection = &grant.connection;
+        let words = |error: StoreError| error.to_string();
+        let mut leases = self.leases.read(std::slice::from_ref(connection)).await.map_err(words)?;
+        // A parameter that holds no lease, or the lease of a newer program, is left alone.
+        let last = leases.remove(connection.as_str()).transpose().map_err(|broken| broken.to_string())?;
+        let foreign = last.as_ref().is_some_and(|last| last.grant_version != *read);
+        if foreign && self.newer_than(grant, read).await.is_some() {
+            return Ok(());
+        }
+        let dead = |last: &Lease| last.grant_version == *read && matches!(last.status, Status::ConsentRequired(_));
+        let replaced = replaces.then(|| !last.as_ref().is_some_and(dead));
+        let lease = Lease::active(grant, token, None);
+        let description = notice::consented(connection, &lease, replaced);
+        let turn = self.leases.pace().turn().await;
+        let written = self.leases.publish(turn, connection, &lease, &description).await.map_err(words)?;
+        if written == last.map_or(0, |last| last.version) + 1 {
+            return Ok(());
+        }
+        // Somebody else has written meanwhile. If that was a newer consent, its lease is right.
+        sleep(self.settings.settling).await;
+        let overwritten = self.leases.read_version(connection, written - 1).await.map_err(words)?;
+        let newer = self.newer_than(grant, read).await;
+        if let Some(right) = overwritten.filter(|lease| Some(&lease.grant_version) == newer.as_ref()) {
+            let turn = self.leases.pace().another().await;
+            self.leases.publish(turn, connection, &right, notice::QUIET).await.map_err(words)?;
+        }
+        Ok(())
+    }
+
+    /// The version of a grant that has replaced this one already.
+    async fn newer_than(&self, grant: &Grant, read: &VersionId) -> Option<VersionId> {
+        let name = self.settings.prefix.grant(grant.connection.as_str());
+        let current = self.secrets.read_one(&name).await.ok()?.content.ok()?.id;
+        (current != grant.version && current != *read).then_some(current)
     }
 }
 
@@ -337,6 +383,8 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
 pub struct CurrentGrant {
     connection: ConnectionName,
     version: VersionId,
+    /// When the link was made.
+    since: Timestamp,
     document: SecretDocument,
     parsed: GrantSecret,
 }
@@ -345,6 +393,16 @@ fn stopped(error: LinkError, expired: fn(ConnectionName) -> Stop) -> Stop {
     match error {
         LinkError::NotOurs => Stop::NotOurs,
         LinkError::Expired(connection) => expired(connection),
+    }
+}
+
+/// The link is for another version than the current one.
+fn overtaken(connection: &ConnectionName, current: &SecretVersion, since: Timestamp) -> Stop {
+    let granted_at = SecretDocument::parse(&current.text).ok().and_then(|document| document.granted_at());
+    if granted_at.is_some_and(|granted_at| granted_at >= since) {
+        Stop::AlreadyConnected(connection.clone())
+    } else {
+        Stop::Superseded(connection.clone())
     }
 }
 

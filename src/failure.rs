@@ -98,6 +98,8 @@ pub enum Cause {
     },
     /// Something answered that is not AWS, for example a proxy.
     NotAws,
+    /// Somebody else has changed it since it was read. Nothing was changed.
+    Overtaken,
     /// No answer came. AWS may have carried out the call.
     NoAnswer,
     /// The server's certificate was refused, so nothing was sent.
@@ -133,6 +135,7 @@ impl fmt::Display for Cause {
             Self::Refused { code, detail } if detail.is_empty() => f.write_str(code),
             Self::Refused { code, detail } => write!(f, "{code} ({detail})"),
             Self::NotAws => f.write_str("something answered that is not AWS"),
+            Self::Overtaken => f.write_str("somebody else was first"),
             Self::NoAnswer => f.write_str("no answer"),
             Self::Untrusted(untrusted) => write!(f, "the server's certificate {}", untrusted.words()),
             Self::NoCredentials(NoCredentials { why, .. }) => f.write_str(why),
@@ -159,6 +162,7 @@ const TOO_MANY_CALLS: [&str; 14] = [
     "TooManyRequestsException",
     "TransactionInProgressException",
 ];
+const OVERTAKEN_REMEDY: &str = "nothing was changed: look at what is stored now, then try again";
 /// AWS's error code for two updates of one parameter at the same moment.
 const OVERLAPPED: &str = "TooManyUpdates";
 
@@ -230,9 +234,9 @@ impl StoreError {
         self.code().is_some_and(|code| codes.contains(&code))
     }
 
-    /// Whether the version or the secret exists already, with another content.
-    pub fn exists(&self) -> bool {
-        self.is_one_of(&["ResourceExistsException"])
+    /// Whether somebody else was first: the secret exists, or has another version than was read.
+    pub fn overtaken(&self) -> bool {
+        self.cause == Cause::Overtaken || self.is_one_of(&["ResourceExistsException"])
     }
 
     /// Whether AWS wants fewer calls a second.
@@ -245,9 +249,10 @@ impl StoreError {
         self.is_one_of(&[OVERLAPPED])
     }
 
-    /// Whether AWS certainly did not carry out the call.
+    /// Whether the call certainly changed nothing that anybody reads.
     pub fn undone(&self) -> bool {
-        !matches!(self.cause, Cause::NoAnswer | Cause::NotAws)
+        // A new version of a secret is read only after another call has made it the current one.
+        self.action == "secretsmanager:PutSecretValue" || !matches!(self.cause, Cause::NoAnswer | Cause::NotAws)
     }
 
     /// What to do about it, as an instruction.
@@ -262,14 +267,13 @@ impl StoreError {
             Cause::NoAnswer => {
                 return "check the Region, the network and AWS_ENDPOINT_URL; the next run tries again".to_owned();
             }
+            Cause::Overtaken => return OVERTAKEN_REMEDY.to_owned(),
             Cause::NoCredentials(missing) => return missing.remedy.clone(),
             Cause::NoRegion => return "set AWS_REGION, or give --region".to_owned(),
         };
         match code {
             "AccessDeniedException" | "AccessDenied" => format!("allow {action} to the role or user that ran this"),
-            "ResourceExistsException" => {
-                "somebody else stored it at the same moment: look at it, then try again".to_owned()
-            }
+            "ResourceExistsException" => OVERTAKEN_REMEDY.to_owned(),
             "InvalidKeyId" | "KMSAccessDeniedException" => {
                 "allow the role kms:Encrypt and kms:Decrypt on the key, and check TOKEN_KEEPER_KMS_KEY_ID".to_owned()
             }

@@ -4,10 +4,11 @@
 //!
 //! - [`source`]: where time and randomness come from;
 //! - [`secret`]: secrets as types;
-//! - [`name`]: names of connections and clients, and of everything that is stored for them;
 //! - [`address`]: base URLs, each in one spelling;
+//! - [`name`]: names of connections and clients, and of everything that is stored for them;
 //! - [`flaw`]: what can be wrong with a secret or a parameter;
 //! - [`connection`]: data centres, grants and clients as parsed from their secrets;
+//! - [`settings`]: what the operator chose;
 //! - [`lease`]: the document that consumers read;
 //! - [`failure`]: how Zoho and AWS refuse or fail;
 //! - [`notice`]: the sentence that an operator gets when a lease changes;
@@ -22,10 +23,11 @@
 
 pub mod source;
 pub mod secret;
-pub mod name;
 pub mod address;
+pub mod name;
 pub mod flaw;
 pub mod connection;
+pub mod settings;
 pub mod lease;
 pub mod failure;
 pub mod notice;

@@ -7,6 +7,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::secret::SecretText;
 
 /// The longest name, in characters.
 const MAX_LENGTH: usize = 64;
@@ -110,9 +113,17 @@ impl VersionId {
         Self(id.into())
     }
 
-    /// Makes an id of bytes that are random or derived from a key, so that no other version has it.
-    pub fn of_bytes(bytes: [u8; 32]) -> Self {
-        Self(format!("{:032x}", bytes.first_chunk().copied().map_or(0, u128::from_be_bytes)))
+    /// The id of the version with this text in place of `replaced`, or of a new secret's first
+    /// version. Whoever makes the same change again makes the same version, so AWS takes it for the
+    /// same request.
+    pub fn of(replaced: Option<&Self>, text: &SecretText) -> Self {
+        let mut hash = Sha256::new_with_prefix("token-keeper secret version 1");
+        let replaced = replaced.map_or("", Self::as_str);
+        // The length makes sure that no two pairs give the same bytes.
+        hash.update((replaced.len() as u64).to_be_bytes());
+        hash.update(replaced);
+        hash.update(text.expose());
+        Self(format!("{:032x}", hash.finalize().first_chunk().copied().map_or(0, u128::from_be_bytes)))
     }
 
     /// The id itself.

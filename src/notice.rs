@@ -1,4 +1,5 @@
-//! Notices to the operator: one when a connection needs a new consent, one when it has recovered.
+//! Notices to the operator: one when a connection needs a new consent, one when it has recovered,
+//! and one for each consent.
 //!
 //! Pure. A notice is the description of the lease's parameter. The put that changes the document
 //! writes it, Parameter Store's event of that put carries it, and a rule forwards each description
@@ -19,6 +20,21 @@ pub const QUIET: &str = "Zoho access token, kept fresh by Token Keeper";
 /// takes 1,024 characters. Names have at most 64 and codes at most 40, so every notice fits.
 pub fn description(connection: &ConnectionName, lease: &Lease, last: Option<&Lease>) -> String {
     notice(connection, lease, last).map_or_else(|| QUIET.to_owned(), |notice| format!("{MARKER}{notice}"))
+}
+
+/// The description of the first document of a consent: always a notice. `replaced` says whether the
+/// grant before still worked, if there was one. Whoever has a link can connect another account, so
+/// the operator hears of each consent.
+pub fn consented(connection: &ConnectionName, lease: &Lease, replaced: Option<bool>) -> String {
+    let with = format!("with an account in the data centre {}", lease.data_center);
+    let what = match replaced {
+        None => format!("is connected for the first time, {with}."),
+        Some(false) => format!("is connected again, {with}. The grant before no longer worked."),
+        Some(true) => format!(
+            "is connected again, {with}. The grant before still worked. If nobody should have done this, type: token-keeper revoke {connection}"
+        ),
+    };
+    format!("{MARKER}{connection} {what}")
 }
 
 fn notice(connection: &ConnectionName, lease: &Lease, last: Option<&Lease>) -> Option<String> {

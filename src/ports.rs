@@ -54,11 +54,12 @@ pub struct Unsent {
 /// Writes secrets: for consent and the operator, never for the refresher.
 #[expect(async_fn_in_trait, reason = "see Grants")]
 pub trait SecretWriter {
-    /// Creates the secret of this full name, with this `VersionId`.
-    async fn create(&self, name: &SecretName, text: &SecretText, version: &VersionId) -> Result<(), StoreError>;
-    /// Gives the secret a new version with this `VersionId`. The same version with the same text
-    /// again changes nothing; with another text AWS refuses it ([`StoreError::exists`]).
-    async fn replace(&self, name: &SecretName, text: &SecretText, version: &VersionId) -> Result<(), StoreError>;
+    /// Creates the secret of this full name, and returns its version. If it exists with another
+    /// text, nothing changes ([`StoreError::overtaken`]).
+    async fn create(&self, name: &SecretName, text: &SecretText) -> Result<VersionId, StoreError>;
+    /// Gives the secret this text in place of the version `read`, and returns the new version. If
+    /// somebody else has replaced that version, nothing changes ([`StoreError::overtaken`]).
+    async fn replace(&self, name: &SecretName, text: &SecretText, read: &VersionId) -> Result<VersionId, StoreError>;
 }
 
 /// Removes secrets: for the operator only.
@@ -95,15 +96,14 @@ pub trait Leases {
     /// The pace of writing. A run takes a turn before it asks for a token, so that each minted
     /// token can be stored.
     fn pace(&self) -> &Pace;
-    /// Publishes a lease with a new token in place of `last`, and returns the document's version.
-    /// The document is written last: it is the commit. Its description carries the
-    /// [notice](crate::notice) to the operator.
+    /// Publishes a lease with a new token, and returns the document's version. The document is
+    /// written last: it is the commit. It gets this [description](crate::notice).
     async fn publish(
         &self,
         turn: Turn<'_>,
         connection: &ConnectionName,
         lease: &Lease,
-        last: Option<&Lease>,
+        description: &str,
     ) -> Result<i64, StoreError>;
     /// Rewrites the document for a change of status, as `publish` does.
     async fn mark(
@@ -111,7 +111,7 @@ pub trait Leases {
         turn: Turn<'_>,
         connection: &ConnectionName,
         lease: &Lease,
-        last: Option<&Lease>,
+        description: &str,
     ) -> Result<i64, StoreError>;
 }
 
@@ -130,9 +130,17 @@ pub trait Authorizer {
     /// Spends an authorization code (RFC 6749 §4.1.3, RFC 7636 §4.5). It is sent once, because a
     /// code is good for one exchange.
     async fn exchange(&self, client: &Client, at: &DataCenter, proof: &Proof) -> Result<Exchanged, Refusal>;
-    /// Revokes a refresh token (RFC 7009) and with it its access tokens. A token that Zoho does not
-    /// know counts as revoked.
-    async fn revoke(&self, refresh_token: &RefreshToken, at: &DataCenter) -> Result<(), Refusal>;
+    /// Revokes a refresh token (RFC 7009) and with it its access tokens.
+    async fn revoke(&self, refresh_token: &RefreshToken, at: &DataCenter) -> Result<Revoked, Refusal>;
+}
+
+/// Why a refresh token no longer works after a revocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    /// Zoho has revoked it.
+    Now,
+    /// Zoho does not know it. Perhaps it was revoked before.
+    Unknown,
 }
 
 /// What the exchange of a code needs.

@@ -12,23 +12,21 @@ pub mod report;
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::decision::{Decision, Policy, Settled, State, decide};
-use crate::connection::{DataCenters, Grant, GrantsByName, clients_of, read_grants};
+use crate::connection::{Grant, GrantsByName, clients_of, read_grants};
 use crate::failure::StoreError;
 use crate::flaw::Flaw;
 use crate::lease::{Lease, Token};
-use crate::name::{ConnectionName, Prefix};
+use crate::name::ConnectionName;
 use crate::ports::{Grants, Issuer, Leases, Published};
 use crate::run::brake::Brakes;
 use crate::run::report::{Entry, Outcome, Report};
+use crate::settings::Settings;
 use crate::source::Source;
 
-/// How long both stores may take until every reader sees a write. AWS calls them eventually
-/// consistent and gives no figure; in practice a second is long.
-pub const SETTLING: Duration = Duration::from_secs(2);
 /// Work that still runs this long before the end is stopped, so that there is time to report.
 pub(crate) const REPORT_RESERVE: Duration = Duration::from_millis(500);
 
@@ -83,21 +81,6 @@ impl RunError {
             Self::OutOfTime => "OutOfTime",
         }
     }
-}
-
-/// What the operator chose.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// First part of every name.
-    pub prefix: Prefix,
-    /// The hosts that may be asked.
-    pub data_centers: DataCenters,
-    /// A lease with no more than this left is due.
-    pub margin: SignedDuration,
-    /// How many connections are worked on at the same time.
-    pub concurrency: usize,
-    /// How long the stores may take until every reader sees a write: [`SETTLING`].
-    pub settling: Duration,
 }
 
 /// The refresher: settings and the world it works in.

@@ -13,7 +13,7 @@ use crate::connection::{Client, DataCenter, Grant};
 use crate::failure::{Refusal, Silence};
 use crate::http::untrusted;
 use crate::lease::{MAX_LIFE, Token, whole_second};
-use crate::ports::{Authorizer, Exchanged, Issuer, Minted, Proof};
+use crate::ports::{Authorizer, Exchanged, Issuer, Minted, Proof, Revoked};
 use crate::secret::{AccessToken, RefreshToken};
 use crate::source::Source;
 
@@ -100,13 +100,10 @@ impl Authorizer for Zoho {
         self.token(at, &form).await
     }
 
-    async fn revoke(&self, refresh_token: &RefreshToken, at: &DataCenter) -> Result<(), Refusal> {
+    async fn revoke(&self, refresh_token: &RefreshToken, at: &DataCenter) -> Result<Revoked, Refusal> {
         let url = format!("{}/oauth/v2/token/revoke", at.accounts_server);
-        match self.post(url, &[("token", refresh_token.expose())]).await? {
-            // Zoho answers 400 for an unknown token, sometimes with an HTML page.
-            (200..300 | 400, _) => Ok(()),
-            (status, _) => Err(Refusal::Unclear { error: format!("HTTP {status}"), at_once: false }),
-        }
+        let (status, body) = self.post(url, &[("token", refresh_token.expose())]).await?;
+        revoked(status, &body)
     }
 }
 
@@ -180,6 +177,25 @@ pub fn classify(status: u16, body: &[u8]) -> Result<Answer, Refusal> {
         scope: text("scope").filter(|scope| !scope.is_empty()).map(str::to_owned),
         refresh_token: text("refresh_token").filter(|token| is_token(token)).map(RefreshToken::new),
     })
+}
+
+/// Turns status and body of a revocation into its result. Zoho's throttle has status 400 as well, so
+/// only a 400 without JSON is Zoho's page for a token that it does not know.
+///
+/// # Errors
+/// For every other answer: the token may still live.
+pub fn revoked(status: u16, body: &[u8]) -> Result<Revoked, Refusal> {
+    let answer = serde_json::from_slice(body).unwrap_or(Value::Null);
+    match (status, &answer["status"], &answer) {
+        (200..300, Value::String(word), _) if word == "success" && answer["error"].is_null() => Ok(Revoked::Now),
+        (400, _, Value::Null) => Ok(Revoked::Unknown),
+        (_, Value::String(word), _) if word == "failure" => Err(Refusal::Throttled),
+        _ => match classify(status, body) {
+            Err(refusal @ (Refusal::OutOfOrder(_) | Refusal::Throttled | Refusal::Unclear { .. })) => Err(refusal),
+            Err(refusal) => Err(Refusal::Unclear { error: refusal.to_string(), at_once: false }),
+            Ok(_) => Err(Refusal::Unclear { error: format!("HTTP {status} without a success"), at_once: false }),
+        },
+    }
 }
 
 /// `expires_in_sec`, else `expires_in`, else an hour; never more than an hour. Old answers have

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use serde_json::json;
-use token_keeper::connection::{ClientSecrets, Clients, clients_of, read_clients};
+use token_keeper::connection::{ClientSecrets, Clients, SecretDocument, clients_of, read_clients};
 use token_keeper::flaw::Broken;
-use token_keeper::name::ClientName;
+use token_keeper::name::{ClientName, SecretName, VersionId};
 use token_keeper::ports::{Grants as _, RECOVERY_DAYS, SecretRemover as _};
-use token_keeper::run::Settings;
+use token_keeper::settings::Settings;
 
 use crate::console::{Console, Failure};
 use crate::operator::Operator;
@@ -47,35 +47,29 @@ impl Operator {
         let Arguments { name, client_id, data_center } = arguments;
         self.check_data_center(data_center.as_deref())?;
         let secret_name = self.settings.prefix.client(name.as_str());
-        let before = self.document(&secret_name).await?;
-        let exists = before.is_some();
-        let mut document = before.map(|(document, _)| document).unwrap_or_default();
-        if exists {
-            let before = ClientSecrets::of(&document).map_err(|flaw| Broken::secret(&secret_name, flaw))?;
-            if before.id != *client_id {
-                let what = format!("client {name} already exists, with another client id ({})", before.id);
-                return Err(Failure::new(what, "choose another name; nothing was changed"));
-            }
-        } else {
-            document.set("client_id", json!(client_id));
-        }
+        // Before the secret is asked for.
+        self.same_client(&secret_name, arguments).await?;
         let whose = data_center.as_ref().map(|name| format!(" in data centre {name}")).unwrap_or_default();
         let secret = console.ask_secret(&format!("Client secret of {client_id}{whose}: ")).map_err(|error| {
             Failure::new(format!("the client secret could not be read: {error}"), "type it, or pipe it in")
         })?;
         let secret = secret.trim();
-        match data_center {
-            Some(data_center) => document.set_within("client_secrets", data_center, json!(secret)),
-            None => document.set("client_secret", json!(secret)),
-        }
-        let client = ClientSecrets::of(&document).map_err(|flaw| {
-            Failure::new(
-                format!("this is not a client secret or client id: {flaw}"),
-                "paste it again from Zoho's API console; nothing was changed",
-            )
-        })?;
-        self.write(&secret_name, exists, &document).await?;
-        let done = if exists { "updated" } else { "stored" };
+        let add = async || {
+            let (mut document, read) = self.same_client(&secret_name, arguments).await?;
+            match data_center {
+                Some(data_center) => document.set_within("client_secrets", data_center, json!(secret)),
+                None => document.set("client_secret", json!(secret)),
+            }
+            let client = ClientSecrets::of(&document).map_err(|flaw| {
+                Failure::new(
+                    format!("this is not a client secret or client id: {flaw}"),
+                    "paste it again from Zoho's API console; nothing was changed",
+                )
+            })?;
+            let written = self.write(&secret_name, read.as_ref(), &document).await?;
+            Ok(written.map(|_| (client, if read.is_some() { "updated" } else { "stored" })))
+        };
+        let (client, done) = self.until_written(&secret_name, add).await?;
         console
             .show(&format!("Client {name} is {done} in secret {secret_name}. Its secrets: {}.", secrets_of(&client)));
         let data_center = data_center.as_deref().unwrap_or("eu");
@@ -85,6 +79,26 @@ impl Operator {
             "  token-keeper connect crm-prod --client {name} --data-center {data_center} --scope ZohoCRM.modules.READ{callback}"
         ));
         Ok(())
+    }
+
+    /// The document of the client as it is stored, or the beginning of a new one. Refuses another
+    /// client of the same name.
+    async fn same_client(
+        &self,
+        secret_name: &SecretName,
+        Arguments { name, client_id, .. }: &Arguments,
+    ) -> Result<(SecretDocument, Option<VersionId>), Failure> {
+        let Some((document, version)) = self.document(secret_name).await? else {
+            let mut document = SecretDocument::default();
+            document.set("client_id", json!(client_id));
+            return Ok((document, None));
+        };
+        let before = ClientSecrets::of(&document).map_err(|flaw| Broken::secret(secret_name, flaw))?;
+        if before.id != *client_id {
+            let what = format!("client {name} already exists, with another client id ({})", before.id);
+            return Err(Failure::new(what, "choose another name; nothing was changed"));
+        }
+        Ok((document, Some(version)))
     }
 
     pub(super) async fn list_clients(&self, json: bool, console: &dyn Console) -> Result<(), Failure> {

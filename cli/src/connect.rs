@@ -77,8 +77,9 @@ impl Operator {
         let Ready { grant: Grant { version, .. }, data_center, done } = self.prepare(&wanted, allow_move).await?;
         let connection = wanted.connection;
         let name = self.settings.prefix.grant(connection.as_str());
-        let expires_at = whole_second(self.source.now()) + life;
-        let ticket = Ticket { connection: connection.clone(), version, data_center, allow_move, expires_at };
+        let issued_at = whole_second(self.source.now());
+        let expires_at = issued_at + life;
+        let ticket = Ticket { connection: connection.clone(), version, data_center, allow_move, issued_at, expires_at };
         let url = link(&base, &key, &ticket);
         let parameter = self.settings.prefix.lease(connection.as_str());
         if json {
@@ -112,7 +113,8 @@ impl Operator {
     ) -> Result<(), Failure> {
         let base = self.base_url(arguments.link.callback_url.as_ref(), false)?;
         let key = self.signing_key().await?;
-        let expires_at = whole_second(self.source.now()) + arguments.link.valid_for;
+        let issued_at = whole_second(self.source.now());
+        let expires_at = issued_at + arguments.link.valid_for;
         let refresher = self.refresher();
         let seen = refresher.look(&Request::All, false, None).await?;
         let waiting = seen.into_iter().filter_map(|seen| {
@@ -126,8 +128,8 @@ impl Operator {
         let links: Vec<_> = waiting
             .map(|(grant, why)| {
                 let Grant { connection, version, data_center, .. } = grant;
-                let ticket =
-                    Ticket { connection, version, data_center: data_center.name, allow_move: false, expires_at };
+                let data_center = data_center.name;
+                let ticket = Ticket { connection, version, data_center, allow_move: false, issued_at, expires_at };
                 let url = link(&base, &key, &ticket);
                 (ticket.connection, why, url)
             })

@@ -38,14 +38,14 @@ impl Operator {
                 "copy it again from Zoho's API console; nothing was sent to Zoho",
             ));
         }
-        let next = self.new_version();
+        let now = self.source.now();
         let parameter = self.settings.prefix.lease(connection.as_str());
         let consent = self.consent(KeyRing::default());
         let proof = Proof { code: AuthorizationCode::new(code), redirect: None };
         let home = ready.grant.data_center.clone();
         let done = async {
-            let secret = consent.current_grant(connection, &ready.grant.version, &next).await?;
-            consent.redeem(secret, home, &proof, next).await
+            let secret = consent.current_grant(connection, &ready.grant.version, now).await?;
+            consent.redeem(secret, home, &proof).await
         };
         let connected = done.await.map_err(|stop| explain(&stop))?;
         if !connected.withheld.is_empty() {

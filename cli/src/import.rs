@@ -162,27 +162,41 @@ impl Operator {
         for (done, taken) in writes.iter().enumerate() {
             console.progress(done, writes.len());
             let name = self.settings.prefix.grant(taken.grant.connection.as_str());
-            if let Err(error) = self.write(&name, taken.exists, &taken.document).await {
-                return Err(broken_off(&writes, done, &error));
+            // The plan was for the version that was read, so nothing newer is replaced.
+            match self.write(&name, taken.read.as_ref(), &taken.document).await {
+                Ok(Some(_)) => {}
+                Ok(None) => return Err(overtaken(&writes, done)),
+                Err(error) => return Err(broken_off(&writes, done, &error)),
             }
         }
         Ok(())
     }
 }
 
+/// Somebody else has changed a secret since the plan was made.
+fn overtaken(writes: &[&Taken], done: usize) -> Failure {
+    let connection = &writes[done].grant.connection;
+    let what = format!("somebody else has just changed {connection}{}", so_far(writes, done, done));
+    Failure::new(what, "run the same command again: it shows the new plan, and skips what is stored")
+}
+
 /// After a failed write: says what is stored and what is not.
 fn broken_off(writes: &[&Taken], done: usize, error: &StoreError) -> Failure {
+    // If a call got no answer, AWS may have done it or not.
+    let known = done + usize::from(!error.undone());
+    let what = format!("{error}{}", so_far(writes, done, known));
+    Failure::new(what, format!("{}; then run the same command again: it skips what is stored", error.remedy()))
+}
+
+/// The names of the `done` rows, of those up to `known` that may be stored, and of the others.
+fn so_far(writes: &[&Taken], done: usize, known: usize) -> String {
     let names = |writes: &[&Taken]| {
         let names: Vec<_> = writes.iter().map(|taken| taken.grant.connection.as_str()).collect();
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     };
-    let (stored, rest) = writes.split_at(done);
-    // If a call got no answer, AWS may have done it or not.
-    let (unknown, rest) = rest.split_at(usize::from(!error.undone()));
+    let (stored, unknown, rest) = (&writes[..done], &writes[done..known], &writes[known..]);
     let unknown = if unknown.is_empty() { String::new() } else { format!("\n  perhaps stored: {}", names(unknown)) };
-    let what = format!("{error}\n  stored: {}{unknown}\n  not stored: {}", names(stored), names(rest));
-    let remedy = format!("{}; then run the same command again: it skips what is stored", error.remedy());
-    Failure::new(what, remedy)
+    format!("\n  stored: {}{unknown}\n  not stored: {}", names(stored), names(rest))
 }
 
 /// Returns every row, or an error that lists the refused ones.

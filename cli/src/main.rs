@@ -68,7 +68,7 @@ async fn main() -> ExitCode {
         shared = login::with_profile(&shared, profile.clone());
     }
     let region = shared.region().map(ToString::to_string).filter(|region| !region.is_empty());
-    let (secrets, leases) = aws::stores(&shared, &settings.prefix, publishing.clone(), &source);
+    let (secrets, leases) = aws::stores(&shared, &settings, publishing.clone(), &source);
     let zoho = zoho::Zoho::new(http, zoho::TIMEOUT, source.clone());
     let operator = Operator { settings, publishing, callback_url, secrets, zoho, leases, source, region, profile };
     // Where standard error is no terminal, it draws nothing.

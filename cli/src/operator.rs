@@ -8,12 +8,17 @@ use token_keeper::failure::StoreError;
 use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::name::{SecretName, VersionId};
 use token_keeper::ports::{Grants as _, SecretWriter as _};
+use token_keeper::run::Refresher;
 use token_keeper::run::brake::Brakes;
-use token_keeper::run::{Refresher, Settings};
+use token_keeper::settings::Settings;
 use token_keeper::source::Source;
 use token_keeper::zoho::Zoho;
+use tokio::time::sleep;
 
 use crate::console::Failure;
+
+/// How often a change is made again if somebody else was first.
+const WRITES: usize = 5;
 
 /// An installation, with everything that the commands use of it.
 pub struct Operator {
@@ -45,11 +50,6 @@ impl Operator {
         format!("{region}, prefix {}{profile}", self.settings.prefix.as_str())
     }
 
-    /// A new `VersionId`.
-    pub(crate) fn new_version(&self) -> VersionId {
-        VersionId::of_bytes(self.source.random())
-    }
-
     /// The refresher of this installation.
     pub(crate) fn refresher(self) -> Refresher<SecretsManager, Zoho, ParameterStore> {
         let Self { settings, secrets, zoho, leases, source, .. } = self;
@@ -58,8 +58,8 @@ impl Operator {
 
     /// The consent of this installation.
     pub(crate) fn consent(self, key: KeyRing) -> Consent<SecretsManager, Zoho, ParameterStore> {
-        let Self { settings: Settings { prefix, data_centers, .. }, secrets, zoho, leases, source, .. } = self;
-        Consent { prefix, data_centers, secrets, zoho, leases, source, key }
+        let Self { settings, secrets, zoho, leases, source, .. } = self;
+        Consent { settings, secrets, zoho, leases, source, key }
     }
 
     /// Refuses a data centre that is not in the table.
@@ -80,19 +80,38 @@ impl Operator {
         }
     }
 
-    /// Creates a secret, or stores a new version of an existing one.
+    /// Creates a secret, or replaces the version that was `read`. `None` if somebody else was first:
+    /// then nothing has changed.
     pub(crate) async fn write(
         &self,
         name: &SecretName,
-        exists: bool,
+        read: Option<&VersionId>,
         document: &SecretDocument,
-    ) -> Result<VersionId, StoreError> {
-        let (version, text) = (self.new_version(), document.text());
-        if exists {
-            self.secrets.replace(name, &text, &version).await?;
-        } else {
-            self.secrets.create(name, &text, &version).await?;
+    ) -> Result<Option<VersionId>, StoreError> {
+        let written = match read {
+            Some(read) => self.secrets.replace(name, &document.text(), read).await,
+            None => self.secrets.create(name, &document.text()).await,
+        };
+        match written {
+            Err(error) if error.overtaken() => Ok(None),
+            written => written.map(Some),
         }
-        Ok(version)
+    }
+
+    /// Makes a change to what is stored, and makes it again if somebody else was first. `change`
+    /// reads, and writes with [`write`](Self::write).
+    pub(crate) async fn until_written<T>(
+        &self,
+        name: &SecretName,
+        change: impl AsyncFn() -> Result<Option<T>, Failure>,
+    ) -> Result<T, Failure> {
+        for _ in 0..WRITES {
+            if let Some(done) = change().await? {
+                return Ok(done);
+            }
+            sleep(self.settings.settling).await;
+        }
+        let what = format!("secret {name} was changed by somebody else at each of {WRITES} tries");
+        Err(Failure::new(what, "try again when nobody else works on it; nothing was changed"))
     }
 }

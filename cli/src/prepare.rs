@@ -39,9 +39,18 @@ pub(crate) struct Ready {
 
 impl Operator {
     /// Checks that a consent can succeed, then stores what is new. Leaves the refresh token alone.
+    ///
+    /// # Errors
+    /// What is missing or wrong.
     pub(crate) async fn prepare(&self, wanted: &Wanted, allow_move: bool) -> Result<Ready, Failure> {
+        self.check_data_center(wanted.data_center.as_deref())?;
+        let name = self.settings.prefix.grant(wanted.connection.as_str());
+        Box::pin(self.until_written(&name, async || self.prepare_once(wanted, allow_move).await)).await
+    }
+
+    /// `None` if somebody else was first.
+    async fn prepare_once(&self, wanted: &Wanted, allow_move: bool) -> Result<Option<Ready>, Failure> {
         let Wanted { connection, client, data_center, scope } = wanted;
-        self.check_data_center(data_center.as_deref())?;
         let table = &self.settings.data_centers;
         let name = self.settings.prefix.grant(connection.as_str());
         let broken = |flaw: Flaw| Failure::from(Broken::secret(&name, flaw));
@@ -84,7 +93,8 @@ impl Operator {
             return Err(needed("scope"));
         }
         // The new document is checked as the refresher will read it, before anything is written.
-        let version = before.as_ref().map(|(_, version)| version.clone()).unwrap_or_default();
+        let read = before.as_ref().map(|(_, version)| version);
+        let version = read.cloned().unwrap_or_default();
         let secret = GrantSecret::of(connection.clone(), version.clone(), &document, table).map_err(broken)?;
         let home = table.get(&start).ok_or_else(|| broken(Flaw::UnknownDataCenter(table.names())))?;
         let prefix = &self.settings.prefix;
@@ -105,11 +115,9 @@ impl Operator {
         let (version, done) = if unchanged {
             (version, "unchanged")
         } else {
-            (
-                self.write(&name, before.is_some(), &document).await?,
-                if before.is_some() { "updated" } else { "created" },
-            )
+            let Some(written) = self.write(&name, read, &document).await? else { return Ok(None) };
+            (written, if before.is_some() { "updated" } else { "created" })
         };
-        Ok(Ready { grant: Grant { version, ..grant }, data_center: start, done })
+        Ok(Some(Ready { grant: Grant { version, ..grant }, data_center: start, done }))
     }
 }

@@ -5,9 +5,12 @@
 
 use jiff::SignedDuration;
 use token_keeper::connection::{GrantSecret, SecretDocument};
+use token_keeper::failure::Refusal;
 use token_keeper::flaw::{Broken, Flaw};
-use token_keeper::name::ConnectionName;
-use token_keeper::ports::{Authorizer as _, Grants as _, LeaseRemover as _, RECOVERY_DAYS, SecretRemover as _};
+use token_keeper::name::{ConnectionName, SecretName};
+use token_keeper::ports::{
+    Authorizer as _, Grants as _, LeaseRemover as _, RECOVERY_DAYS, Revoked, SecretRemover as _,
+};
 
 use crate::console::{Console, Failure};
 use crate::operator::Operator;
@@ -28,19 +31,13 @@ impl Operator {
         let Arguments { connection, yes } = arguments;
         let name = self.settings.prefix.grant(connection.as_str());
         let parameter = self.settings.prefix.lease(connection.as_str());
-        let broken = |flaw: Flaw| Failure::from(Broken::secret(&name, flaw));
-        let secret = match self.secrets.read_one(&name).await?.content {
-            // An earlier revoke stopped after it had removed the secret: remove the parameters now.
-            Err(Flaw::Deleted) => None,
+        // An earlier revoke may have stopped after it had removed the secret.
+        let removed = match self.secrets.read_one(&name).await?.content {
+            Err(Flaw::Deleted) => true,
             Err(Flaw::NotFound) => {
                 return Err(Failure::new(format!("there is no connection {connection}"), "see token-keeper list"));
             }
-            found => {
-                let version = found.map_err(broken)?;
-                let document = SecretDocument::parse(&version.text).map_err(broken)?;
-                let table = &self.settings.data_centers;
-                Some(GrantSecret::of(connection.clone(), version.id, &document, table).map_err(broken)?)
-            }
+            _ => false,
         };
         let question = format!(
             "End the connection {connection}? Its refresh token is revoked at Zoho, and the parameter {parameter} is removed. [y/N] "
@@ -48,22 +45,13 @@ impl Operator {
         if !yes && !console.confirm(&question).map_err(|error| Failure::new(error, "use --yes"))? {
             return Err(Failure::new("nothing was done, because nobody said yes", "use --yes where nobody can answer"));
         }
-        if let Some(secret) = &secret {
-            if let Some(refresh_token) = secret.refresh_token() {
-                self.zoho.revoke(refresh_token, secret.data_center()).await.map_err(|refusal| {
-                    let what = format!("Zoho did not revoke the refresh token ({refusal}); nothing was removed");
-                    Failure::new(what, "try again in a few minutes")
-                })?;
-                console.show(
-                    "Zoho has revoked the refresh token and every access token made from it. This cannot be undone.",
-                );
-            } else {
-                console.show("There was no refresh token to revoke.");
-            }
+        if !removed {
+            let end = async || self.end_grant(connection, &name, console).await;
+            self.until_written(&name, end).await?;
             self.secrets.remove(&name).await?;
             let until = self.source.now() + SignedDuration::from_hours(24 * RECOVERY_DAYS);
             console.show(&format!(
-                "Secret {name} is marked for deletion. You can restore it until {}, but its refresh token stays dead:",
+                "Secret {name} is marked for deletion. You can restore it until {}; it then needs a new consent:",
                 until.strftime("%Y-%m-%d")
             ));
             console.show(&format!("  aws secretsmanager restore-secret --secret-id {name}"));
@@ -71,5 +59,45 @@ impl Operator {
         self.leases.remove(connection).await?;
         console.show(&format!("Parameter {parameter} is removed."));
         Ok(())
+    }
+
+    /// Revokes the refresh token, and stores a version without it. From then on every open link is
+    /// out of date, so no consent can store a new refresh token in the secret that is about to go.
+    /// `None` if somebody else was first.
+    async fn end_grant(
+        &self,
+        connection: &ConnectionName,
+        name: &SecretName,
+        console: &dyn Console,
+    ) -> Result<Option<()>, Failure> {
+        let broken = |flaw: Flaw| Failure::from(Broken::secret(name, flaw));
+        let version = match self.secrets.read_one(name).await?.content {
+            Err(Flaw::NotFound | Flaw::Deleted) => return Ok(Some(())),
+            found => found.map_err(broken)?,
+        };
+        let mut document = SecretDocument::parse(&version.text).map_err(broken)?;
+        let table = &self.settings.data_centers;
+        let secret = GrantSecret::of(connection.clone(), version.id.clone(), &document, table).map_err(broken)?;
+        match secret.refresh_token() {
+            None => console.show("There is no refresh token to revoke."),
+            Some(refresh_token) => {
+                let revoked = self.zoho.revoke(refresh_token, secret.data_center()).await.map_err(|refusal| {
+                    let what = format!("Zoho did not revoke the refresh token ({refusal}); nothing was removed");
+                    let remedy = match refusal {
+                        Refusal::Throttled => "try again in ten minutes",
+                        _ => "try again in a few minutes",
+                    };
+                    Failure::new(what, remedy)
+                })?;
+                console.show(match revoked {
+                    Revoked::Now => {
+                        "Zoho has revoked the refresh token and every access token made from it. This cannot be undone."
+                    }
+                    Revoked::Unknown => "Zoho does not know this refresh token: it was revoked or replaced before.",
+                });
+            }
+        }
+        document.end_grant();
+        Ok(self.write(name, Some(&version.id), &document).await?.map(|_| ()))
     }
 }

@@ -1,33 +1,53 @@
 //! [`Grants`], [`GrantNames`], [`SecretWriter`] and [`SecretRemover`] over Secrets Manager. The
 //! refresher only reads: `BatchGetSecretValue` by prefix and by name, and `ListSecrets`.
 
+use std::time::Duration;
+
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::operation::batch_get_secret_value::BatchGetSecretValueOutput;
 use aws_sdk_secretsmanager::types::{ApiErrorType, Filter, FilterNameStringType, SecretValueEntry};
 
+use tokio::time::sleep;
+
 use super::failed;
 use crate::connection::{SecretVersion, StoredSecret};
-use crate::failure::StoreError;
+use crate::failure::{Cause, StoreError};
 use crate::flaw::Flaw;
-use crate::name::{Prefix, SecretName, VersionId};
+use crate::name::{SecretName, VersionId};
 use crate::ports::{GrantNames, Grants, RECOVERY_DAYS, SecretRemover, SecretWriter};
 use crate::secret::SecretText;
+use crate::settings::Settings;
 
 /// The most secrets in one call.
 const BATCH: usize = 20;
 /// The most names in one answer.
 const LIST: i32 = 100;
 const ACTION: &str = "secretsmanager:BatchGetSecretValue";
+const MOVE: &str = "secretsmanager:UpdateSecretVersionStage";
+/// The label of the version that everybody reads.
+const CURRENT: &str = "AWSCURRENT";
+/// The label of a version that is not current yet. It is not AWSPENDING, which belongs to AWS's own
+/// rotation.
+const ASIDE: &str = "token-keeper-next";
 
 /// Secrets Manager.
 pub struct SecretsManager {
     client: Client,
     paths: [String; 2],
+    settling: Duration,
 }
 
 impl SecretsManager {
-    pub(super) fn new(client: Client, prefix: &Prefix) -> Self {
-        Self { client, paths: [prefix.grants(), prefix.clients()] }
+    pub(super) fn new(client: Client, settings: &Settings) -> Self {
+        let Settings { prefix, settling, .. } = settings;
+        Self { client, paths: [prefix.grants(), prefix.clients()], settling: *settling }
+    }
+
+    /// Makes `version` the current one in place of `read`.
+    async fn make_current(&self, name: &SecretName, version: &VersionId, read: &VersionId) -> Result<(), StoreError> {
+        let call = self.client.update_secret_version_stage().secret_id(name.as_str()).version_stage(CURRENT);
+        let call = call.move_to_version_id(version.as_str()).remove_from_version_id(read.as_str());
+        call.send().await.map(|_| ()).map_err(|error| failed(MOVE, &error))
     }
 }
 
@@ -85,16 +105,40 @@ impl GrantNames for SecretsManager {
 }
 
 impl SecretWriter for SecretsManager {
-    async fn create(&self, name: &SecretName, text: &SecretText, version: &VersionId) -> Result<(), StoreError> {
+    async fn create(&self, name: &SecretName, text: &SecretText) -> Result<VersionId, StoreError> {
+        let version = VersionId::of(None, text);
         let call = self.client.create_secret().name(name.as_str()).secret_string(text.expose());
         let call = call.client_request_token(version.as_str());
-        call.send().await.map(|_| ()).map_err(|error| failed("secretsmanager:CreateSecret", &error))
+        call.send().await.map_err(|error| failed("secretsmanager:CreateSecret", &error))?;
+        Ok(version)
     }
 
-    async fn replace(&self, name: &SecretName, text: &SecretText, version: &VersionId) -> Result<(), StoreError> {
+    /// Stores the new version under a label that nobody reads, then moves `AWSCURRENT` to it. AWS
+    /// refuses the move if `AWSCURRENT` is not at `read`. A writer that is cut off between the two
+    /// has changed nothing.
+    async fn replace(&self, name: &SecretName, text: &SecretText, read: &VersionId) -> Result<VersionId, StoreError> {
+        let version = VersionId::of(Some(read), text);
         let call = self.client.put_secret_value().secret_id(name.as_str()).secret_string(text.expose());
-        let call = call.client_request_token(version.as_str());
-        call.send().await.map(|_| ()).map_err(|error| failed("secretsmanager:PutSecretValue", &error))
+        let call = call.client_request_token(version.as_str()).version_stages(ASIDE);
+        call.send().await.map_err(|error| failed("secretsmanager:PutSecretValue", &error))?;
+        let Err(mut why) = self.make_current(name, &version, read).await else { return Ok(version) };
+        if !why.is_one_of(&["InvalidParameterException"]) {
+            return Err(why);
+        }
+        // Another version is current. It may be ours, if the answer to a first try was lost.
+        for wait in [Duration::ZERO, self.settling] {
+            sleep(wait).await;
+            match self.read_one(name).await?.content {
+                Ok(current) if current.id == version => return Ok(version),
+                // An old state: what AWS has just said is newer.
+                Ok(current) if current.id == *read => why.cause = Cause::NoAnswer,
+                Ok(_) | Err(_) => {
+                    why.cause = Cause::Overtaken;
+                    break;
+                }
+            }
+        }
+        Err(why)
     }
 }
 

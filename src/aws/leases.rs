@@ -224,14 +224,14 @@ impl Leases for ParameterStore {
         turn: Turn<'_>,
         connection: &ConnectionName,
         lease: &Lease,
-        last: Option<&Lease>,
+        description: &str,
     ) -> Result<i64, StoreError> {
         let Some(token) = lease.token.as_ref().filter(|_| self.publishing.plain) else {
-            return self.mark(turn, connection, lease, last).await;
+            return self.mark(turn, connection, lease, description).await;
         };
         let name = self.prefix.plain_token(connection.as_str());
         self.put(turn, name, token.access_token.expose(), notice::QUIET).await?;
-        self.mark(self.puts.another().await, connection, lease, last).await
+        self.mark(self.puts.another().await, connection, lease, description).await
     }
 
     async fn mark(
@@ -239,10 +239,9 @@ impl Leases for ParameterStore {
         turn: Turn<'_>,
         connection: &ConnectionName,
         lease: &Lease,
-        last: Option<&Lease>,
+        description: &str,
     ) -> Result<i64, StoreError> {
-        let description = notice::description(connection, lease, last);
-        self.put(turn, self.prefix.lease(connection.as_str()), lease.document().expose(), &description).await
+        self.put(turn, self.prefix.lease(connection.as_str()), lease.document().expose(), description).await
     }
 }
 

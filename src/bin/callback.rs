@@ -28,10 +28,9 @@ async fn serve() -> Result<(), lambda_runtime::Error> {
     let http = http::client(Roots::BuiltIn, std::env::var_os("AWS_CA_BUNDLE").as_deref())?;
     let source = Source::system();
     let loader = aws::loader(std::env::var_os("AWS_ACCESS_KEY_ID").is_some());
-    let (secrets, leases) = aws::connect(loader, &http, &settings.prefix, publishing, &source).await;
+    let (secrets, leases) = aws::connect(loader, &http, &settings, publishing, &source).await;
     let consent = Consent {
-        prefix: settings.prefix,
-        data_centers: settings.data_centers,
+        settings,
         secrets,
         zoho: zoho::Zoho::new(http, zoho::TIMEOUT, source.clone()),
         leases,

@@ -34,7 +34,7 @@ async fn serve() -> Result<(), lambda_runtime::Error> {
     let source = Source::system();
     let loader = aws::loader(std::env::var_os("AWS_ACCESS_KEY_ID").is_some());
     let shared = aws::shared(loader, &http).await;
-    let (grants, leases) = aws::stores(&shared, &settings.prefix, publishing, &source);
+    let (grants, leases) = aws::stores(&shared, &settings, publishing, &source);
     let dispatcher = queue_url.map(|url| Dispatcher { queue: aws::Sqs::new(&shared, url), above: queue_above });
     let issuer = zoho::Zoho::new(http, zoho::TIMEOUT, source.clone());
     let refresher = Refresher { settings, grants, issuer, leases, source, brakes: Brakes::default() };

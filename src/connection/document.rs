@@ -141,6 +141,17 @@ impl SecretDocument {
         }
     }
 
+    /// Removes the refresh token, so that the connection awaits a consent.
+    pub fn end_grant(&mut self) {
+        self.0.0.remove("refresh_token");
+        self.0.0.remove("granted_at");
+    }
+
+    /// When somebody consented, if the document says so.
+    pub fn granted_at(&self) -> Option<Timestamp> {
+        self.string("granted_at")?.parse().ok()
+    }
+
     fn optional(&self, field: &str) -> Result<Option<String>, Flaw> {
         self.field(field).map(|value| text(field, value)).transpose()
     }

@@ -41,6 +41,9 @@ pub struct Ticket {
     /// Whether the account may live in another data centre than before.
     #[serde(rename = "m", default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_move: bool,
+    /// When it was made.
+    #[serde(rename = "i", with = "jiff::fmt::serde::timestamp::second::required")]
+    pub issued_at: Timestamp,
     /// When it ends.
     #[serde(rename = "e", with = "jiff::fmt::serde::timestamp::second::required")]
     pub expires_at: Timestamp,
@@ -75,7 +78,6 @@ pub enum LinkError {
 const TICKET: &str = "token-keeper ticket 1";
 const STATE: &str = "token-keeper state 1";
 const VERIFIER: &str = "token-keeper code verifier 1";
-const VERSION: &str = "token-keeper grant version 1";
 
 impl SigningKey {
     /// Whether it is long enough to sign with.
@@ -129,12 +131,6 @@ impl SigningKey {
     /// The `code_verifier` of a round trip. It is derived, so that it needs no storage.
     pub fn code_verifier(&self, state: &State) -> CodeVerifier {
         CodeVerifier::new(encode(&self.derive(VERIFIER, &[&state.nonce])))
-    }
-
-    /// The `VersionId` of the grant that a consent stores after `version`. Two consents for one
-    /// version use the same id with different contents, so Secrets Manager accepts only the first.
-    pub fn next_version(&self, connection: &ConnectionName, version: &VersionId) -> VersionId {
-        VersionId::of_bytes(self.derive(VERSION, &[connection.as_str(), version.as_str()]))
     }
 
     fn seal(&self, purpose: &str, value: &impl Serialize) -> String {

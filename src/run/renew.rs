@@ -18,6 +18,7 @@ use crate::connection::Grant;
 use crate::failure::{Refusal, StoreError, Untrusted};
 use crate::lease::{Lease, Status, Trouble, whole_second};
 use crate::name::ConnectionName;
+use crate::notice;
 use crate::pace::Turn;
 use crate::ports::{Grants, Issuer, Leases, Minted};
 use crate::run::brake::{Permit, Start};
@@ -291,7 +292,8 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
         let mut lease = Lease::active(grant, token, last);
         lease.api_domain = api_domain.or(lease.api_domain);
         lease.scope = scope.unwrap_or(lease.scope);
-        let written = self.leases.publish(turn, &grant.connection, &lease, last).await;
+        let description = notice::description(&grant.connection, &lease, last);
+        let written = self.leases.publish(turn, &grant.connection, &lease, &description).await;
         start.put(&written);
         match written {
             Ok(version) => {
@@ -355,7 +357,8 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
             return outcome;
         }
         let lease = Lease::of(grant, status, last);
-        let written = self.leases.mark(turn, &grant.connection, &lease, last).await;
+        let description = notice::description(&grant.connection, &lease, last);
+        let written = self.leases.mark(turn, &grant.connection, &lease, &description).await;
         start.put(&written);
         match written {
             Ok(version) => {
@@ -388,7 +391,8 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
                 let current = current.as_ref().map(|current| &current.version);
                 let Some(right) = what_is_right(&ours, &replaced, seen, current) else { return Ok(None) };
                 let turn = self.leases.pace().another().await;
-                let newer = self.leases.publish(turn, connection, &right, Some(&ours)).await?;
+                let description = notice::description(connection, &right, Some(&ours));
+                let newer = self.leases.publish(turn, connection, &right, &description).await?;
                 Ok(Some((right, newer)))
             }
             .await;

@@ -112,6 +112,14 @@ impl Aws {
         self.state().secrets.names()
     }
 
+    /// Makes this version the current one, as a person can in the console.
+    ///
+    /// # Panics
+    /// If the secret or the version does not exist.
+    pub fn make_current(&self, name: &str, version: &str) {
+        self.state().secrets.make_current(name, version);
+    }
+
     /// Schedules a secret for deletion.
     ///
     /// # Panics

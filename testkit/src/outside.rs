@@ -12,8 +12,8 @@ use token_keeper::consent::link::{TICKET_LIFE, Ticket};
 use token_keeper::http::{self, Roots};
 use token_keeper::name::VersionId;
 use token_keeper::notice::MARKER;
-use token_keeper::run::Settings;
 use token_keeper::secret::{SecretText, SigningKey};
+use token_keeper::settings::Settings;
 use token_keeper::source::Source;
 
 use crate::aws::Aws;
@@ -177,7 +177,8 @@ impl Outside {
         let version = VersionId::new(self.aws.secret_version(&grant_name(connection)).expect("a stored grant"));
         let expires_at = self.clock.now() + life;
         let connection = connection.parse().expect("a name");
-        let ticket = Ticket { connection, version, data_center: data_center.to_owned(), allow_move, expires_at };
+        let (data_center, issued_at) = (data_center.to_owned(), self.clock.now());
+        let ticket = Ticket { connection, version, data_center, allow_move, issued_at, expires_at };
         let key = SigningKey::new(self.aws.secret("token-keeper/signing-key").expect("a signing key"));
         format!("{BASE}/connect?ticket={}", key.seal_ticket(&ticket))
     }
@@ -270,7 +271,7 @@ impl Adapters {
             .region(REGION)
             .endpoint_url(outside.aws.url());
         let shared = token_keeper::aws::shared(loader, &http).await;
-        let (secrets, leases) = token_keeper::aws::stores(&shared, &settings.prefix, publishing, source);
+        let (secrets, leases) = token_keeper::aws::stores(&shared, &settings, publishing, source);
         let zoho = token_keeper::zoho::Zoho::new(http, ZOHO_TIMEOUT, source.clone());
         Self { secrets, leases, zoho, queue: queue_url.map(|url| Sqs::new(&shared, url)) }
     }

@@ -95,15 +95,7 @@ impl World {
         let dispatcher = queue.map(|queue| Dispatcher { queue, above: queue_above });
         let source = outside.source();
         let Adapters { secrets, leases, zoho, .. } = Adapters::connect(&outside, &source).await;
-        let consent = Consent {
-            prefix: settings.prefix,
-            data_centers: settings.data_centers,
-            secrets,
-            zoho,
-            leases: pace(leases),
-            source,
-            key: KeyRing::default(),
-        };
+        let consent = Consent { settings, secrets, zoho, leases: pace(leases), source, key: KeyRing::default() };
         Self { outside, refresher, dispatcher, consent }
     }
 

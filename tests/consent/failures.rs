@@ -30,9 +30,9 @@ async fn a_consent_cut_off_at_any_call_leaves_a_whole_grant_and_a_way_to_go_on()
     let (world, browser, _, callback) = returning().await;
     assert_eq!(title(&browser.open(&world, &callback).await), "Connected");
     let calls = world.faults.calls();
-    // Grant, client, exchange, grant stored, lease read, lease published, old refresh token
-    // revoked. The key is already in memory.
-    assert_eq!(calls.len(), 7, "{calls:#?}");
+    // Grant, client, exchange, grant stored and made current, lease read, lease published, old
+    // refresh token revoked. The key is already in memory.
+    assert_eq!(calls.len(), 8, "{calls:#?}");
     for (at, call) in calls.iter().enumerate() {
         for handled in [false, true] {
             let when = format!("cut at call {at} ({call}), handled: {handled}");
@@ -60,7 +60,7 @@ async fn a_consent_cut_off_at_any_call_leaves_a_whole_grant_and_a_way_to_go_on()
             whole(&world, &when);
             let document = world.document("crm-prod").expect("a document");
             assert!(
-                world.zoho.access_token_lives(document["access_token"].as_str().expect("a token")) || at < 6,
+                world.zoho.access_token_lives(document["access_token"].as_str().expect("a token")) || at < 7,
                 "{when}"
             );
         }
@@ -98,47 +98,93 @@ async fn if_one_callback_is_sent_twice_at_once_one_wins() {
     assert_eq!(world.zoho.refresh_tokens(), [world.refresh_token("crm-prod").expect("a refresh token")]);
 }
 
+/// The two calls that store a grant.
+const STORING: [&str; 2] = ["PutSecretValue", "UpdateSecretVersionStage"];
+
 #[tokio::test]
-async fn if_the_store_refuses_for_good_the_new_refresh_token_is_revoked_and_the_old_one_stays() {
-    let (world, browser, link, callback) = returning().await;
-    let old = world.grant("crm-prod");
-    world.faults.add(
-        Rule::on("secretsmanager", "PutSecretValue").times(1),
-        Fault::Respond(testkit::aws::error("AccessDeniedException", "not you")),
-    );
-    let page = browser.open(&world, &callback).await;
-    assert_eq!((page.status, title(&page)), (502, "Out of order"));
-    assert!(page.body.contains("handed back to Zoho"), "{}", page.body);
-    assert_eq!(world.grant("crm-prod"), old);
-    assert_eq!(world.zoho.refresh_tokens(), [old["refresh_token"].as_str().expect("a refresh token")]);
-    assert_eq!(title(&browser.consent(&world, &link).await), "Connected", "the same link works once the store does");
+async fn a_write_whose_answer_is_lost_is_stored_once() {
+    for operation in STORING {
+        let (world, browser, _, callback) = returning().await;
+        world.faults.add(Rule::on("secretsmanager", operation).times(1), Fault::Drop { handled: true });
+        assert_eq!(title(&browser.open(&world, &callback).await), "Connected", "{operation}");
+        whole(&world, operation);
+        assert_eq!(world.zoho.refresh_tokens().len(), 1, "{operation}");
+    }
 }
 
 #[tokio::test]
-async fn a_put_whose_answer_is_lost_is_stored_once() {
+async fn after_a_write_without_an_answer_the_callback_looks_before_it_revokes() {
+    // The grant was made the current one, and the callback finds it.
     let (world, browser, _, callback) = returning().await;
-    world.faults.add(Rule::on("secretsmanager", "PutSecretValue").times(1), Fault::Drop { handled: true });
-    assert_eq!(title(&browser.open(&world, &callback).await), "Connected");
-    whole(&world, "after a lost answer");
-    assert_eq!(world.zoho.refresh_tokens().len(), 1);
-}
-
-#[tokio::test]
-async fn after_a_put_without_an_answer_the_callback_looks_before_it_revokes() {
-    // The grant was stored, and the callback finds it.
-    let (world, browser, _, callback) = returning().await;
-    world.faults.add(Rule::on("secretsmanager", "PutSecretValue"), Fault::Drop { handled: true });
+    world.faults.add(Rule::on("secretsmanager", "UpdateSecretVersionStage"), Fault::Drop { handled: true });
     assert_eq!(title(&browser.open(&world, &callback).await), "Connected");
     whole(&world, "stored without an answer");
-    // The grant seems not to be stored. Both refresh tokens stay alive, because the put may still
-    // succeed.
+    // The grant seems not to be the current one. Both refresh tokens stay alive, because the call
+    // may still succeed.
     let (world, browser, _, callback) = returning().await;
-    world.faults.add(Rule::on("secretsmanager", "PutSecretValue"), Fault::Drop { handled: false });
+    world.faults.add(Rule::on("secretsmanager", "UpdateSecretVersionStage"), Fault::Drop { handled: false });
     let page = browser.open(&world, &callback).await;
     assert_eq!((page.status, title(&page)), (502, "Out of order"));
     assert!(page.body.contains("it is not certain that"), "{}", page.body);
     whole(&world, "not stored");
     assert_eq!(world.zoho.refresh_tokens().len(), 2);
+    // A version that was only put aside is not current, so its refresh token is revoked.
+    for handled in [false, true] {
+        let (world, browser, _, callback) = returning().await;
+        let old = world.grant("crm-prod");
+        world.faults.add(Rule::on("secretsmanager", "PutSecretValue"), Fault::Drop { handled });
+        let page = browser.open(&world, &callback).await;
+        assert!(page.body.contains("handed back to Zoho"), "{}", page.body);
+        assert_eq!((world.grant("crm-prod"), world.zoho.refresh_tokens().len()), (old, 1));
+    }
+}
+
+#[tokio::test]
+async fn if_the_store_refuses_either_call_for_good_the_new_refresh_token_is_revoked_and_the_old_one_stays() {
+    for operation in STORING {
+        let (world, browser, link, callback) = returning().await;
+        let old = world.grant("crm-prod");
+        world.faults.add(
+            Rule::on("secretsmanager", operation).times(1),
+            Fault::Respond(testkit::aws::error("AccessDeniedException", "not you")),
+        );
+        let page = browser.open(&world, &callback).await;
+        assert_eq!((page.status, title(&page)), (502, "Out of order"));
+        assert!(page.body.contains("handed back to Zoho"), "{}", page.body);
+        assert_eq!(world.grant("crm-prod"), old);
+        assert_eq!(world.zoho.refresh_tokens(), [old["refresh_token"].as_str().expect("a refresh token")]);
+        assert_eq!(
+            title(&browser.consent(&world, &link).await),
+            "Connected",
+            "the same link works once the store does"
+        );
+    }
+}
+
+#[tokio::test]
+async fn if_the_secret_is_deleted_during_the_exchange_the_new_refresh_token_is_revoked() {
+    let (world, browser, _, callback) = returning().await;
+    let old = world.refresh_token("crm-prod").expect("a refresh token");
+    world.aws.hold_back_secret(&grant_name("crm-prod"));
+    world.aws.delete_secret(&grant_name("crm-prod"));
+    world.faults.add(Rule::on("zoho", "authorization_code"), Fault::Delay(std::time::Duration::from_millis(1)));
+    let page = browser.open(&world, &callback).await;
+    assert_eq!((page.status, title(&page)), (502, "Out of order"), "the old state is still seen");
+    assert_eq!(world.zoho.refresh_tokens(), [old]);
+}
+
+#[tokio::test]
+async fn a_grant_put_back_by_hand_can_be_connected_again() {
+    let (world, browser, link, callback) = returning().await;
+    let before = world.aws.secret_version(&grant_name("crm-prod")).expect("a version");
+    assert_eq!(title(&browser.open(&world, &callback).await), "Connected");
+    let anew = browser.open(&world, &link).await;
+    assert_eq!(title(&anew), "Already connected");
+    // The operator makes the version from before the current one again.
+    world.aws.make_current(&grant_name("crm-prod"), &before);
+    world.advance_minutes(5);
+    assert_eq!(title(&Browser::default().consent(&world, &link).await), "Connected");
+    whole(&world, "connected again");
 }
 
 #[tokio::test]

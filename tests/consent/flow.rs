@@ -89,7 +89,7 @@ async fn the_next_run_reports_a_consent_whose_first_token_was_not_published() {
     assert_eq!(report["consent_required"], json!(["desk"]));
     world.aws.deny_put(&lease_name("desk"));
     Browser::default().consent(&world, &world.link("desk")).await;
-    assert_eq!(world.notices("desk").len(), 1);
+    assert_eq!(world.notices("desk").len(), 2, "its first consent and its death");
     world.aws.allow(&lease_name("desk"));
     world.run().await;
     let recovered = "Token Keeper: desk has recovered, its token lives until 2026-11-21T01:00:00Z.";

@@ -14,8 +14,9 @@ use token_keeper::pace::{Pace, Turn};
 use token_keeper::ports::{Grants, Issuer, Leases, Minted, Published};
 use token_keeper::run::brake::Brakes;
 use token_keeper::run::report::Report;
-use token_keeper::run::{Refresher, Request, RunError, Settings};
+use token_keeper::run::{Refresher, Request, RunError};
 use token_keeper::secret::{AccessToken, SecretText};
+use token_keeper::settings::Settings;
 use token_keeper::source::Source;
 use tokio::time::{Instant, sleep};
 
@@ -144,18 +145,12 @@ impl Leases for &Memory {
         turn: Turn<'_>,
         connection: &ConnectionName,
         lease: &Lease,
-        last: Option<&Lease>,
+        description: &str,
     ) -> Result<i64, StoreError> {
-        self.mark(turn, connection, lease, last).await
+        self.mark(turn, connection, lease, description).await
     }
 
-    async fn mark(
-        &self,
-        _: Turn<'_>,
-        connection: &ConnectionName,
-        lease: &Lease,
-        _: Option<&Lease>,
-    ) -> Result<i64, StoreError> {
+    async fn mark(&self, _: Turn<'_>, connection: &ConnectionName, lease: &Lease, _: &str) -> Result<i64, StoreError> {
         let version = self.leases.borrow().get(connection.as_str()).map_or(0, |lease| lease.version) + 1;
         self.leases.borrow_mut().insert(connection.to_string(), Lease { version, ..lease.clone() });
         Ok(version)

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use testkit::tls::{Authority, Kind};
 use testkit::wire::{Bytes, Call, Faults, Request, Response, Server, StandIn};
+use token_keeper::config::Config;
 use token_keeper::connection::{DataCenters, Grant};
 use token_keeper::failure::{Refusal, StoreError};
 use token_keeper::http::{self, Roots};
-use token_keeper::name::Prefix;
 use token_keeper::ports::{Grants as _, Issuer as _, Minted};
 use token_keeper::source::Source;
 use token_keeper::zoho::Zoho;
@@ -66,9 +66,9 @@ impl Wire {
             .test_credentials()
             .region("eu-central-1")
             .endpoint_url(self.server.url());
-        let prefix: Prefix = "token-keeper".parse().expect("a prefix");
-        let publishing = token_keeper::config::Config::read([]).expect("defaults").publishing;
-        let (secrets, _) = token_keeper::aws::connect(loader, &self.http, &prefix, publishing, &Source::system()).await;
+        let Config { settings, publishing, .. } = Config::read([]).expect("defaults");
+        let source = Source::system();
+        let (secrets, _) = token_keeper::aws::connect(loader, &self.http, &settings, publishing, &source).await;
         Ok(secrets.list().await?.len())
     }
 }

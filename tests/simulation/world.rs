@@ -20,15 +20,17 @@ use token_keeper::failure::{Cause, Refusal, Silence, StoreError};
 use token_keeper::flaw::Flaw;
 use token_keeper::lease::{Lease, Status, Token, whole_second};
 use token_keeper::name::{ConnectionName, Prefix, SecretName, VersionId};
-use token_keeper::notice::{self, MARKER};
+use token_keeper::notice::MARKER;
 use token_keeper::pace::{Pace, Turn};
 use token_keeper::ports::{
-    Authorizer, Exchanged, GrantNames, Grants, Issuer, Leases, Minted, Proof, Published, Queue, SecretWriter, Unsent,
+    Authorizer, Exchanged, GrantNames, Grants, Issuer, Leases, Minted, Proof, Published, Queue, Revoked, SecretWriter,
+    Unsent,
 };
 use token_keeper::run::brake::Brakes;
 use token_keeper::run::report::Report;
-use token_keeper::run::{Refresher, Request, RunError, SETTLING, Settings};
+use token_keeper::run::{Refresher, Request, RunError};
 use token_keeper::secret::{AccessToken, AuthorizationCode, RefreshToken, SecretText, SigningKey};
+use token_keeper::settings::{SETTLING, Settings};
 use token_keeper::source::Source;
 use tokio::time::{Instant, sleep};
 
@@ -163,9 +165,18 @@ pub(crate) struct Ask {
 #[derive(Clone, Debug)]
 pub(crate) struct Notice {
     pub(crate) connection: usize,
-    /// The grant's version, if the notice says that the grant is dead. Without it, the notice says
-    /// that the connection has recovered.
-    pub(crate) dead: Option<VersionId>,
+    pub(crate) says: Says,
+}
+
+/// What a notice says.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Says {
+    /// The grant of this version is dead.
+    Dead(VersionId),
+    /// The connection has recovered.
+    Recovered,
+    /// Somebody has consented.
+    Consented,
 }
 
 #[derive(Default)]
@@ -388,15 +399,8 @@ impl World {
     pub(crate) fn instance_of(self: &Rc<Self>, concurrency: usize, ceiling: u32) -> Instance {
         let port = self.port(ceiling);
         let world = self.clone();
-        let settings = Settings {
-            prefix: self.prefix.clone(),
-            data_centers: self.table.clone(),
-            margin: SignedDuration::try_from(MARGIN).expect("minutes"),
-            concurrency,
-            settling: SETTLING,
-        };
         let refresher = Refresher {
-            settings,
+            settings: self.settings(concurrency),
             grants: port.clone(),
             issuer: port.clone(),
             leases: port.clone(),
@@ -404,6 +408,16 @@ impl World {
             brakes: Brakes::default(),
         };
         Instance { refresher, port }
+    }
+
+    fn settings(&self, concurrency: usize) -> Settings {
+        Settings {
+            prefix: self.prefix.clone(),
+            data_centers: self.table.clone(),
+            margin: SignedDuration::try_from(MARGIN).expect("minutes"),
+            concurrency,
+            settling: SETTLING,
+        }
     }
 
     fn port(self: &Rc<Self>, ceiling: u32) -> Port {
@@ -430,8 +444,7 @@ impl World {
             bytes
         };
         let consent = Consent {
-            prefix: self.prefix.clone(),
-            data_centers: self.table.clone(),
+            settings: self.settings(CONCURRENCY),
             secrets: port.clone(),
             zoho: port.clone(),
             leases: port,
@@ -444,8 +457,9 @@ impl World {
             let connection = &state.connections[index];
             (connection.name.clone(), DATA_CENTERS[connection.data_center].to_owned())
         };
-        let expires_at = whole_second(self.now()) + TICKET_LIFE;
-        let ticket = Ticket { connection, version, data_center, allow_move: false, expires_at };
+        let issued_at = whole_second(self.now());
+        let expires_at = issued_at + TICKET_LIFE;
+        let ticket = Ticket { connection, version, data_center, allow_move: false, issued_at, expires_at };
         let redirect_uri = "https://consent.example/callback";
         let begun = Box::pin(consent.begin(&self.key.seal_ticket(&ticket), redirect_uri)).await?;
         let (_, state) = begun.location.split_once("&state=").expect("a state");
@@ -561,6 +575,7 @@ impl World {
 const BEGINNING: i64 = 1_800_000_000;
 const PUT: &str = "ssm:PutParameter";
 const THROTTLED: &str = "ThrottlingException";
+const OVERTAKEN: &str = "InvalidParameterException";
 
 fn refused(_: Throttled) -> &'static str {
     THROTTLED
@@ -658,8 +673,12 @@ impl State {
             unpublished.remove(token.access_token.expose());
         }
         if description.starts_with(MARKER) {
-            let dead = matches!(lease.status, Status::ConsentRequired(_)).then(|| lease.grant_version.clone());
-            notices.push(Notice { connection: index, dead });
+            let says = match lease.status {
+                Status::ConsentRequired(_) => Says::Dead(lease.grant_version.clone()),
+                _ if description.contains(" is connected ") => Says::Consented,
+                _ => Says::Recovered,
+            };
+            notices.push(Notice { connection: index, says });
             counts.notices += 1;
         }
         counts.puts += 1;
@@ -789,16 +808,15 @@ impl Port {
         turn: Turn<'_>,
         connection: &ConnectionName,
         lease: &Lease,
-        last: Option<&Lease>,
+        description: &str,
     ) -> Result<i64, StoreError> {
         let world = &self.0.world;
         let index = index_of(connection.as_str());
-        let description = notice::description(connection, lease, last);
         let concerns = |fault: &Fault| match fault {
             Fault::Puts(way) => Some(*way),
             _ => None,
         };
-        let effect = |state: &mut State, now| state.put(index, lease, &description, now);
+        let effect = |state: &mut State, now| state.put(index, lease, description, now);
         let call = async || world.tried(async || world.aws(PUT, concerns, effect).await).await;
         turn.call(call).await
     }
@@ -874,22 +892,27 @@ impl GrantNames for Port {
 }
 
 impl SecretWriter for Port {
-    async fn create(&self, _: &SecretName, _: &SecretText, _: &VersionId) -> Result<(), StoreError> {
+    async fn create(&self, _: &SecretName, _: &SecretText) -> Result<VersionId, StoreError> {
         unreachable!("a consent creates no secret")
     }
 
-    async fn replace(&self, name: &SecretName, text: &SecretText, version: &VersionId) -> Result<(), StoreError> {
+    async fn replace(&self, name: &SecretName, text: &SecretText, read: &VersionId) -> Result<VersionId, StoreError> {
         let world = &self.0.world;
         let index = index_of(name.as_str().strip_prefix(&world.prefix.grants()).expect("a grant"));
         let stored: serde_json::Value = serde_json::from_str(text.expose()).expect("a grant's text");
         let refresh_token = stored["refresh_token"].as_str().and_then(|token| token.parse().ok());
         let refresh_token = refresh_token.expect("a refresh token of this world");
-        let answer = |state: &mut State, now| {
+        let version = VersionId::of(Some(read), text);
+        let put = |state: &mut State, now| state.gate.write(now).map_err(refused);
+        world.secrets_call("secretsmanager:PutSecretValue", put).await?;
+        let make_current = |state: &mut State, now| {
             state.gate.write(now).map_err(refused)?;
-            let secrets = &mut state.connections[index].secrets;
-            if secrets.iter().any(|secret| secret.id == *version) {
-                let same = secrets.iter().any(|secret| secret.id == *version && secret.refresh_token == refresh_token);
-                return if same { Ok(()) } else { Err("ResourceExistsException") };
+            let current = state.connections[index].secrets.back().expect("a version").id.clone();
+            if current == version {
+                return Ok(()); // the answer to a first try was lost
+            }
+            if current != *read {
+                return Err(OVERTAKEN);
             }
             state.versions.insert(version.clone(), refresh_token);
             let secrets = &mut state.connections[index].secrets;
@@ -900,7 +923,11 @@ impl SecretWriter for Port {
             }
             Ok(())
         };
-        world.secrets_call("secretsmanager:PutSecretValue", answer).await
+        match world.secrets_call("secretsmanager:UpdateSecretVersionStage", make_current).await {
+            Ok(()) => Ok(version),
+            Err(error) if error.is_one_of(&[OVERTAKEN]) => Err(StoreError { cause: Cause::Overtaken, ..error }),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -971,10 +998,10 @@ impl Leases for Port {
         turn: Turn<'_>,
         connection: &ConnectionName,
         lease: &Lease,
-        last: Option<&Lease>,
+        description: &str,
     ) -> Result<i64, StoreError> {
         if !self.0.plain.get() {
-            return self.put(turn, connection, lease, last).await;
+            return self.put(turn, connection, lease, description).await;
         }
         let world = &self.0.world;
         let concerns = |fault: &Fault| match fault {
@@ -986,7 +1013,7 @@ impl Leases for Port {
             world.tried(async || world.aws("ssm:PutParameter of a bare token", concerns, effect).await).await
         })
         .await?;
-        self.put(self.0.puts.another().await, connection, lease, last).await
+        self.put(self.0.puts.another().await, connection, lease, description).await
     }
 
     async fn mark(
@@ -994,9 +1021,9 @@ impl Leases for Port {
         turn: Turn<'_>,
         connection: &ConnectionName,
         lease: &Lease,
-        last: Option<&Lease>,
+        description: &str,
     ) -> Result<i64, StoreError> {
-        self.put(turn, connection, lease, last).await
+        self.put(turn, connection, lease, description).await
     }
 }
 
@@ -1133,7 +1160,7 @@ impl Authorizer for Port {
         Ok(Exchanged { minted, refresh_token: issued.map(|token| RefreshToken::new(token.to_string())) })
     }
 
-    async fn revoke(&self, refresh_token: &RefreshToken, at: &DataCenter) -> Result<(), Refusal> {
+    async fn revoke(&self, refresh_token: &RefreshToken, at: &DataCenter) -> Result<Revoked, Refusal> {
         let world = &self.0.world;
         sleep(world.zoho_latency()).await;
         let out = world.fault(|fault| match fault {
@@ -1146,6 +1173,6 @@ impl Authorizer for Port {
         let token: usize = refresh_token.expose().parse().expect("a refresh token of this world");
         world.state.borrow_mut().refresh_tokens[token].die(Death::Replaced);
         sleep(world.zoho_latency()).await;
-        Ok(())
+        Ok(Revoked::Now)
     }
 }

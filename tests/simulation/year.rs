@@ -22,7 +22,8 @@
 //! 5. Zoho is asked once for a dead grant, and never in a pause that it asked for.
 //! 6. When a consent and the run beside it are over, the consent is in force: no revoked token is
 //!    active, and no fresh grant is marked dead.
-//! 7. A death and a recovery send one notice each. Every notice is true, and every death has one.
+//! 7. A death and a recovery send one notice each, and so does each consent whose lease is
+//!    published. Every notice is true, and every death has one.
 //!
 //! **What reaches a connection**: an invocation over it that is not lost or killed and has at least
 //! five minutes. From four minutes (the longest pause of a brake) before the step to its end, no
@@ -54,7 +55,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::platform::{FUNCTION, Invocation, Platform};
 use crate::random::Random;
-use crate::world::{CONCURRENCY, Death, Episode, Fault, MARGIN, Way, World, millis, seconds};
+use crate::world::{CONCURRENCY, Death, Episode, Fault, MARGIN, Notice, Says, Way, World, millis, seconds};
 
 const CONNECTIONS: usize = 200;
 const CLIENTS: usize = 12;
@@ -398,6 +399,10 @@ impl Quarter {
     /// Checks promise 7.
     fn check_notices(&mut self, begin: Instant, end: Instant, invocations: &[Invocation], consents: &[(usize, bool)]) {
         let notices = std::mem::take(&mut self.world.state.borrow_mut().notices);
+        for (index, _) in consents.iter().filter(|(_, published)| *published) {
+            let said = |notice: &Notice| notice.connection == *index && notice.says == Says::Consented;
+            assert!(notices.iter().any(said), "c{index:05}: no notice of its consent");
+        }
         let puts = self.world.disturbed(begin, end, |fault| matches!(fault, Fault::Puts(_)));
         for notice in notices {
             let index = notice.connection;
@@ -408,7 +413,10 @@ impl Quarter {
                 || covering().any(|one| Self::overlapped(invocations, one, index))
                 || consents.iter().any(|(consenting, _)| *consenting == index);
             let memory = &mut self.memory[index];
-            if let Some(version) = notice.dead {
+            if notice.says == Says::Consented {
+                assert!(consents.iter().any(|(consenting, _)| *consenting == index), "nobody consented to c{index:05}");
+                memory.notified_dead = false;
+            } else if let Says::Dead(version) = notice.says {
                 let death = self.world.state.borrow().death_of(index, &version);
                 assert_eq!(death, Some(Death::Owner), "c{index:05} is called dead in {version:?}");
                 let notices = self.dead_notices.entry(version).or_default();

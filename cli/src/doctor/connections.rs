@@ -7,8 +7,9 @@ use token_keeper::connection::{StoredSecret, clients_of, read_clients};
 use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::name::ConnectionName;
 use token_keeper::ports::Published;
+use token_keeper::run::Seen;
 use token_keeper::run::decision::State;
-use token_keeper::run::{Seen, Settings};
+use token_keeper::settings::Settings;
 
 use super::facts::Facts;
 use super::finding::{Finding, Severity, listed, or_ok};

@@ -9,7 +9,7 @@ use token_keeper::connection::StoredSecret;
 use token_keeper::failure::StoreError;
 use token_keeper::flaw::Flaw;
 use token_keeper::ports::Published;
-use token_keeper::run::Settings;
+use token_keeper::settings::Settings;
 
 /// Each answer of a store, or why there was no answer.
 pub(super) struct Facts<'a> {

@@ -9,8 +9,9 @@ use token_keeper::failure::StoreError;
 use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::name::{ClientName, ConnectionName};
 use token_keeper::run::decision::Policy;
-use token_keeper::run::{Seen, Settings, see};
+use token_keeper::run::{Seen, see};
 use token_keeper::secret::SigningKey;
+use token_keeper::settings::Settings;
 
 use super::connections::{clients, connections, leases};
 use super::facts::Facts;

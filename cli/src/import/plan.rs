@@ -8,7 +8,7 @@ use token_keeper::connection::{
 };
 use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::name::{SecretName, VersionId};
-use token_keeper::run::Settings;
+use token_keeper::settings::Settings;
 
 use super::row::Row;
 use crate::console::Failure;
@@ -17,8 +17,8 @@ use crate::console::Failure;
 pub(super) struct Taken {
     pub(super) grant: Grant,
     pub(super) document: SecretDocument,
-    /// Whether the secret exists already.
-    pub(super) exists: bool,
+    /// The version of the secret, if it exists already.
+    pub(super) read: Option<VersionId>,
     pub(super) plan: Plan,
 }
 
@@ -49,7 +49,7 @@ impl<'s> Store<'s> {
         let prefix = &self.settings.prefix;
         let (connection, client) = (row.connection()?, row.client()?);
         let name = prefix.grant(connection.as_str());
-        let before = self.stored(&name)?;
+        let (before, read) = self.stored(&name)?.unzip();
         let mut document = before.clone().unwrap_or_default();
         document.replace_grant(&row.fields);
         let secret = GrantSecret::of(connection, VersionId::default(), &document, &self.settings.data_centers)?;
@@ -81,16 +81,18 @@ impl<'s> Store<'s> {
                 ));
             }
         };
-        Ok(Taken { grant, document, exists: before.is_some(), plan })
+        Ok(Taken { grant, document, read, plan })
     }
 
-    /// The document of a secret, if it exists already.
-    fn stored(&self, name: &SecretName) -> Result<Option<SecretDocument>, Failure> {
+    /// The document of a secret and its version, if it exists already.
+    fn stored(&self, name: &SecretName) -> Result<Option<(SecretDocument, VersionId)>, Failure> {
         let broken = |flaw: Flaw| Failure::from(Broken::secret(name, flaw));
         match self.secrets.get(name) {
             None | Some(Err(Flaw::NotFound)) => Ok(None),
             Some(Err(flaw)) => Err(broken((*flaw).clone())),
-            Some(Ok(version)) => SecretDocument::parse(&version.text).map(Some).map_err(broken),
+            Some(Ok(SecretVersion { id, text })) => {
+                Ok(Some((SecretDocument::parse(text).map_err(broken)?, id.clone())))
+            }
         }
     }
 }

@@ -95,26 +95,54 @@ impl Secret {
         if self.versions.is_empty() && !version.stages.iter().any(|label| label == CURRENT) {
             version.stages.push(CURRENT.to_owned());
         }
-        let replaced = self.staged(CURRENT).map(|current| current.id.clone());
-        for stage in &version.stages {
-            self.versions.iter_mut().for_each(|older| older.drop_stage(stage));
-        }
-        for older in &mut self.versions {
-            if version.stages.iter().any(|label| label == CURRENT) {
-                older.drop_stage(PREVIOUS);
-                if Some(&older.id) == replaced.as_ref() {
-                    older.stages.push(PREVIOUS.to_owned());
-                }
-            }
-        }
         self.changed = version.created;
+        let (id, stages) = (version.id.clone(), std::mem::take(&mut version.stages));
         self.versions.push(version);
+        for stage in &stages {
+            self.place(stage, &id);
+        }
         if self.versions.len() > KEPT_VERSIONS
             && let Some(unlabelled) = self.versions.iter().position(|version| version.stages.is_empty())
         {
             self.versions.remove(unlabelled);
         }
         Ok(())
+    }
+
+    /// Moves a label to the version `to`, or takes it off. A label that another version has moves
+    /// only if the caller knows which one (`from`).
+    pub(super) fn move_stage(&mut self, stage: &str, to: Option<&str>, from: Option<&str>) -> Result<(), Refusal> {
+        if let Some(unknown) = [to, from].into_iter().flatten().find(|id| self.version(id).is_none()) {
+            return refuse("ResourceNotFoundException", format!("Secrets Manager can't find the version {unknown}"));
+        }
+        let holder = self.staged(stage).map(|version| version.id.clone());
+        if holder.as_deref() != from && (holder.is_some() || from.is_some()) {
+            let holder = holder.as_deref().unwrap_or("no version");
+            return refuse(
+                "InvalidParameterException",
+                format!("{stage} is at {holder}, which RemoveFromVersionId must name"),
+            );
+        }
+        match to {
+            Some(to) => self.place(stage, to),
+            None if stage == CURRENT => return refuse("InvalidParameterException", format!("{CURRENT} can only move")),
+            None => self.versions.iter_mut().for_each(|version| version.drop_stage(stage)),
+        }
+        Ok(())
+    }
+
+    /// Puts a label on a version and takes it off the others. `AWSPREVIOUS` follows `AWSCURRENT`.
+    fn place(&mut self, stage: &str, id: &str) {
+        let left = self.staged(stage).map(|version| version.id.clone()).filter(|left| left != id);
+        for version in &mut self.versions {
+            version.drop_stage(stage);
+            if version.id == id {
+                version.stages.push(stage.to_owned());
+            }
+        }
+        if let Some(left) = left.filter(|_| stage == CURRENT) {
+            self.place(PREVIOUS, &left);
+        }
     }
 
     /// A version as the reading operations show it.

@@ -58,6 +58,15 @@ struct PutValue {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct UpdateStage {
+    secret_id: String,
+    version_stage: String,
+    move_to_version_id: Option<String>,
+    remove_from_version_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Delete {
     secret_id: String,
     recovery_window_in_days: Option<i64>,
@@ -90,6 +99,7 @@ impl Secrets {
             "GetSecretValue" => self.read(Self::get_value, body),
             "CreateSecret" => self.create(input(body)?),
             "PutSecretValue" => self.put_value(input(body)?),
+            "UpdateSecretVersionStage" => self.update_stage(&input(body)?),
             "DescribeSecret" => self.read(Self::describe, body),
             "ListSecrets" => self.read(Self::list, body),
             "DeleteSecret" => self.delete(&input(body)?),
@@ -130,6 +140,12 @@ impl Secrets {
     pub(super) fn names(&self) -> Vec<String> {
         let live = self.by_name.iter().filter(|(_, secret)| secret.deletion.is_none());
         live.map(|(name, _)| name.clone()).collect()
+    }
+
+    pub(super) fn make_current(&mut self, name: &str, version: &str) {
+        let secret = self.by_name.get_mut(name).expect("a secret");
+        let from = secret.staged(CURRENT).map(|current| current.id.clone());
+        secret.move_stage(CURRENT, Some(version), from.as_deref()).unwrap_or_else(|_| unreachable!("it is there"));
     }
 
     pub(super) fn schedule_deletion(&mut self, name: &str) {
@@ -176,6 +192,14 @@ impl Secrets {
         Ok(json!({
             "ARN": secret.arn, "Name": name_in(&request.secret_id), "VersionId": id, "VersionStages": stages,
         }))
+    }
+
+    fn update_stage(&mut self, request: &UpdateStage) -> Answer {
+        self.undeleted(&request.secret_id)?;
+        let secret = self.found_mut(&request.secret_id)?;
+        let (to, from) = (request.move_to_version_id.as_deref(), request.remove_from_version_id.as_deref());
+        secret.move_stage(&request.version_stage, to, from)?;
+        Ok(json!({"ARN": secret.arn, "Name": name_in(&request.secret_id)}))
     }
 
     fn describe(&self, request: &SecretId) -> Answer {

@@ -26,6 +26,35 @@ pub(super) fn behaviours() -> Vec<Behaviour> {
             "accepted, current is still the second",
         ),
         Behaviour::new("the same token with another value is refused", reused_token, "ResourceExistsException"),
+        Behaviour::new(
+            "a put under another label leaves the current version, and the label moves to the newest",
+            own_label,
+            "current 1, label 3",
+        ),
+        Behaviour::new(
+            "a label moves only from the version that the caller names",
+            moved_label,
+            "from nowhere InvalidParameterException, from another InvalidParameterException, current 1; from its place \
+             accepted, current 2, previous 1; again InvalidParameterException, current 2",
+        ),
+        Behaviour::new(
+            "a label moves only to a version that exists",
+            moved_to_nothing,
+            "ResourceNotFoundException, current 1",
+        )
+        .but_moto("InvalidParameterException, current 1"),
+        Behaviour::new(
+            "a version without a label can become the current one",
+            moved_to_unlabelled,
+            "accepted, current 2",
+        ),
+        Behaviour::new("a put without labels after a move is the current version", put_after_move, "current 3"),
+        Behaviour::new(
+            "what is scheduled for deletion takes no put under a label, and its labels do not move",
+            moved_when_deleted,
+            "put InvalidRequestException, move InvalidRequestException",
+        )
+        .but_moto("put accepted, move accepted"),
         Behaviour::new("a value has at most 65,536 bytes", size, "accepted, ValidationException")
             .but_moto("accepted, accepted"),
         Behaviour::new(
@@ -178,6 +207,81 @@ async fn reused_token(world: World) -> String {
     create(&world, "a", "1").await;
     put(&world, "a", "2", &token('t')).await;
     put(&world, "a", "3", &token('t')).await
+}
+
+/// Puts under a label that is not AWSCURRENT.
+async fn put_aside(world: &World, text: &str, token: &str) -> String {
+    let put = world.secrets.put_secret_value().secret_id(world.secret("a")).secret_string(text).version_stages("mine");
+    outcome_of(put.client_request_token(token).send().await)
+}
+
+async fn move_current(world: &World, to: &str, from: Option<&str>) -> String {
+    let call = world.secrets.update_secret_version_stage().secret_id(world.secret("a")).version_stage("AWSCURRENT");
+    outcome_of(call.move_to_version_id(to).set_remove_from_version_id(from.map(str::to_owned)).send().await)
+}
+
+async fn staged(world: &World, stage: &str) -> String {
+    let get = world.secrets.get_secret_value().secret_id(world.secret("a")).version_stage(stage);
+    get.send().await.expect("a value").secret_string.expect("a text")
+}
+
+/// A secret with the current version `1`, whose id is 32 times a `1`.
+async fn first(world: &World) {
+    let create = world.secrets.create_secret().name(world.secret("a")).secret_string("1");
+    create.client_request_token(token('1')).send().await.expect("a new secret");
+}
+
+async fn own_label(world: World) -> String {
+    first(&world).await;
+    put_aside(&world, "2", &token('2')).await;
+    put_aside(&world, "3", &token('3')).await;
+    format!("current {}, label {}", read(&world, "a").await, staged(&world, "mine").await)
+}
+
+async fn moved_label(world: World) -> String {
+    first(&world).await;
+    put_aside(&world, "2", &token('2')).await;
+    let nowhere = move_current(&world, &token('2'), None).await;
+    let another = move_current(&world, &token('2'), Some(&token('2'))).await;
+    let before = read(&world, "a").await;
+    let place = move_current(&world, &token('2'), Some(&token('1'))).await;
+    let (after, previous) = (staged(&world, "AWSCURRENT").await, staged(&world, "AWSPREVIOUS").await);
+    let again = move_current(&world, &token('2'), Some(&token('1'))).await;
+    format!(
+        "from nowhere {nowhere}, from another {another}, current {before}; from its place {place}, current {after}, \
+         previous {previous}; again {again}, current {}",
+        read(&world, "a").await
+    )
+}
+
+async fn moved_to_nothing(world: World) -> String {
+    first(&world).await;
+    let moved = move_current(&world, &token('9'), Some(&token('1'))).await;
+    format!("{moved}, current {}", read(&world, "a").await)
+}
+
+async fn moved_to_unlabelled(world: World) -> String {
+    first(&world).await;
+    put_aside(&world, "2", &token('2')).await;
+    put_aside(&world, "3", &token('3')).await;
+    let moved = move_current(&world, &token('2'), Some(&token('1'))).await;
+    format!("{moved}, current {}", read(&world, "a").await)
+}
+
+async fn put_after_move(world: World) -> String {
+    first(&world).await;
+    put_aside(&world, "2", &token('2')).await;
+    move_current(&world, &token('2'), Some(&token('1'))).await;
+    put(&world, "a", "3", &token('3')).await;
+    format!("current {}", read(&world, "a").await)
+}
+
+async fn moved_when_deleted(world: World) -> String {
+    first(&world).await;
+    put_aside(&world, "2", &token('2')).await;
+    delete(&world, "a").await;
+    let put = put_aside(&world, "3", &token('3')).await;
+    format!("put {put}, move {}", move_current(&world, &token('2'), Some(&token('1'))).await)
 }
 
 async fn size(world: World) -> String {

@@ -151,8 +151,9 @@ class Program:
 
 
 def start_moto() -> tuple[Program, str]:
-    """Starts a moto server on a free port. Returns it and its URL."""
-    moto = Program(["moto_server", "-H", "127.0.0.1", "-p", "0"], environment())
+    """Starts a moto server, changed where it differs from AWS, on a free port. Returns it and its URL."""
+    mended = str(ROOT / "tests/end_to_end/helpers/mended_moto.py")
+    moto = Program([sys.executable, mended, "-H", "127.0.0.1", "-p", "0"], environment())
 
     def url() -> Optional[str]:
         found = re.search(r"Running on (http://127\.0\.0\.1:\d+)", moto.stderr() + moto.stdout())
