@@ -67,6 +67,9 @@ pub trait SecretWriter {
 pub trait SecretRemover {
     /// Marks a secret for deletion. It can be restored for [`RECOVERY_DAYS`].
     async fn remove(&self, name: &SecretName) -> Result<(), StoreError>;
+    /// The same, if the secret still has the version that was `read`. If it has a newer one, it
+    /// stays ([`StoreError::overtaken`]).
+    async fn remove_version(&self, name: &SecretName, read: &VersionId) -> Result<(), StoreError>;
 }
 
 /// How long a removed secret can be restored, in days (`RecoveryWindowInDays`).

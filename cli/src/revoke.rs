@@ -48,7 +48,6 @@ impl Operator {
         if !removed {
             let end = async || self.end_grant(connection, &name, console).await;
             self.until_written(&name, end).await?;
-            self.secrets.remove(&name).await?;
             let until = self.source.now() + SignedDuration::from_hours(24 * RECOVERY_DAYS);
             console.show(&format!(
                 "Secret {name} is marked for deletion. You can restore it until {}; it then needs a new consent:",
@@ -61,9 +60,9 @@ impl Operator {
         Ok(())
     }
 
-    /// Revokes the refresh token, and stores a version without it. From then on every open link is
-    /// out of date, so no consent can store a new refresh token in the secret that is about to go.
-    /// `None` if somebody else was first.
+    /// Revokes the refresh token, stores a version without it, and removes the secret. With the new
+    /// version every open link is out of date, so no consent can store a refresh token in the secret
+    /// that is about to go. `None` if somebody else was first.
     async fn end_grant(
         &self,
         connection: &ConnectionName,
@@ -98,6 +97,10 @@ impl Operator {
             }
         }
         document.end_grant();
-        Ok(self.write(name, Some(&version.id), &document).await?.map(|_| ()))
+        let Some(version) = self.write(name, Some(&version.id), &document).await? else { return Ok(None) };
+        match self.secrets.remove_version(name, &version).await {
+            Err(error) if error.overtaken() => Ok(None),
+            removed => Ok(Some(removed?)),
+        }
     }
 }

@@ -147,6 +147,22 @@ impl SecretRemover for SecretsManager {
         let call = self.client.delete_secret().secret_id(name.as_str()).recovery_window_in_days(RECOVERY_DAYS);
         call.send().await.map(|_| ()).map_err(|error| failed("secretsmanager:DeleteSecret", &error))
     }
+
+    /// AWS deletes whatever is current. So this looks afterwards, and restores a newer version.
+    async fn remove_version(&self, name: &SecretName, read: &VersionId) -> Result<(), StoreError> {
+        const DESCRIBE: &str = "secretsmanager:DescribeSecret";
+        self.remove(name).await?;
+        let described = self.client.describe_secret().secret_id(name.as_str()).send().await;
+        let described = described.map_err(|error| failed(DESCRIBE, &error))?;
+        let labels = described.version_ids_to_stages.unwrap_or_default();
+        let current = labels.iter().find(|(_, labels)| labels.iter().any(|label| label == CURRENT));
+        if current.is_none_or(|(id, _)| id == read.as_str()) {
+            return Ok(());
+        }
+        let restored = self.client.restore_secret().secret_id(name.as_str()).send().await;
+        restored.map_err(|error| failed("secretsmanager:RestoreSecret", &error))?;
+        Err(StoreError { action: DESCRIBE, cause: Cause::Overtaken })
+    }
 }
 
 fn stored(page: BatchGetSecretValueOutput) -> impl Iterator<Item = StoredSecret> {

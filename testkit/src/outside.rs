@@ -50,6 +50,8 @@ pub struct Outside {
     pub zoho: Zoho,
     /// AWS.
     pub aws: Aws,
+    /// How long a program waits for Zoho.
+    pub zoho_timeout: Duration,
     environment: Vec<(String, String)>,
     /// Seed of the next process's random numbers.
     seed: Cell<u8>,
@@ -80,7 +82,7 @@ impl Outside {
         let zoho = Zoho::start(data_centers, clock.clone(), faults.clone());
         let aws = Aws::start(clock.clone(), faults.clone());
         let environment = vec![("TOKEN_KEEPER_DATA_CENTERS".to_owned(), zoho.data_centers())];
-        Self { clock, faults, zoho, aws, environment, seed: Cell::new(0) }
+        Self { clock, faults, zoho, aws, zoho_timeout: ZOHO_TIMEOUT, environment, seed: Cell::new(0) }
     }
 
     /// Sets a variable of the operator's environment.
@@ -272,7 +274,7 @@ impl Adapters {
             .endpoint_url(outside.aws.url());
         let shared = token_keeper::aws::shared(loader, &http).await;
         let (secrets, leases) = token_keeper::aws::stores(&shared, &settings, publishing, source);
-        let zoho = token_keeper::zoho::Zoho::new(http, ZOHO_TIMEOUT, source.clone());
+        let zoho = token_keeper::zoho::Zoho::new(http, outside.zoho_timeout, source.clone());
         Self { secrets, leases, zoho, queue: queue_url.map(|url| Sqs::new(&shared, url)) }
     }
 }

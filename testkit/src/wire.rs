@@ -69,6 +69,8 @@ pub enum Fault {
     Truncate,
     /// Sends the service's answer after this delay.
     Delay(Duration),
+    /// Waits before the service executes the call.
+    Hold(Hold),
 }
 
 /// The calls that a fault applies to.
@@ -142,11 +144,31 @@ struct Plan {
     rules: Vec<(Rule, Fault)>,
     latency: HashMap<&'static str, Duration>,
     cut: Option<Cut>,
+    holds: HashMap<usize, Hold>,
 }
 
 struct Cut {
     at: usize,
     handled: bool,
+}
+
+/// A call that waits. Other calls go on.
+#[derive(Clone, Debug, Default)]
+pub struct Hold {
+    reached: Arc<Notify>,
+    released: Arc<Notify>,
+}
+
+impl Hold {
+    /// Waits until the call has come.
+    pub async fn reached(&self) {
+        self.reached.notified().await;
+    }
+
+    /// Lets the call go on. The service executes it now.
+    pub fn release(&self) {
+        self.released.notify_one();
+    }
 }
 
 impl Faults {
@@ -166,9 +188,18 @@ impl Faults {
         self.plan().rules.push((rule, fault));
     }
 
-    /// Removes every fault, the latency and the cut. Keeps the record.
+    /// Holds the `at`-th call from now, counted from 0, until it is released.
+    pub fn hold_at(&self, at: usize) -> Hold {
+        let (mut plan, hold) = (self.plan(), Hold::default());
+        let number = plan.calls.len() + at;
+        plan.holds.insert(number, hold.clone());
+        hold
+    }
+
+    /// Removes every fault, the latency, the cut and the holds. Keeps the record.
     pub fn clear(&self) {
         let mut plan = self.plan();
+        plan.holds.clear();
         plan.rules.clear();
         plan.latency.clear();
         plan.cut = None;
@@ -225,7 +256,8 @@ impl Faults {
             self.cut.notify_one();
             return Some(Fault::Hang { handled });
         }
-        fault.or(latency.map(Fault::Delay))
+        let held = plan.holds.remove(&number).map(Fault::Hold);
+        held.or(fault).or(latency.map(Fault::Delay))
     }
 }
 
@@ -342,6 +374,11 @@ async fn answer(
         Some(Fault::Respond(response)) => whole(response),
         Some(Fault::Delay(delay)) => {
             tokio::time::sleep(delay).await;
+            whole(stand_in.handle(&request))
+        }
+        Some(Fault::Hold(hold)) => {
+            hold.reached.notify_one();
+            hold.released.notified().await;
             whole(stand_in.handle(&request))
         }
         Some(Fault::Truncate) => Ok(stand_in.handle(&request).map(|body| PartBody::half(&body))),

@@ -2,6 +2,7 @@
 //! both stand-ins and a clock that the test moves.
 
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use token_keeper::aws::{ParameterStore, SecretsManager, Sqs};
@@ -60,16 +61,26 @@ impl World {
 
     /// A world with these settings beside the necessary ones.
     pub async fn with(settings: &[(&str, &str)]) -> Self {
-        Self::made(settings, ParameterStore::unpaced).await
+        Self::made(settings, ParameterStore::unpaced, ZOHO_TIMEOUT).await
+    }
+
+    /// A world for tests that hold calls back: nobody gets tired of waiting.
+    pub async fn patient() -> Self {
+        Self::made(&[], ParameterStore::unpaced, Duration::from_mins(1)).await
     }
 
     /// A world with the pace of a real process.
     pub async fn paced() -> Self {
-        Self::made(&[], |leases| leases).await
+        Self::made(&[], |leases| leases, ZOHO_TIMEOUT).await
     }
 
-    async fn made(settings: &[(&str, &str)], pace: fn(ParameterStore) -> ParameterStore) -> Self {
+    async fn made(
+        settings: &[(&str, &str)],
+        pace: fn(ParameterStore) -> ParameterStore,
+        zoho_timeout: Duration,
+    ) -> Self {
         let mut outside = Outside::start(&["us", "eu", "in"], Clock::at(START), Faults::new());
+        outside.zoho_timeout = zoho_timeout;
         for (name, value) in settings {
             outside.set(name, value);
         }

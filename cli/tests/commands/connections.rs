@@ -251,7 +251,7 @@ async fn revoke_asks_and_ends_a_connection_everywhere() {
         "Region eu-central-1, prefix token-keeper\n\
          End the connection books? Its refresh token is revoked at Zoho, and the parameter /token-keeper/tokens/books is removed. [y/N] \n\
          Zoho has revoked the refresh token and every access token made from it. This cannot be undone.\n\
-         Secret token-keeper/connections/books is marked for deletion. You can restore it until 2026-12-21, but its refresh token stays dead:\n  \
+         Secret token-keeper/connections/books is marked for deletion. You can restore it until 2026-12-21; it then needs a new consent:\n  \
          aws secretsmanager restore-secret --secret-id token-keeper/connections/books\n\
          Parameter /token-keeper/tokens/books is removed.\n"
     );
