@@ -4,6 +4,7 @@
 //! command stops halfway, the same command finishes the work.
 
 use jiff::SignedDuration;
+use serde_json::json;
 use token_keeper::connection::{GrantSecret, SecretDocument};
 use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::name::ConnectionName;
@@ -24,7 +25,7 @@ pub struct Arguments {
 }
 
 impl Operator {
-    pub(super) async fn revoke(&self, arguments: &Arguments, console: &dyn Console) -> Result<(), Failure> {
+    pub(super) async fn revoke(&self, arguments: &Arguments, console: &Console<'_>) -> Result<(), Failure> {
         let Arguments { connection, yes } = arguments;
         let name = self.settings.prefix.grant(connection.as_str());
         let parameter = self.settings.prefix.lease(connection.as_str());
@@ -45,7 +46,7 @@ impl Operator {
         let question = format!(
             "End the connection {connection}? Its refresh token is revoked at Zoho, and the parameter {parameter} is removed. [y/N] "
         );
-        if !yes && !console.confirm(&question).map_err(|error| Failure::new(error, "use --yes"))? {
+        if !yes && !console.terminal.confirm(&question).map_err(|error| Failure::new(error, "use --yes"))? {
             return Err(Failure::new("nothing was done, because nobody said yes", "use --yes where nobody can answer"));
         }
         if let Some(secret) = &secret {
@@ -54,22 +55,25 @@ impl Operator {
                     let what = format!("Zoho did not revoke the refresh token ({refusal}); nothing was removed");
                     Failure::new(what, "try again in a few minutes")
                 })?;
-                console.show(
+                console.say(
                     "Zoho has revoked the refresh token and every access token made from it. This cannot be undone.",
                 );
             } else {
-                console.show("There was no refresh token to revoke.");
+                console.say("There was no refresh token to revoke.");
             }
             self.secrets.remove(&name).await?;
             let until = self.source.now() + SignedDuration::from_hours(24 * RECOVERY_DAYS);
-            console.show(&format!(
+            console.say(&format!(
                 "Secret {name} is marked for deletion. You can restore it until {}, but its refresh token stays dead:",
                 until.strftime("%Y-%m-%d")
             ));
-            console.show(&format!("  aws secretsmanager restore-secret --secret-id {name}"));
+            console.say(&format!("  aws secretsmanager restore-secret --secret-id {name}"));
         }
         self.leases.remove(connection).await?;
-        console.show(&format!("Parameter {parameter} is removed."));
+        console.answer(
+            json!({"connection": connection.as_str(), "secret": name.as_str(), "parameter": parameter.as_str()}),
+        );
+        console.say(&format!("Parameter {parameter} is removed."));
         Ok(())
     }
 }
