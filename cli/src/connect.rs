@@ -9,7 +9,6 @@ use token_keeper::connection::Grant;
 use token_keeper::consent::link::{MAX_TICKET_LIFE, Ticket, encode};
 use token_keeper::consent::{KeyRing, NoKey, read_signing_key};
 use token_keeper::lease::whole_second;
-use token_keeper::name::ConnectionName;
 use token_keeper::run::Request;
 use token_keeper::run::decision::{Decision, Settled, State};
 use token_keeper::secret::SigningKey;
@@ -39,7 +38,8 @@ pub struct Arguments {
     /// Allow an account in another data centre than before
     #[arg(long)]
     pub allow_move: bool,
-    /// Wait for the consent and answer the redirect on this machine, without a callback function
+    /// Wait for the consent and answer the redirect on this machine, without a callback function. It
+    /// answers at `http://localhost:8765`, or at --callback-url if that is `http://localhost` and a port
     #[arg(long)]
     pub local: bool,
 }
@@ -139,12 +139,14 @@ impl Operator {
             .collect();
         let remedy =
             |grant: &Grant| format!("make its link with `token-keeper connect {} --scope …`", grant.connection);
-        let as_link = |(connection, _, url): &(ConnectionName, _, _)| json!({"connection": connection.as_str(), "url": url, "expires_at": expires_at});
-        let as_unready =
-            |(grant, _): &(Grant, _)| json!({"connection": grant.connection.as_str(), "remedy": remedy(grant)});
+        let answers = links.iter().map(
+            |(connection, _, url)| json!({"connection": connection.as_str(), "url": url, "expires_at": expires_at}),
+        );
+        let without_scopes =
+            unready.iter().map(|(grant, _)| json!({"connection": grant.connection.as_str(), "remedy": remedy(grant)}));
         console.answer(json!({
-            "links": links.iter().map(as_link).collect::<Vec<_>>(),
-            "without_scopes": unready.iter().map(as_unready).collect::<Vec<_>>(),
+            "links": answers.collect::<Vec<_>>(),
+            "without_scopes": without_scopes.collect::<Vec<_>>(),
         }));
         if needy == 0 {
             console.show("No connection is known to need a new consent. Nothing to do.");
@@ -191,7 +193,9 @@ impl Operator {
     /// Where `--local` answers. The settings have the address of the callback function, which is
     /// another one.
     fn local_url(&self, given: Option<&String>, console: &Console<'_>) -> Result<BaseUrl, Failure> {
-        if let (None, Some(url)) = (given, &self.callback_url) {
+        if let (None, Some(url)) = (given, &self.callback_url)
+            && url.to_string() != LOCAL_URL
+        {
             console.say(&format!(
                 "--local does not use the callback URL of the settings, {url}; it answers at {LOCAL_URL}."
             ));

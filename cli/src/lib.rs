@@ -35,6 +35,7 @@ pub use crate::operator::Operator;
     version,
     after_help = "Region and credentials come from the same places as for the AWS CLI: AWS_REGION, AWS_PROFILE and so on. Settings \
                   come from the same variables as for the functions: TOKEN_KEEPER_PREFIX and so on.\n\n\
+                  A command ends with 0 when all is well, with 1 when something failed or needs you, and with 2 when it was typed wrong.\n\n\
                   Start with: token-keeper client add --help"
 )]
 pub struct Cli {

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -37,6 +38,11 @@ pub(super) async fn listen(base: &BaseUrl) -> Result<Vec<TcpListener>, Failure> 
         let remedy = "leave --callback-url out, or give http://localhost and a port: http://localhost:8765";
         Failure::new(format!("--local cannot answer at {base}"), remedy)
     })?;
+    bind(&addresses).await
+}
+
+/// Binds each address that the machine has.
+async fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Failure> {
     let mut listeners = Vec::new();
     let mut missing = None;
     for address in addresses {
@@ -139,4 +145,19 @@ fn into_hyper(response: Response) -> hyper::Response<Full<Bytes>> {
         builder = builder.header("set-cookie", cookie);
     }
     builder.body(Full::from(response.body)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_the_machine_does_not_have_is_left_out() {
+        let here: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+        // For documentation only (RFC 5737).
+        let nowhere: SocketAddr = "192.0.2.1:0".parse().expect("an address");
+        assert_eq!(bind(&[here, nowhere]).await.expect("one listener").len(), 1);
+        assert!(bind(&[nowhere]).await.is_err());
+        assert!(is_not_here(&io::Error::from_raw_os_error(NO_SUCH_FAMILY[0])));
+    }
 }

@@ -171,7 +171,7 @@ struct Waiting {
 impl Terminal for Waiting {
     fn print(&self, text: &str) -> std::io::Result<()> {
         self.note(text);
-        *self.shown.borrow_mut() += &format!("{text}\n");
+        self.shown.borrow_mut().extend([text, "\n"]);
         Ok(())
     }
 

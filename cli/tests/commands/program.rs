@@ -3,16 +3,18 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{Read as _, pipe};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _, pipe};
 use std::os::unix::ffi::OsStringExt as _;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use testkit::clock::Clock;
-use testkit::wire::Faults;
+use testkit::wire::{Fault, Faults, Rule};
 use testkit::world::{BASE, CLIENT_ID, EU_SECRET, Outside, SIGNING_KEY};
 
-/// What no text is.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_token-keeper");
+
+/// Bytes that are not text in UTF-8.
 fn no_text() -> OsString {
     OsString::from_vec(b"caf\xe9".to_vec())
 }
@@ -33,7 +35,7 @@ fn installation() -> Outside {
 
 /// The program with a command, in the operator's environment. Nothing is piped in.
 fn program(outside: &Outside, command: &str) -> Command {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_token-keeper"));
+    let mut program = Command::new(PROGRAM);
     let inherited = std::env::vars_os()
         .filter(|(name, _)| ["PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|kept| name == kept));
     program.args(command.split_whitespace().map(|word| word.replace("BASE", BASE)));
@@ -82,7 +84,7 @@ fn run_each(options: &str, set: impl Fn(&mut Command), check: impl Fn(&str, i32,
             ),
         };
         let (reader, mut writer) = pipe().expect("a pipe");
-        std::io::Write::write_all(&mut writer, input.as_bytes()).expect("room for the input");
+        writer.write_all(input.as_bytes()).expect("room for the input");
         drop(writer);
         let (mut said, stderr) = pipe().expect("a pipe");
         program.stdin(reader).stderr(stderr);
@@ -138,9 +140,25 @@ fn without_standard_error_the_commands_end_as_always() {
 }
 
 #[test]
+fn closed_channels_are_no_panic() {
+    let outside = installation();
+    for closed in ["2>&-", ">&- 2>&-", "<&- 2>&-"] {
+        let environment = program(&outside, "");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("exec {PROGRAM} token books {closed}")]).env_clear();
+        shell.envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        assert!(shell.output().expect("a shell").status.success(), "{closed}");
+    }
+}
+
+#[test]
 fn a_command_whose_answer_is_lost_has_done_its_work() {
     let outside = installation();
-    let ended = program(&outside, "revoke books --yes").stdout(full()).status().expect("the command line");
+    let ended = program(&outside, "revoke books --yes")
+        .stdout(full())
+        .stderr(Stdio::null())
+        .status()
+        .expect("the command line");
     assert_eq!((ended.code(), outside.document("books")), (Some(1), None));
 }
 
@@ -150,7 +168,10 @@ fn a_watch_ends_when_nobody_reads_it_any_more() {
     for option in ["", "--json"] {
         for (stdout, code) in [(torn(), 0), (full().into(), 1)] {
             let mut watch = program(&outside, &format!("refresh books --watch 1m {option}"));
-            assert_eq!(watch.stdout(stdout).status().expect("the command line").code(), Some(code));
+            assert_eq!(
+                watch.stdout(stdout).stderr(Stdio::null()).status().expect("the command line").code(),
+                Some(code)
+            );
         }
     }
 }
@@ -233,21 +254,28 @@ fn a_machine_without_certificate_authorities_is_told_what_to_install() {
     assert!(complaint.starts_with("no certificate authority of this machine could be loaded"), "{complaint}");
 }
 
-#[test]
-fn a_watch_prints_one_line_of_json_for_each_run() {
-    let outside = installation();
-    let mut watch = program(&outside, "refresh books --watch 1m --json");
+/// The one line that a watch for programs prints in its first run.
+fn first_run(outside: &Outside) -> Value {
+    let mut watch = program(outside, "refresh --watch 1m --json");
     let mut running = watch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command line");
-    let mut stderr = running.stderr.take().expect("a pipe");
-    let mut said = Vec::new();
-    while !String::from_utf8_lossy(&said).contains("The next run comes in 1m") {
-        let mut byte = [0];
-        stderr.read_exact(&mut byte).expect("the command goes on");
-        said.extend(byte);
-    }
+    let mut stderr = BufReader::new(running.stderr.take().expect("a pipe")).lines();
+    let waits = |line: io::Result<String>| line.expect("text").starts_with("The next run comes in 1m");
+    assert!(stderr.any(waits), "the command goes on");
     running.kill().expect("it ran");
     let ran = running.wait_with_output().expect("an end");
     let answers = String::from_utf8(ran.stdout).expect("text");
-    let report: Value = serde_json::from_str(&answers).expect("one object");
-    assert_eq!((answers.lines().count(), &report["schema"]), (1, &json!(1)));
+    assert_eq!(answers.lines().count(), 1, "{answers}");
+    serde_json::from_str(&answers).expect("one object")
+}
+
+#[test]
+fn a_watch_prints_one_line_of_json_for_each_run_also_if_the_run_fails() {
+    let outside = installation();
+    let report = first_run(&outside);
+    assert_eq!((&report["schema"], &report["fresh"]), (&json!(1), &json!(1)));
+    let refused = Fault::Respond(testkit::aws::error("AccessDeniedException", "not you"));
+    outside.faults.add(Rule::on("secretsmanager", "BatchGetSecretValue"), refused);
+    let failure = first_run(&outside);
+    assert_eq!(failure["schema"], 1);
+    assert!(failure["error"].is_string() && failure["remedy"].is_string(), "{failure}");
 }

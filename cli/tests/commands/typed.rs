@@ -24,12 +24,12 @@ pub(crate) struct Typed {
 
 impl Terminal for Typed {
     fn print(&self, text: &str) -> std::io::Result<()> {
-        *self.shown.borrow_mut() += &format!("{text}\n");
+        self.shown.borrow_mut().extend([text, "\n"]);
         Ok(())
     }
 
     fn note(&self, text: &str) {
-        *self.noted.borrow_mut() += &format!("{text}\n");
+        self.noted.borrow_mut().extend([text, "\n"]);
     }
 
     fn ask_secret(&self, _: &str) -> std::io::Result<String> {
