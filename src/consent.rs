@@ -109,7 +109,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         let grant = self.resolve(connection, secret.parsed.at(data_center.clone())).await?;
         if grant.scopes.is_empty() {
             let secret = self.prefix.grant(connection.as_str());
-            return Err(Stop::broken(connection, &Broken::secret(&secret, Flaw::Missing("scopes".to_owned()))));
+            return Err(flawed(connection, &Broken::secret(&secret, Flaw::Missing("scopes".to_owned()))));
         }
         let nonce = encode(&self.source.random()[..16]);
         // The callback does not delete the cookie, so that a reload of the last page shows what
@@ -261,7 +261,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         let current = match self.secrets.read_one(&name).await.map_err(|error| unread(&error))?.content {
             Ok(current) => current,
             Err(Flaw::NotFound | Flaw::Deleted) => return Err(Stop::Gone(connection.clone())),
-            Err(flaw) => return Err(Stop::broken(connection, &Broken::secret(&name, flaw))),
+            Err(flaw) => return Err(flawed(connection, &Broken::secret(&name, flaw))),
         };
         if current.id == *next {
             return Err(Stop::AlreadyConnected(connection.clone()));
@@ -269,10 +269,10 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         if current.id != *version {
             return Err(Stop::Superseded(connection.clone()));
         }
-        let flawed = |flaw| Stop::broken(connection, &Broken::secret(&name, flaw));
-        let document = SecretDocument::parse(&current.text).map_err(flawed)?;
+        let broken = |flaw| flawed(connection, &Broken::secret(&name, flaw));
+        let document = SecretDocument::parse(&current.text).map_err(broken)?;
         let parsed = GrantSecret::of(connection.clone(), current.id.clone(), &document, &self.data_centers);
-        let parsed = parsed.map_err(flawed)?;
+        let parsed = parsed.map_err(broken)?;
         Ok(CurrentGrant { connection: connection.clone(), version: current.id, document, parsed })
     }
 
@@ -280,7 +280,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         let names: Vec<_> = secret.client().iter().map(|client| self.prefix.client(client.as_str())).collect();
         let clients = self.secrets.read(&names).await.map_err(|error| unread(&error))?;
         let clients = read_clients(&clients, &self.prefix);
-        secret.resolve(&clients, &self.prefix).map_err(|broken| Stop::broken(connection, &broken))
+        secret.resolve(&clients, &self.prefix).map_err(|broken| flawed(connection, &broken))
     }
 
     /// Stores a new grant. After an error it reads the secret, to find out whether the grant was
@@ -353,13 +353,16 @@ fn unread(error: &StoreError) -> Stop {
     Stop::StoreOutOfOrder
 }
 
-impl Stop {
-    fn broken(connection: &ConnectionName, broken: &Broken) -> Self {
-        error!(connection = connection.as_str(), error = %broken, remedy = broken.flaw.remedy(), "no consent is possible");
-        // People outside the operator's organisation read the page. It says what is wrong, but not
-        // in which secret.
-        Self::Misconfigured { connection: connection.clone(), why: broken.flaw.to_string() }
-    }
+/// Logs the flaw for the operator. People outside the operator's organisation read the page: it says
+/// what is wrong, but not in which secret.
+fn flawed(connection: &ConnectionName, broken: &Broken) -> Stop {
+    error!(
+        connection = connection.as_str(),
+        error = %broken,
+        remedy = broken.flaw.remedy(),
+        "no consent is possible"
+    );
+    Stop::Misconfigured { connection: connection.clone(), why: broken.flaw.to_string() }
 }
 
 fn refused(connection: &ConnectionName, home: &DataCenter, refusal: &Refusal) -> Stop {

@@ -7,11 +7,11 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use testkit::clock::Clock;
+use testkit::outside::{Outside, grant_name, lease_name};
 use testkit::quota::Quotas;
 use testkit::seed::{self, Seeded};
 use testkit::tls::{Authority, Kind};
 use testkit::wire::Faults;
-use testkit::world::{Outside, grant_name, lease_name};
 
 /// How long Zoho takes to answer.
 pub(crate) const ZOHO_LATENCY: Duration = Duration::from_millis(150);

@@ -3,10 +3,12 @@
 
 use clap::Parser as _;
 use testkit::clock::Clock;
+use testkit::outside::{Adapters, Outside, REGION};
 use testkit::wire::Faults;
-use testkit::world::{Adapters, Outside, REGION};
 use token_keeper::config::Config;
+use token_keeper::http::{self, Roots};
 use token_keeper::source::Source;
+use token_keeper::zoho::{TIMEOUT, Zoho};
 use token_keeper_cli::{Cli, Failure, Operator, Terminal};
 
 const CLIENT_ID: &str = "1000.DEMO";
@@ -28,11 +30,9 @@ async fn main() -> Result<(), Failure> {
         let cli = Cli::try_parse_from(["token-keeper"].into_iter().chain(command.split(' '))).expect("a right command");
         operator(&outside).await.run(cli, &Screen).await?;
     }
-    println!(
-        "\nPrograms now read a document that says: {} until {}.",
-        outside.field("crm-prod", "status").as_str().unwrap_or("?"),
-        outside.field("crm-prod", "expires_at").as_str().unwrap_or("?")
-    );
+    let document = outside.document("crm-prod").expect("the first lease");
+    let [status, end] = ["status", "expires_at"].map(|field| document[field].as_str().unwrap_or("?"));
+    println!("\nPrograms now read a document that says: {status} until {end}.");
     Ok(())
 }
 
@@ -53,7 +53,8 @@ impl Terminal for Screen {
 async fn operator(outside: &Outside) -> Operator {
     let Config { settings, publishing, callback_url, .. } = outside.config();
     let source = Source::system();
-    let Adapters { secrets, leases, zoho, .. } = Adapters::connect(outside, &source).await;
+    let Adapters { secrets, leases, .. } = Adapters::connect(outside, &source).await;
+    let zoho = Zoho::new(http::client(Roots::BuiltIn, None).expect("a client"), TIMEOUT, source.clone());
     let region = Some(REGION.to_owned());
     Operator { settings, publishing, callback_url, secrets, zoho, leases, source, region, profile: None }
 }

@@ -13,7 +13,9 @@ use crate::prepare::Wanted;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  token-keeper grant crm-prod --client acme-app --data-center eu --scope ZohoCRM.modules.ALL\n\nMake the code in Zoho's \
-                  API console: open the self client and choose Generate Code. Enter the same scopes and the longest time (10 minutes)."
+                  API console: open the self client and choose Generate Code. Enter the same scopes and the longest time (10 minutes).",
+    mut_arg("data_center", |option| option.help("The data centre of the API console in which you make the code")),
+    mut_arg("scope", |option| option.help("The scopes for which you make the code, separated by commas. You can repeat the option"))
 )]
 pub struct Arguments {
     /// What to connect.

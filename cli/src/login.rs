@@ -82,7 +82,7 @@ impl Login {
     /// Reads the files each time, so that `refresh --watch` sees a login in another terminal. The
     /// SDK keeps the credentials until they end.
     async fn credentials(&self) -> Result<Credentials, NoCredentials> {
-        let name = self.profile.clone().map(Cow::Owned);
+        let name = Some(Cow::Owned(self.profile.clone().unwrap_or_else(|| "default".to_owned())));
         #[expect(clippy::default_trait_access, reason = "their types are in crates that nothing else needs")]
         let (disk, environment, places) = (Default::default(), Default::default(), Default::default());
         let files = profile::load(&disk, &environment, &places, name).await.map_err(|error| NoCredentials {

@@ -56,18 +56,14 @@ async fn main() -> ExitCode {
             }
         };
     let source = Source::system();
-    // As the AWS CLI: the option wins over keys in the environment, and these over both variables
-    // for a profile.
+    // As version 2 of the AWS CLI: the option wins over keys in the environment, and these over both
+    // variables for a profile, which then still says the Region.
     let variable = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
     let keys = variable("AWS_ACCESS_KEY_ID").is_some() && cli.profile.is_none();
-    let profile = cli.profile.clone().or_else(|| {
-        let named = variable("AWS_DEFAULT_PROFILE").or_else(|| variable("AWS_PROFILE"));
-        named.filter(|_| !keys)
-    });
-    let mut loader = aws::loader(keys);
-    if let Some(profile) = &profile {
-        loader = loader.profile_name(profile);
-    }
+    let named = cli.profile.clone().or_else(|| variable("AWS_PROFILE")).or_else(|| variable("AWS_DEFAULT_PROFILE"));
+    let profile = named.clone().filter(|_| !keys);
+    // A variable that is set and blank names no profile.
+    let mut loader = aws::loader(keys).profile_name(named.as_deref().unwrap_or("default"));
     if let Some(region) = &cli.region {
         loader = aws::in_region(loader, region);
     }

@@ -1,9 +1,9 @@
 //! Brakes are circuit breakers. A run stops asking a service that fails, so a sick data centre, a
 //! throttled client or a refusing store costs the healthy connections no time and no tokens.
 //!
-//! A brake stops a [service](Service) after some failures in a row. After a pause it lets one
-//! connection try, and frees the service if that works. The brakes live as long as the process, so
-//! the next run knows what this one has learnt.
+//! A brake stops the calls to a [service](Service) after some failures in a row. After a pause it
+//! lets one connection try, and lets all go on if that works. The brakes live as long as the
+//! process, so the next run knows what this one has learnt.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -34,7 +34,7 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(4);
 #[derive(Default)]
 pub struct Brakes(RefCell<HashMap<Service, Brake>>);
 
-/// A service that a connection needs, and that a brake can stop.
+/// What a connection needs and a brake can stop: a service, or a part of one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Service {
     /// An accounts server.
@@ -138,7 +138,7 @@ impl Brakes {
         brake.failures += 1;
         let until = |pause| Instant::now() + pause;
         match &mut brake.stopped {
-            // A connection that was under service when the brake stopped the service says nothing new.
+            // A connection that had already started when the brake stopped says nothing new.
             Some(_) if !tries => {}
             Some(stopped) => {
                 let pause = match service {
@@ -156,7 +156,7 @@ impl Brakes {
     }
 }
 
-/// A connection under service. If it ends before it has found out anything, the next one tries.
+/// A connection that has started. If it ends before it has found out anything, the next one tries.
 pub struct Start<'b> {
     brakes: &'b Brakes,
     steps: [Step; 3],

@@ -27,7 +27,7 @@ use crate::run::{REPORT_RESERVE, Refresher, Request, token_end};
 
 /// How long a throttled connection is left alone: the ten minutes that Zoho documents, and one
 /// more, because a request that comes too early starts the ten minutes again.
-const COOL_DOWN: SignedDuration = SignedDuration::from_secs(660);
+const THROTTLED_PAUSE: SignedDuration = SignedDuration::from_secs(660);
 /// How long a refused client is left alone while its grant stays the same.
 const MISCONFIGURED_PAUSE: SignedDuration = SignedDuration::from_secs(3600);
 /// The shortest wait before the one retry. Each connection adds up to a second, by its name, so
@@ -142,7 +142,7 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
         for due in waiting {
             open.remove(due.grant.connection.as_str());
             let why = match self.brakes.permit(&due.grant, due.last.is_none(), Instant::now()) {
-                Permit::Wait(way, _) => Deferral::Braked(way),
+                Permit::Wait(service, _) => Deferral::Braked(service),
                 Permit::Go | Permit::Try => Deferral::NoTime,
             };
             let expires_at = token_end(due.last.as_ref());
@@ -333,8 +333,8 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
                 (Status::Misconfigured(trouble(&error, Some(MISCONFIGURED_PAUSE))), Outcome::refused_client(error))
             }
             Refusal::Throttled => {
-                let trouble = trouble("too_many_requests", Some(COOL_DOWN));
-                (Status::Throttled(trouble), Outcome::Throttled { until: now + COOL_DOWN })
+                let trouble = trouble("too_many_requests", Some(THROTTLED_PAUSE));
+                (Status::Throttled(trouble), Outcome::Throttled { until: now + THROTTLED_PAUSE })
             }
             Refusal::OutOfOrder(_) | Refusal::Unclear { .. } => {
                 let remedy = refusal.untrusted().map_or(

@@ -50,43 +50,43 @@ fn below(prefix: &str) -> Filter {
 
 #[tokio::test]
 async fn what_a_test_stores_is_read_over_the_wire_and_the_reverse() {
-    let world = Account::new().await;
-    let version = world.aws.put_secret("tk/a", "one");
-    let read = world.secrets.get_secret_value().secret_id("tk/a").send().await.expect("a value");
+    let account = Account::new().await;
+    let version = account.aws.put_secret("tk/a", "one");
+    let read = account.secrets.get_secret_value().secret_id("tk/a").send().await.expect("a value");
     assert_eq!((read.secret_string(), read.version_id()), (Some("one"), Some(version.as_str())));
 
-    let put = world.secrets.put_secret_value().secret_id(read.arn().expect("an ARN")).secret_string("two");
+    let put = account.secrets.put_secret_value().secret_id(read.arn().expect("an ARN")).secret_string("two");
     let put = put.send().await.expect("a new version");
-    assert_eq!(world.aws.secret("tk/a").as_deref(), Some("two"));
-    assert_eq!(world.aws.secret_version("tk/a"), put.version_id);
+    assert_eq!(account.aws.secret("tk/a").as_deref(), Some("two"));
+    assert_eq!(account.aws.secret_version("tk/a"), put.version_id);
 
-    world.aws.put_parameter("/tk/a", "one");
-    assert_eq!(world.put("/tk/a", "two").await, "accepted");
-    let parameter = world.aws.parameter("/tk/a").expect("a parameter");
+    account.aws.put_parameter("/tk/a", "one");
+    assert_eq!(account.put("/tk/a", "two").await, "accepted");
+    let parameter = account.aws.parameter("/tk/a").expect("a parameter");
     assert_eq!((parameter.value.as_str(), parameter.version, parameter.tier.as_str()), ("two", 2, "Standard"));
-    assert_eq!(parameter.modified, world.clock.now());
+    assert_eq!(parameter.modified, account.clock.now());
 
-    world.aws.put_binary_secret("tk/b", b"bytes");
-    assert_eq!(world.aws.secret("tk/b"), None);
-    let read = world.secrets.get_secret_value().secret_id("tk/b").send().await.expect("a value");
+    account.aws.put_binary_secret("tk/b", b"bytes");
+    assert_eq!(account.aws.secret("tk/b"), None);
+    let read = account.secrets.get_secret_value().secret_id("tk/b").send().await.expect("a value");
     assert_eq!(read.secret_binary().map(AsRef::as_ref), Some(b"bytes".as_slice()));
 
-    world.aws.delete_secret("tk/a");
-    assert_eq!(world.aws.secret_names(), ["tk/b"]);
-    world.aws.remove_parameter("/tk/a");
-    assert!(world.aws.parameter_names().is_empty());
+    account.aws.delete_secret("tk/a");
+    assert_eq!(account.aws.secret_names(), ["tk/b"]);
+    account.aws.remove_parameter("/tk/a");
+    assert!(account.aws.parameter_names().is_empty());
 }
 
 #[tokio::test]
 async fn a_denied_secret_or_refused_key_is_one_error_among_values() {
-    let world = Account::new().await;
+    let account = Account::new().await;
     for name in ["tk/a", "tk/b", "tk/c"] {
-        world.aws.put_secret(name, "text");
+        account.aws.put_secret(name, "text");
     }
-    world.aws.deny_secret("tk/a");
-    world.aws.refuse_secret_key("tk/b");
+    account.aws.deny_secret("tk/a");
+    account.aws.refuse_secret_key("tk/b");
     let by_id = ["tk/a", "tk/b", "tk/c"].map(String::from).to_vec();
-    let batch = || world.secrets.batch_get_secret_value();
+    let batch = || account.secrets.batch_get_secret_value();
     for batch in [batch().set_secret_id_list(Some(by_id)), batch().filters(below("tk/"))] {
         let batch = batch.send().await.expect("a batch");
         let values: Vec<_> = batch.secret_values().iter().filter_map(|value| value.name()).collect();
@@ -95,51 +95,51 @@ async fn a_denied_secret_or_refused_key_is_one_error_among_values() {
         let expected = [(Some("tk/a"), Some("AccessDeniedException")), (Some("tk/b"), Some("DecryptionFailure"))];
         assert_eq!(errors, expected);
     }
-    world.aws.allow("tk/a");
-    assert_eq!(outcome_of(world.secrets.get_secret_value().secret_id("tk/a").send().await), "accepted");
+    account.aws.allow("tk/a");
+    assert_eq!(outcome_of(account.secrets.get_secret_value().secret_id("tk/a").send().await), "accepted");
 }
 
 #[tokio::test]
 async fn a_refused_key_fails_every_decrypted_read_that_includes_the_parameter() {
-    let world = Account::new().await;
+    let account = Account::new().await;
     for number in 0..11 {
-        world.aws.put_parameter(&format!("/tk/{number:02}"), "plaintext");
+        account.aws.put_parameter(&format!("/tk/{number:02}"), "plaintext");
     }
-    world.aws.refuse_parameter_key("/tk/05");
-    assert_eq!(world.get("/tk/05", true).await, "AccessDeniedException");
-    assert_eq!(world.get("/tk/05", false).await, "accepted");
-    assert_eq!(world.get("/tk/06", true).await, "accepted");
-    assert_eq!(world.by_path("/tk", true).await, "AccessDeniedException");
-    assert_eq!(world.by_path("/tk", false).await, "accepted");
-    let both = world.ssm.get_parameters().names("/tk/05").names("/tk/06").with_decryption(true);
+    account.aws.refuse_parameter_key("/tk/05");
+    assert_eq!(account.get("/tk/05", true).await, "AccessDeniedException");
+    assert_eq!(account.get("/tk/05", false).await, "accepted");
+    assert_eq!(account.get("/tk/06", true).await, "accepted");
+    assert_eq!(account.by_path("/tk", true).await, "AccessDeniedException");
+    assert_eq!(account.by_path("/tk", false).await, "accepted");
+    let both = account.ssm.get_parameters().names("/tk/05").names("/tk/06").with_decryption(true);
     assert_eq!(outcome_of(both.send().await), "AccessDeniedException");
-    assert_eq!(world.put("/tk/05", "new").await, "accepted");
+    assert_eq!(account.put("/tk/05", "new").await, "accepted");
 
     // A page that does not include the parameter is answered.
-    world.aws.allow("/tk/05");
-    world.aws.refuse_parameter_key("/tk/10");
-    assert_eq!(world.by_path("/tk", true).await, "accepted");
+    account.aws.allow("/tk/05");
+    account.aws.refuse_parameter_key("/tk/10");
+    assert_eq!(account.by_path("/tk", true).await, "accepted");
 }
 
 #[tokio::test]
 async fn a_denied_put_changes_nothing() {
-    let world = Account::new().await;
-    world.aws.deny_put("/tk/a");
-    assert_eq!(world.put("/tk/a", "x").await, "AccessDeniedException");
-    assert_eq!(world.aws.parameter("/tk/a"), None);
+    let account = Account::new().await;
+    account.aws.deny_put("/tk/a");
+    assert_eq!(account.put("/tk/a", "x").await, "AccessDeniedException");
+    assert_eq!(account.aws.parameter("/tk/a"), None);
 }
 
 #[tokio::test]
 async fn with_empty_pages_an_empty_page_comes_before_each_page() {
-    let world = Account::new().await;
+    let account = Account::new().await;
     for number in 0..21 {
-        world.aws.put_secret(&format!("tk/{number}"), "text");
-        world.aws.put_parameter(&format!("/tk/{number}"), "text");
+        account.aws.put_secret(&format!("tk/{number}"), "text");
+        account.aws.put_parameter(&format!("/tk/{number}"), "text");
     }
-    world.aws.empty_pages(true);
+    account.aws.empty_pages(true);
     let (mut sizes, mut token) = (Vec::new(), None);
     loop {
-        let page = world.secrets.batch_get_secret_value().filters(below("tk/")).set_next_token(token).send().await;
+        let page = account.secrets.batch_get_secret_value().filters(below("tk/")).set_next_token(token).send().await;
         let page = page.expect("a page");
         sizes.push(page.secret_values().len());
         token = page.next_token;
@@ -149,14 +149,14 @@ async fn with_empty_pages_an_empty_page_comes_before_each_page() {
     }
     assert_eq!(sizes, [0, 20, 0, 1]);
 
-    let mut pages = world.secrets.list_secrets().filters(below("tk/")).into_paginator().send();
+    let mut pages = account.secrets.list_secrets().filters(below("tk/")).into_paginator().send();
     let mut sizes = Vec::new();
     while let Some(page) = pages.next().await {
         sizes.push(page.expect("a page").secret_list().len());
     }
     assert_eq!(sizes, [0, 21]);
 
-    let mut pages = world.ssm.get_parameters_by_path().path("/tk").into_paginator().send();
+    let mut pages = account.ssm.get_parameters_by_path().path("/tk").into_paginator().send();
     let mut sizes = Vec::new();
     while let Some(page) = pages.next().await {
         sizes.push(page.expect("a page").parameters().len());
@@ -166,34 +166,34 @@ async fn with_empty_pages_an_empty_page_comes_before_each_page() {
 
 #[tokio::test]
 async fn after_a_burst_of_five_puts_are_refused_but_reads_and_other_services_are_not() {
-    let world = Account::new().await;
+    let account = Account::new().await;
     // Like the default, but refilled so slowly that the speed of this machine does not matter.
-    world.aws.quotas(Quotas { puts_per_second: 0.001, ..Quotas::default() });
+    account.aws.quotas(Quotas { puts_per_second: 0.001, ..Quotas::default() });
     let mut seen = Vec::new();
     for _ in 0..6 {
-        seen.push(world.put("/tk/a", "x").await);
+        seen.push(account.put("/tk/a", "x").await);
     }
     assert_eq!(seen[..5], ["accepted"; 5]);
     assert_eq!(seen[5], "ThrottlingException");
-    assert_eq!(outcome_of(world.ssm.delete_parameter().name("/tk/a").send().await), "ThrottlingException");
+    assert_eq!(outcome_of(account.ssm.delete_parameter().name("/tk/a").send().await), "ThrottlingException");
     assert_eq!(
-        world.aws.parameter("/tk/a").map(|parameter| parameter.version),
+        account.aws.parameter("/tk/a").map(|parameter| parameter.version),
         Some(5),
         "what is refused changes nothing"
     );
-    assert_eq!(world.get("/tk/a", true).await, "accepted");
-    assert_eq!(outcome_of(world.secrets.list_secrets().send().await), "accepted");
-    let url = world.aws.create_queue("tk");
-    assert_eq!(outcome_of(world.sqs.receive_message().queue_url(url).send().await), "accepted");
+    assert_eq!(account.get("/tk/a", true).await, "accepted");
+    assert_eq!(outcome_of(account.secrets.list_secrets().send().await), "accepted");
+    let url = account.aws.create_queue("tk");
+    assert_eq!(outcome_of(account.sqs.receive_message().queue_url(url).send().await), "accepted");
 }
 
 #[tokio::test]
 async fn each_kind_of_call_is_refused_by_its_own_quota() {
     let slow = 0.001;
-    let world = Account::new().await;
-    world.aws.put_secret("tk/a", "text");
-    world.aws.put_parameter("/tk/a", "text");
-    world.aws.quotas(Quotas {
+    let account = Account::new().await;
+    account.aws.put_secret("tk/a", "text");
+    account.aws.put_parameter("/tk/a", "text");
+    account.aws.quotas(Quotas {
         reads_per_second: slow,
         batches_per_second: slow,
         lists_per_second: slow,
@@ -202,105 +202,105 @@ async fn each_kind_of_call_is_refused_by_its_own_quota() {
         ..Quotas::default()
     });
     for expected in ["accepted", "ThrottlingException"] {
-        assert_eq!(world.get("/tk/a", true).await, expected);
-        assert_eq!(outcome_of(world.secrets.batch_get_secret_value().secret_id_list("tk/a").send().await), expected);
-        assert_eq!(outcome_of(world.secrets.list_secrets().send().await), expected);
-        assert_eq!(outcome_of(world.secrets.get_secret_value().secret_id("tk/a").send().await), expected);
-        let write = world.secrets.put_secret_value().secret_id("tk/a").secret_string("new");
+        assert_eq!(account.get("/tk/a", true).await, expected);
+        assert_eq!(outcome_of(account.secrets.batch_get_secret_value().secret_id_list("tk/a").send().await), expected);
+        assert_eq!(outcome_of(account.secrets.list_secrets().send().await), expected);
+        assert_eq!(outcome_of(account.secrets.get_secret_value().secret_id("tk/a").send().await), expected);
+        let write = account.secrets.put_secret_value().secret_id("tk/a").secret_string("new");
         assert_eq!(outcome_of(write.send().await), expected);
     }
-    assert_eq!(world.by_path("/tk", true).await, "ThrottlingException", "all reads of parameters share one");
-    assert_eq!(world.put("/tk/a", "x").await, "accepted");
+    assert_eq!(account.by_path("/tk", true).await, "ThrottlingException", "all reads of parameters share one");
+    assert_eq!(account.put("/tk/a", "x").await, "accepted");
 }
 
 #[tokio::test]
 async fn quotas_apply_by_default_and_can_be_lifted() {
-    let world = Account::new().await;
+    let account = Account::new().await;
     let mut seen = Vec::new();
     for _ in 0..100 {
-        seen.push(world.put("/tk/a", "x").await);
+        seen.push(account.put("/tk/a", "x").await);
     }
     assert!(seen.contains(&"ThrottlingException".to_owned()));
-    world.aws.quotas(Quotas::lifted());
+    account.aws.quotas(Quotas::lifted());
     for _ in 0..100 {
-        assert_eq!(world.put("/tk/a", "x").await, "accepted");
+        assert_eq!(account.put("/tk/a", "x").await, "accepted");
     }
 }
 
 #[tokio::test]
 async fn quotas_use_real_time_even_if_the_clock_is_set_by_hand() {
-    let world = Account::new().await;
-    world.aws.quotas(Quotas { puts_per_second: 0.001, put_burst: 1.0, ..Quotas::default() });
-    assert_eq!(world.put("/tk/a", "x").await, "accepted");
-    world.clock.advance(SignedDuration::from_hours(1));
-    assert_eq!(world.put("/tk/a", "x").await, "ThrottlingException");
+    let account = Account::new().await;
+    account.aws.quotas(Quotas { puts_per_second: 0.001, put_burst: 1.0, ..Quotas::default() });
+    assert_eq!(account.put("/tk/a", "x").await, "accepted");
+    account.clock.advance(SignedDuration::from_hours(1));
+    assert_eq!(account.put("/tk/a", "x").await, "ThrottlingException");
 
-    world.aws.quotas(Quotas { puts_per_second: 20.0, put_burst: 1.0, ..Quotas::default() });
-    assert_eq!(world.put("/tk/a", "x").await, "accepted");
+    account.aws.quotas(Quotas { puts_per_second: 20.0, put_burst: 1.0, ..Quotas::default() });
+    assert_eq!(account.put("/tk/a", "x").await, "accepted");
     let started = Instant::now();
-    while world.put("/tk/a", "x").await != "accepted" {
+    while account.put("/tk/a", "x").await != "accepted" {
         assert!(started.elapsed() < Duration::from_secs(30), "the bucket never fills again");
     }
 }
 
 #[tokio::test]
 async fn a_full_account_accepts_only_overwrites_and_advanced_parameters() {
-    let world = Account::new().await;
-    world.aws.quotas(Quotas::lifted());
-    world.aws.parameter_limit(2);
+    let account = Account::new().await;
+    account.aws.quotas(Quotas::lifted());
+    account.aws.parameter_limit(2);
     let create = async |name: &str, tier: ParameterTier| {
         outcome_of(
-            world.ssm.put_parameter().name(name).value("x").r#type(ParameterType::String).tier(tier).send().await,
+            account.ssm.put_parameter().name(name).value("x").r#type(ParameterType::String).tier(tier).send().await,
         )
     };
     assert_eq!(create("/tk/advanced", ParameterTier::Advanced).await, "accepted");
     assert_eq!(create("/tk/a", ParameterTier::Standard).await, "accepted");
     assert_eq!(create("/tk/b", ParameterTier::IntelligentTiering).await, "accepted");
     assert_eq!(create("/tk/c", ParameterTier::Standard).await, "ParameterLimitExceeded");
-    assert_eq!(world.put("/tk/c", "x").await, "ParameterLimitExceeded");
-    assert_eq!(world.aws.parameter("/tk/c"), None);
-    let overwrite = world.ssm.put_parameter().name("/tk/a").value("y").overwrite(true);
+    assert_eq!(account.put("/tk/c", "x").await, "ParameterLimitExceeded");
+    assert_eq!(account.aws.parameter("/tk/c"), None);
+    let overwrite = account.ssm.put_parameter().name("/tk/a").value("y").overwrite(true);
     assert_eq!(outcome_of(overwrite.send().await), "accepted");
     // Intelligent-Tiering picks the tier that has room.
     assert_eq!(create("/tk/c", ParameterTier::IntelligentTiering).await, "accepted");
-    let tiers = ["/tk/b", "/tk/c"].map(|name| world.aws.parameter(name).expect("a parameter").tier);
+    let tiers = ["/tk/b", "/tk/c"].map(|name| account.aws.parameter(name).expect("a parameter").tier);
     assert_eq!(tiers, ["Standard", "Advanced"]);
-    world.aws.remove_parameter("/tk/a");
+    account.aws.remove_parameter("/tk/a");
     assert_eq!(create("/tk/d", ParameterTier::Standard).await, "accepted");
 }
 
 #[tokio::test]
 async fn reads_of_a_held_back_secret_are_old_until_it_is_released() {
-    let world = Account::new().await;
-    let before = world.aws.put_secret("tk/changed", "old");
-    world.aws.put_secret("tk/gone", "old");
-    world.aws.put_secret("tk/other", "old");
+    let account = Account::new().await;
+    let before = account.aws.put_secret("tk/changed", "old");
+    account.aws.put_secret("tk/gone", "old");
+    account.aws.put_secret("tk/other", "old");
     for name in ["tk/changed", "tk/gone", "tk/new"] {
-        world.aws.hold_back_secret(name);
+        account.aws.hold_back_secret(name);
     }
-    world.aws.delete_secret("tk/gone");
-    let create = world.secrets.create_secret().name("tk/new").secret_string("new");
+    account.aws.delete_secret("tk/gone");
+    let create = account.secrets.create_secret().name("tk/new").secret_string("new");
     assert_eq!(outcome_of(create.send().await), "accepted");
     for name in ["tk/changed", "tk/other"] {
-        let put = world.secrets.put_secret_value().secret_id(name).secret_string("new");
+        let put = account.secrets.put_secret_value().secret_id(name).secret_string("new");
         assert_eq!(outcome_of(put.send().await), "accepted");
     }
-    let after = world.aws.secret_version("tk/changed").expect("a version");
+    let after = account.aws.secret_version("tk/changed").expect("a version");
     let ids = ["tk/changed", "tk/gone", "tk/new", "tk/other"];
     let seen = async || {
-        let batch = || world.secrets.batch_get_secret_value();
+        let batch = || account.secrets.batch_get_secret_value();
         let by_id = batch().set_secret_id_list(Some(ids.map(String::from).to_vec())).send().await.expect("a batch");
         let by_filter = batch().filters(below("tk/")).send().await.expect("a batch");
         assert_eq!(by_id.secret_values(), by_filter.secret_values());
-        let list = world.secrets.list_secrets().filters(below("tk/")).send().await.expect("a list");
+        let list = account.secrets.list_secrets().filters(below("tk/")).send().await.expect("a list");
         let listed: Vec<_> = list.secret_list().iter().filter_map(|secret| secret.name()).collect();
         let shown = |value: &SecretValueEntry| {
             (value.name().expect("a name").to_owned(), value.secret_string().expect("a text").to_owned())
         };
         let values: Vec<_> = by_id.secret_values().iter().map(shown).collect();
         assert_eq!(values.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), listed);
-        let get = world.secrets.get_secret_value().secret_id("tk/changed").send().await.expect("a value");
-        let described = world.secrets.describe_secret().secret_id("tk/new").send().await;
+        let get = account.secrets.get_secret_value().secret_id("tk/changed").send().await.expect("a value");
+        let described = account.secrets.describe_secret().secret_id("tk/new").send().await;
         (
             values.into_iter().map(|(name, text)| format!("{name} {text}")).collect::<Vec<_>>(),
             get.version_id,
@@ -311,10 +311,10 @@ async fn reads_of_a_held_back_secret_are_old_until_it_is_released() {
     for _ in 0..2 {
         assert_eq!(seen().await, (old.clone(), Some(before.clone()), "ResourceNotFoundException".to_owned()));
     }
-    assert_eq!(world.aws.secret("tk/changed").as_deref(), Some("new"), "a test sees what is there");
+    assert_eq!(account.aws.secret("tk/changed").as_deref(), Some("new"), "a test sees what is there");
 
     for name in ["tk/changed", "tk/gone", "tk/new"] {
-        world.aws.release(name);
+        account.aws.release(name);
     }
     let new = ["tk/changed new", "tk/new new", "tk/other new"].map(String::from).to_vec();
     assert_eq!(seen().await, (new, Some(after), "accepted".to_owned()));
@@ -322,66 +322,66 @@ async fn reads_of_a_held_back_secret_are_old_until_it_is_released() {
 
 #[tokio::test]
 async fn reads_of_a_held_back_parameter_are_old_but_puts_answer_the_true_version() {
-    let world = Account::new().await;
-    world.aws.put_parameter("/tk/changed", "old");
-    world.aws.hold_back_parameter("/tk/changed");
-    world.aws.hold_back_parameter("/tk/new");
+    let account = Account::new().await;
+    account.aws.put_parameter("/tk/changed", "old");
+    account.aws.hold_back_parameter("/tk/changed");
+    account.aws.hold_back_parameter("/tk/new");
     let mut versions = Vec::new();
     for name in ["/tk/changed", "/tk/changed", "/tk/new"] {
-        let put = world.ssm.put_parameter().name(name).value("new").r#type(ParameterType::SecureString);
+        let put = account.ssm.put_parameter().name(name).value("new").r#type(ParameterType::SecureString);
         versions.push(put.overwrite(true).send().await.expect("a version").version);
     }
     assert_eq!(versions, [2, 3, 1]);
     let seen = async || {
-        let got = world.ssm.get_parameter().name("/tk/changed").with_decryption(true).send().await;
+        let got = account.ssm.get_parameter().name("/tk/changed").with_decryption(true).send().await;
         let got = got.expect("a parameter").parameter.expect("a parameter");
-        let many = world.ssm.get_parameters().names("/tk/changed").names("/tk/new").send().await.expect("parameters");
-        let page = world.ssm.get_parameters_by_path().path("/tk").send().await.expect("a page");
-        let described = world.ssm.describe_parameters().send().await.expect("a page");
+        let many = account.ssm.get_parameters().names("/tk/changed").names("/tk/new").send().await.expect("parameters");
+        let page = account.ssm.get_parameters_by_path().path("/tk").send().await.expect("a page");
+        let described = account.ssm.describe_parameters().send().await.expect("a page");
         let counts = [many.parameters().len(), page.parameters().len(), described.parameters().len()];
-        (got.value.expect("a value"), got.version, counts, world.get("/tk/changed:3", true).await)
+        (got.value.expect("a value"), got.version, counts, account.get("/tk/changed:3", true).await)
     };
     assert_eq!(seen().await, ("old".to_owned(), 1, [1; 3], "ParameterVersionNotFound".to_owned()));
-    assert_eq!(world.aws.parameter("/tk/changed").map(|parameter| parameter.version), Some(3));
+    assert_eq!(account.aws.parameter("/tk/changed").map(|parameter| parameter.version), Some(3));
 
-    world.aws.release("/tk/changed");
+    account.aws.release("/tk/changed");
     assert_eq!(seen().await, ("new".to_owned(), 3, [1; 3], "accepted".to_owned()), "the other is still held back");
-    world.aws.release("/tk/new");
+    account.aws.release("/tk/new");
     assert_eq!(seen().await, ("new".to_owned(), 3, [2; 3], "accepted".to_owned()));
 }
 
 #[tokio::test]
 async fn updates_of_one_parameter_that_come_too_soon_are_refused() {
-    let world = Account::new().await;
-    world.aws.update_window(SignedDuration::from_secs(5));
-    assert_eq!(world.put("/tk/a", "x").await, "accepted");
-    assert_eq!(world.put("/tk/a", "y").await, "TooManyUpdates");
-    assert_eq!(world.put("/tk/b", "x").await, "accepted");
-    world.clock.advance(SignedDuration::from_secs(5));
-    assert_eq!(world.put("/tk/a", "y").await, "accepted");
+    let account = Account::new().await;
+    account.aws.update_window(SignedDuration::from_secs(5));
+    assert_eq!(account.put("/tk/a", "x").await, "accepted");
+    assert_eq!(account.put("/tk/a", "y").await, "TooManyUpdates");
+    assert_eq!(account.put("/tk/b", "x").await, "accepted");
+    account.clock.advance(SignedDuration::from_secs(5));
+    assert_eq!(account.put("/tk/a", "y").await, "accepted");
 }
 
 #[tokio::test]
 async fn an_overwrite_keeps_what_it_does_not_name() {
-    let world = Account::new().await;
+    let account = Account::new().await;
     let policies = r#"[{"Type":"Expiration","Version":"1.0","Attributes":{"Timestamp":"2026-11-21T01:00:00Z"}}]"#;
-    let put = world.ssm.put_parameter().name("/tk/a").value("x").r#type(ParameterType::SecureString);
+    let put = account.ssm.put_parameter().name("/tk/a").value("x").r#type(ParameterType::SecureString);
     let put = put.tier("Advanced".into()).key_id("alias/own").policies(policies);
     assert_eq!(outcome_of(put.send().await), "accepted");
-    assert_eq!(world.put("/tk/a", "y").await, "accepted");
-    let parameter = world.aws.parameter("/tk/a").expect("a parameter");
+    assert_eq!(account.put("/tk/a", "y").await, "accepted");
+    let parameter = account.aws.parameter("/tk/a").expect("a parameter");
     assert_eq!((parameter.value.as_str(), parameter.tier.as_str()), ("y", "Advanced"));
     assert_eq!((parameter.key_id.as_deref(), parameter.policies.as_deref()), (Some("alias/own"), Some(policies)));
     // Nothing removes it at that time: AWS is late, and readers must not rely on it.
-    world.clock.advance(SignedDuration::from_hours(2));
-    assert_eq!(world.get("/tk/a", true).await, "accepted");
+    account.clock.advance(SignedDuration::from_hours(2));
+    assert_eq!(account.get("/tk/a", true).await, "accepted");
 }
 
 #[tokio::test]
 async fn a_message_may_fail_while_the_others_of_its_batch_are_accepted() {
-    let world = Account::new().await;
-    let url = world.aws.create_queue("tk");
-    world.aws.refuse_message("two");
+    let account = Account::new().await;
+    let url = account.aws.create_queue("tk");
+    account.aws.refuse_message("two");
     let entry = |body: &str| {
         aws_sdk_sqs::types::SendMessageBatchRequestEntry::builder()
             .id(body)
@@ -389,61 +389,61 @@ async fn a_message_may_fail_while_the_others_of_its_batch_are_accepted() {
             .build()
             .expect("an entry")
     };
-    let send = || world.sqs.send_message_batch().queue_url(&url).entries(entry("one")).entries(entry("two")).send();
+    let send = || account.sqs.send_message_batch().queue_url(&url).entries(entry("one")).entries(entry("two")).send();
     let answer = send().await.expect("an answer");
     let failed: Vec<_> = answer.failed.iter().map(|entry| (entry.id.as_str(), entry.sender_fault)).collect();
     assert_eq!((failed, answer.successful.len()), (vec![("two", false)], 1));
-    assert_eq!(world.aws.take_messages(&url), ["one"]);
-    world.aws.allow("two");
+    assert_eq!(account.aws.take_messages(&url), ["one"]);
+    account.aws.allow("two");
     assert!(send().await.expect("an answer").failed.is_empty());
-    assert_eq!(world.aws.take_messages(&url), ["one", "two"]);
-    assert_eq!(world.faults.calls()[0].to_string(), "sqs SendMessageBatch tk");
+    assert_eq!(account.aws.take_messages(&url), ["one", "two"]);
+    assert_eq!(account.faults.calls()[0].to_string(), "sqs SendMessageBatch tk");
 }
 
 #[tokio::test]
 async fn a_received_message_comes_again_after_its_time_and_only_its_newest_receipt_deletes_it() {
-    let world = Account::new().await;
-    let url = world.aws.create_queue("tk");
+    let account = Account::new().await;
+    let url = account.aws.create_queue("tk");
     let entry = aws_sdk_sqs::types::SendMessageBatchRequestEntry::builder().id("a").message_body("a").build();
-    let send = world.sqs.send_message_batch().queue_url(&url).entries(entry.expect("an entry"));
+    let send = account.sqs.send_message_batch().queue_url(&url).entries(entry.expect("an entry"));
     send.send().await.expect("an answer");
     let receive = async || {
-        let received = world.sqs.receive_message().queue_url(&url).send().await.expect("an answer");
+        let received = account.sqs.receive_message().queue_url(&url).send().await.expect("an answer");
         received.messages.unwrap_or_default().pop().and_then(|message| message.receipt_handle)
     };
     let delete = async |receipt: &str| {
         let entry =
             aws_sdk_sqs::types::DeleteMessageBatchRequestEntry::builder().id("a").receipt_handle(receipt).build();
-        let delete = world.sqs.delete_message_batch().queue_url(&url).entries(entry.expect("an entry"));
+        let delete = account.sqs.delete_message_batch().queue_url(&url).entries(entry.expect("an entry"));
         outcome_of(delete.send().await)
     };
     let first = receive().await.expect("a message");
     assert_eq!(receive().await, None);
-    world.clock.advance(SignedDuration::from_secs(30));
+    account.clock.advance(SignedDuration::from_secs(30));
     let second = receive().await.expect("the message again");
-    world.clock.advance(SignedDuration::from_secs(30));
+    account.clock.advance(SignedDuration::from_secs(30));
     assert_eq!(delete(&first).await, "accepted");
     assert!(receive().await.is_some_and(|third| third != second), "an old receipt deletes nothing");
-    assert_eq!(world.aws.take_messages(&url), ["a"]);
+    assert_eq!(account.aws.take_messages(&url), ["a"]);
 }
 
 #[tokio::test]
 async fn calls_are_named_and_canned_errors_reach_the_client() {
-    let world = Account::new().await;
+    let account = Account::new().await;
     let arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:tk/a-AbCdEf";
-    world.faults.add(
+    account.faults.add(
         Rule::on("ssm", "PutParameter").about("/tk/a").times(1),
         Fault::Respond(aws::error("TooManyUpdates", "busy")),
     );
-    world.faults.add(Rule::service("secretsmanager").times(1), Fault::Respond(aws::server_error()));
-    assert_eq!(world.put("/tk/a", "x").await, "TooManyUpdates");
-    assert_eq!(world.put("/tk/a", "x").await, "accepted");
-    assert_eq!(outcome_of(world.secrets.get_secret_value().secret_id(arn).send().await), "InternalServiceError");
-    assert_eq!(world.by_path("/tk", false).await, "accepted");
-    let batch = || world.secrets.batch_get_secret_value();
+    account.faults.add(Rule::service("secretsmanager").times(1), Fault::Respond(aws::server_error()));
+    assert_eq!(account.put("/tk/a", "x").await, "TooManyUpdates");
+    assert_eq!(account.put("/tk/a", "x").await, "accepted");
+    assert_eq!(outcome_of(account.secrets.get_secret_value().secret_id(arn).send().await), "InternalServiceError");
+    assert_eq!(account.by_path("/tk", false).await, "accepted");
+    let batch = || account.secrets.batch_get_secret_value();
     assert_eq!(outcome_of(batch().filters(below("tk/")).send().await), "accepted");
     assert_eq!(outcome_of(batch().secret_id_list("tk/a").secret_id_list(arn).send().await), "accepted");
-    let calls: Vec<_> = world.faults.calls().iter().map(ToString::to_string).collect();
+    let calls: Vec<_> = account.faults.calls().iter().map(ToString::to_string).collect();
     let expected = [
         "ssm PutParameter /tk/a",
         "ssm PutParameter /tk/a",
@@ -457,7 +457,7 @@ async fn calls_are_named_and_canned_errors_reach_the_client() {
 
 #[tokio::test]
 async fn an_unknown_operation_or_field_or_token_is_refused() {
-    let world = Account::new().await;
+    let account = Account::new().await;
     let http = reqwest::Client::new();
     for (target, body, code) in [
         ("AmazonSSM.LabelParameterVersion", "{}", "UnknownOperationException"),
@@ -466,7 +466,7 @@ async fn an_unknown_operation_or_field_or_token_is_refused() {
         ("secretsmanager.ListSecrets", r#"{"NextToken": "made up"}"#, "InvalidNextTokenException"),
         ("AmazonSSM.GetParametersByPath", r#"{"Path": "/", "NextToken": "made up"}"#, "InvalidNextToken"),
     ] {
-        let answer = http.post(world.aws.url()).header("x-amz-target", target).body(body).send().await;
+        let answer = http.post(account.aws.url()).header("x-amz-target", target).body(body).send().await;
         let answer = answer.expect("an answer");
         assert_eq!(answer.status(), 400, "{target}");
         assert_eq!(answer.headers()["x-amzn-errortype"], code, "{target}");

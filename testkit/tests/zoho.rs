@@ -23,14 +23,14 @@ const PKCE: [Row; 2] = [
 type Row = (&'static str, &'static str);
 
 /// Two data centres. `app` is registered in both, `local` only in the United States.
-struct Accounts {
+struct Wire {
     zoho: Zoho,
     clock: Clock,
     faults: Faults,
     http: reqwest::Client,
 }
 
-impl Accounts {
+impl Wire {
     fn new() -> Self {
         let (clock, faults) = (Clock::at("2026-11-21T00:00:00Z"), Faults::new());
         let zoho = Zoho::start(&["us", "eu"], clock.clone(), faults.clone());
@@ -116,9 +116,9 @@ fn refused(code: &str) -> (u16, Value) {
 
 #[tokio::test]
 async fn a_refresh_gives_a_token_for_an_hour_and_the_refresh_token_stays() {
-    let world = Accounts::new();
-    let refresh_token = world.zoho.consent("eu", "app", &[SCOPE, "ZohoCRM.users.READ"]);
-    let (status, answer) = world.refresh("eu", &refresh_token).await;
+    let wire = Wire::new();
+    let refresh_token = wire.zoho.consent("eu", "app", &[SCOPE, "ZohoCRM.users.READ"]);
+    let (status, answer) = wire.refresh("eu", &refresh_token).await;
     let access_token = text(&answer, "access_token");
     assert_eq!(status, 200);
     assert_eq!(
@@ -127,24 +127,24 @@ async fn a_refresh_gives_a_token_for_an_hour_and_the_refresh_token_stays() {
             "api_domain": "https://www.zohoapis.eu", "expires_in": 3600})
     );
     assert_eq!(access_token.len(), 70);
-    assert_ne!(world.minted("eu", &refresh_token).await, access_token);
-    assert_eq!(world.zoho.mints(&refresh_token), 2);
-    world.pass(3599);
-    assert!(world.zoho.access_token_lives(&access_token));
-    world.pass(1);
-    assert!(!world.zoho.access_token_lives(&access_token));
-    assert!(world.zoho.refresh_token_lives(&refresh_token));
+    assert_ne!(wire.minted("eu", &refresh_token).await, access_token);
+    assert_eq!(wire.zoho.mints(&refresh_token), 2);
+    wire.pass(3599);
+    assert!(wire.zoho.access_token_lives(&access_token));
+    wire.pass(1);
+    assert!(!wire.zoho.access_token_lives(&access_token));
+    assert!(wire.zoho.refresh_token_lives(&refresh_token));
 }
 
 #[tokio::test]
 async fn a_refusal_has_status_200_and_its_code_in_the_body() {
-    let world = Accounts::new();
-    let alive = world.zoho.consent("us", "app", &[SCOPE]);
-    let killed = world.zoho.consent("us", "app", &[SCOPE]);
-    world.zoho.kill(&killed);
+    let wire = Wire::new();
+    let alive = wire.zoho.consent("us", "app", &[SCOPE]);
+    let killed = wire.zoho.consent("us", "app", &[SCOPE]);
+    wire.zoho.kill(&killed);
     let check = async |data_center: &str, more: &[(&str, &str)], code: &str| {
         let form = [&[("grant_type", "refresh_token"), ("refresh_token", &alive)], more].concat();
-        assert_eq!(world.token(data_center, &form).await, refused(code), "{data_center} {more:?}");
+        assert_eq!(wire.token(data_center, &form).await, refused(code), "{data_center} {more:?}");
     };
     check("us", &[("client_id", "nobody")], "invalid_client").await;
     check("us", &[("client_secret", "eu-secret")], "invalid_client").await;
@@ -153,84 +153,84 @@ async fn a_refusal_has_status_200_and_its_code_in_the_body() {
     check("us", &[("refresh_token", &killed)], "invalid_code").await;
     check("us", &[("grant_type", "password")], "unsupported_grant_type").await;
     check("eu", &[], "invalid_code").await;
-    world.zoho.change_secret("app", "us", "new");
+    wire.zoho.change_secret("app", "us", "new");
     check("us", &[], "invalid_client").await;
 
     let in_the_url =
         format!("/oauth/v2/token?client_id=app&client_secret=new&grant_type=refresh_token&refresh_token={alive}");
-    assert_eq!(world.post("us", &in_the_url, &[]).await, (200, json!({"error": "invalid_client"}).to_string()));
-    assert_eq!(world.zoho.mints(&alive), 0);
-    assert_eq!(world.token("us", &[("client_secret", "new")]).await, refused("unsupported_grant_type"));
+    assert_eq!(wire.post("us", &in_the_url, &[]).await, (200, json!({"error": "invalid_client"}).to_string()));
+    assert_eq!(wire.zoho.mints(&alive), 0);
+    assert_eq!(wire.token("us", &[("client_secret", "new")]).await, refused("unsupported_grant_type"));
 }
 
 #[tokio::test]
 async fn the_eleventh_request_is_throttled_and_asking_again_extends_the_block() {
-    let world = Accounts::new();
-    let refresh_token = world.zoho.consent("us", "app", &[SCOPE]);
+    let wire = Wire::new();
+    let refresh_token = wire.zoho.consent("us", "app", &[SCOPE]);
     for _ in 0..10 {
-        world.minted("us", &refresh_token).await;
+        wire.minted("us", &refresh_token).await;
     }
     let throttled = async || {
-        let (status, answer) = world.refresh("us", &refresh_token).await;
+        let (status, answer) = wire.refresh("us", &refresh_token).await;
         assert_eq!(answer["status"], "failure", "{answer}");
         (status, text(&answer, "error"))
     };
-    world.pass(599);
+    wire.pass(599);
     assert_eq!(throttled().await, (400, "Access Denied".to_owned()));
-    world.pass(599);
-    world.zoho.settings(|settings| {
+    wire.pass(599);
+    wire.zoho.settings(|settings| {
         settings.throttle_translated = true;
         settings.throttle_status = 200;
     });
     assert_eq!(throttled().await, (200, "Åtkomst nekad".to_owned()));
-    world.pass(600);
-    world.minted("us", &refresh_token).await;
-    assert_eq!(world.zoho.mints(&refresh_token), 11);
+    wire.pass(600);
+    wire.minted("us", &refresh_token).await;
+    assert_eq!(wire.zoho.mints(&refresh_token), 11);
 }
 
 #[tokio::test]
 async fn requests_are_counted_per_refresh_token_or_per_client() {
     for (counted_per, served) in [(CountedPer::RefreshToken, [2, 2]), (CountedPer::Client, [2, 0])] {
-        let world = Accounts::new();
-        world.zoho.settings(|settings| {
+        let wire = Wire::new();
+        wire.zoho.settings(|settings| {
             settings.requests_per_window = 2;
             settings.counted_per = counted_per;
         });
-        let refresh_tokens = [(); 2].map(|()| world.zoho.consent("us", "app", &[SCOPE]));
+        let refresh_tokens = [(); 2].map(|()| wire.zoho.consent("us", "app", &[SCOPE]));
         for refresh_token in refresh_tokens.iter().flat_map(|refresh_token| [refresh_token; 3]) {
-            world.refresh("us", refresh_token).await;
+            wire.refresh("us", refresh_token).await;
         }
-        assert_eq!(refresh_tokens.map(|refresh_token| world.zoho.mints(&refresh_token)), served, "{counted_per:?}");
+        assert_eq!(refresh_tokens.map(|refresh_token| wire.zoho.mints(&refresh_token)), served, "{counted_per:?}");
     }
 }
 
 #[tokio::test]
 async fn one_token_too_many_silently_ends_the_oldest() {
-    let world = Accounts::new();
-    world.zoho.settings(|settings| settings.live_access_tokens = 2);
-    let refresh_tokens: Vec<_> = (0..20).map(|_| world.zoho.consent("us", "app", &[SCOPE])).collect();
-    let elsewhere = world.zoho.consent("eu", "app", &[SCOPE]);
+    let wire = Wire::new();
+    wire.zoho.settings(|settings| settings.live_access_tokens = 2);
+    let refresh_tokens: Vec<_> = (0..20).map(|_| wire.zoho.consent("us", "app", &[SCOPE])).collect();
+    let elsewhere = wire.zoho.consent("eu", "app", &[SCOPE]);
     let mut access_tokens = Vec::new();
     for _ in 0..3 {
-        access_tokens.push(world.minted("us", &refresh_tokens[0]).await);
+        access_tokens.push(wire.minted("us", &refresh_tokens[0]).await);
     }
-    let live = || access_tokens.iter().map(|token| world.zoho.access_token_lives(token)).collect::<Vec<_>>();
+    let live = || access_tokens.iter().map(|token| wire.zoho.access_token_lives(token)).collect::<Vec<_>>();
     assert_eq!(live(), [false, true, true]);
 
-    let newest = world.zoho.consent("us", "local", &[SCOPE]);
+    let newest = wire.zoho.consent("us", "local", &[SCOPE]);
     assert_eq!(live(), [false; 3]);
-    assert_eq!(world.zoho.refresh_tokens(), [&refresh_tokens[1..], &[elsewhere, newest]].concat());
-    assert_eq!(world.refresh("us", &refresh_tokens[0]).await, refused("invalid_code"));
+    assert_eq!(wire.zoho.refresh_tokens(), [&refresh_tokens[1..], &[elsewhere, newest]].concat());
+    assert_eq!(wire.refresh("us", &refresh_tokens[0]).await, refused("invalid_code"));
 }
 
 #[tokio::test]
 async fn a_code_works_once_in_time_and_only_with_the_values_of_its_request() {
-    let world = Accounts::new();
-    world.zoho.settings(|settings| settings.requests_per_window = 100);
+    let wire = Wire::new();
+    wire.zoho.settings(|settings| settings.requests_per_window = 100);
     let redirect_uri = ("redirect_uri", CALLBACK);
-    let code = || world.zoho.code("eu", "app", &[SCOPE], Some(CALLBACK));
+    let code = || wire.zoho.code("eu", "app", &[SCOPE], Some(CALLBACK));
     let check = async |data_center: &str, code: &str, more: &[(&str, &str)], refusal: Option<&str>| {
-        let (status, answer) = world.exchange(data_center, code, more).await;
+        let (status, answer) = wire.exchange(data_center, code, more).await;
         assert_eq!((status, answer["error"].as_str()), (200, refusal), "{more:?} {answer}");
         assert_eq!(answer["refresh_token"].is_string(), refusal.is_none(), "{more:?} {answer}");
     };
@@ -240,20 +240,20 @@ async fn a_code_works_once_in_time_and_only_with_the_values_of_its_request() {
     check("eu", &twice, &[redirect_uri], Some("invalid_code")).await;
     check("eu", &code(), &[], Some("invalid_redirect_uri")).await;
     check("eu", &code(), &[("redirect_uri", "https://app.example/")], Some("invalid_redirect_uri")).await;
-    check("eu", &world.zoho.code("eu", "app", &[SCOPE], None), &[], None).await;
+    check("eu", &wire.zoho.code("eu", "app", &[SCOPE], None), &[], None).await;
 
     for (verifier, challenge) in PKCE {
         let asked = request(&[("code_challenge", challenge), ("code_challenge_method", "S256")]);
         for (verifier, refusal) in [(verifier, None), (challenge, Some("invalid_code"))] {
-            let code = world.accepted("eu", &asked).await;
+            let code = wire.accepted("eu", &asked).await;
             check("eu", &code, &[redirect_uri, ("code_verifier", verifier)], refusal).await;
         }
     }
 
     let (in_time, late) = (code(), code());
-    world.pass(119);
+    wire.pass(119);
     check("eu", &in_time, &[redirect_uri], None).await;
-    world.pass(1);
+    wire.pass(1);
     check("eu", &late, &[redirect_uri], Some("invalid_code")).await;
 }
 
@@ -261,11 +261,11 @@ async fn a_code_works_once_in_time_and_only_with_the_values_of_its_request() {
 async fn answers_vary_as_zohos_do() {
     // For each change: the named field in the answer to a refresh, then in the answer to a code.
     let check = async |change: fn(&mut Settings), field: &str, expected: [Value; 2]| {
-        let world = Accounts::new();
-        world.zoho.settings(change);
+        let wire = Wire::new();
+        wire.zoho.settings(change);
         let scopes = [SCOPE, "ZohoCRM.users.READ"];
-        let (_, refreshed) = world.refresh("us", &world.zoho.consent("us", "app", &scopes)).await;
-        let (_, exchanged) = world.exchange("us", &world.zoho.code("us", "app", &scopes, None), &[]).await;
+        let (_, refreshed) = wire.refresh("us", &wire.zoho.consent("us", "app", &scopes)).await;
+        let (_, exchanged) = wire.exchange("us", &wire.zoho.code("us", "app", &scopes, None), &[]).await;
         assert!(refreshed["access_token"].is_string() && exchanged["access_token"].is_string());
         assert_eq!([&refreshed[field], &exchanged[field]], [&expected[0], &expected[1]], "{field}");
     };
@@ -287,32 +287,32 @@ async fn answers_vary_as_zohos_do() {
 
 #[tokio::test]
 async fn revoking_ends_a_refresh_token_with_its_access_tokens() {
-    let world = Accounts::new();
-    let refresh_token = world.zoho.consent("us", "app", &[SCOPE]);
-    let access_token = world.minted("us", &refresh_token).await;
+    let wire = Wire::new();
+    let refresh_token = wire.zoho.consent("us", "app", &[SCOPE]);
+    let access_token = wire.minted("us", &refresh_token).await;
     let revoke = async |data_center: &str| {
-        world.post(data_center, "/oauth/v2/token/revoke", &[("token", refresh_token.as_str())]).await
+        wire.post(data_center, "/oauth/v2/token/revoke", &[("token", refresh_token.as_str())]).await
     };
     assert_eq!(revoke("eu").await.0, 400);
     assert_eq!(revoke("us").await, (200, json!({"status": "success"}).to_string()));
-    assert!(!world.zoho.refresh_token_lives(&refresh_token) && !world.zoho.access_token_lives(&access_token));
+    assert!(!wire.zoho.refresh_token_lives(&refresh_token) && !wire.zoho.access_token_lives(&access_token));
     let (status, body) = revoke("us").await;
     assert!(status == 400 && body.starts_with("<!doctype html>"), "{status} {body}");
 }
 
 #[tokio::test]
 async fn a_consent_comes_back_to_the_registered_redirect_uri() {
-    let world = Accounts::new();
-    let accounts: String = form_urlencoded::byte_serialize(world.zoho.accounts("us").as_bytes()).collect();
-    let (status, location) = world.decide("us", &request(&[]), "accept").await;
+    let wire = Wire::new();
+    let accounts: String = form_urlencoded::byte_serialize(wire.zoho.accounts("us").as_bytes()).collect();
+    let (status, location) = wire.decide("us", &request(&[]), "accept").await;
     let location = location.expect("a redirect");
     let rest = location.strip_prefix(&format!("{CALLBACK}?state=a+b%26c&code=")).expect("state and code first");
     let (code, rest) = rest.split_once('&').expect("more after the code");
     assert_eq!((status, rest), (302, &*format!("location=us&accounts-server={accounts}&")));
-    assert!(world.exchange("us", code, &[("redirect_uri", CALLBACK)]).await.1["refresh_token"].is_string());
+    assert!(wire.exchange("us", code, &[("redirect_uri", CALLBACK)]).await.1["refresh_token"].is_string());
 
     let denied = format!("{CALLBACK}?error=access_denied&state=a+b%26c");
-    assert_eq!(world.decide("us", &request(&[]), "refuse").await, (302, Some(denied)));
+    assert_eq!(wire.decide("us", &request(&[]), "refuse").await, (302, Some(denied)));
 
     for change in [
         ("client_id", "nobody"),
@@ -320,17 +320,17 @@ async fn a_consent_comes_back_to_the_registered_redirect_uri() {
         ("response_type", "token"),
         ("scope", ""),
     ] {
-        assert_eq!(world.decide("us", &request(&[change]), "accept").await, (400, None), "{change:?}");
+        assert_eq!(wire.decide("us", &request(&[change]), "accept").await, (400, None), "{change:?}");
     }
-    assert_eq!(world.decide("eu", &request(&[("client_id", "local")]), "accept").await, (400, None));
+    assert_eq!(wire.decide("eu", &request(&[("client_id", "local")]), "accept").await, (400, None));
 }
 
 #[tokio::test]
 async fn the_consent_page_is_a_form_that_carries_the_request() {
-    let world = Accounts::new();
+    let wire = Wire::new();
     let query = "response_type=code&client_id=app&scope=A.b.C,<i>&redirect_uri=https://app.example/callback&state=s";
-    let url = Url::parse(&format!("{}/oauth/v2/auth?{query}", world.zoho.accounts("us"))).expect("a URL");
-    let page = world.http.get(url.clone()).send().await.expect("an answer").text().await.expect("a page");
+    let url = Url::parse(&format!("{}/oauth/v2/auth?{query}", wire.zoho.accounts("us"))).expect("a URL");
+    let page = wire.http.get(url.clone()).send().await.expect("an answer").text().await.expect("a page");
     let action = format!("/oauth/v2/decide?{}", url.query().expect("a query").replace('&', "&amp;"));
     for part in [&*format!("method=\"post\" action=\"{action}\""), "value=\"accept\"", "value=\"refuse\"", "&lt;i&gt;"]
     {
@@ -340,7 +340,7 @@ async fn the_consent_page_is_a_form_that_carries_the_request() {
 
 #[tokio::test]
 async fn only_a_first_or_prompted_offline_consent_gives_a_refresh_token() {
-    let world = Accounts::new();
+    let wire = Wire::new();
     for (changes, yields) in [
         (&[("access_type", "")][..], false),
         (&[("client_id", "local"), ("prompt", "")], true),
@@ -349,51 +349,51 @@ async fn only_a_first_or_prompted_offline_consent_gives_a_refresh_token() {
     ] {
         let asked = request(changes);
         let client_id = asked.iter().find(|(name, _)| *name == "client_id").expect("a client");
-        let code = world.accepted("us", &asked).await;
-        let (_, answer) = world.exchange("us", &code, &[*client_id, ("redirect_uri", CALLBACK)]).await;
-        assert!(world.zoho.access_token_lives(&text(&answer, "access_token")));
+        let code = wire.accepted("us", &asked).await;
+        let (_, answer) = wire.exchange("us", &code, &[*client_id, ("redirect_uri", CALLBACK)]).await;
+        assert!(wire.zoho.access_token_lives(&text(&answer, "access_token")));
         assert_eq!(answer["refresh_token"].is_string(), yields, "{changes:?}");
     }
 }
 
 #[tokio::test]
 async fn a_user_from_another_data_center_moves_the_consent_there() {
-    let world = Accounts::new();
-    world.zoho.settings(|settings| {
+    let wire = Wire::new();
+    wire.zoho.settings(|settings| {
         settings.home = Some("eu".to_owned());
         settings.redirect_names_accounts_server = false;
     });
-    let (_, location) = world.decide("us", &request(&[]), "accept").await;
+    let (_, location) = wire.decide("us", &request(&[]), "accept").await;
     assert!(location.as_ref().is_some_and(|to| to.ends_with("&location=eu&")), "{location:?}");
-    let code = world.accepted("us", &request(&[])).await;
-    assert_eq!(world.exchange("us", &code, &[("redirect_uri", CALLBACK)]).await, refused("invalid_code"));
-    assert!(world.exchange("eu", &code, &[("redirect_uri", CALLBACK)]).await.1["refresh_token"].is_string());
+    let code = wire.accepted("us", &request(&[])).await;
+    assert_eq!(wire.exchange("us", &code, &[("redirect_uri", CALLBACK)]).await, refused("invalid_code"));
+    assert!(wire.exchange("eu", &code, &[("redirect_uri", CALLBACK)]).await.1["refresh_token"].is_string());
 
-    let info = world.http.get(format!("{}/oauth/serverinfo", world.zoho.accounts("us"))).send().await;
+    let info = wire.http.get(format!("{}/oauth/serverinfo", wire.zoho.accounts("us"))).send().await;
     let info = info.expect("an answer").text().await.expect("a body");
     let info: Value = serde_json::from_str(&info).expect("JSON");
-    let (us, eu) = (world.zoho.accounts("us"), world.zoho.accounts("eu"));
+    let (us, eu) = (wire.zoho.accounts("us"), wire.zoho.accounts("eu"));
     assert_eq!(info, json!({"result": "success", "locations": {"us": us, "eu": eu}}));
-    assert_eq!(world.zoho.data_centers(), format!("us={us},eu={eu}"));
+    assert_eq!(wire.zoho.data_centers(), format!("us={us},eu={eu}"));
 }
 
 #[tokio::test]
 async fn every_call_is_named_and_may_be_answered_by_a_fault() {
-    let world = Accounts::new();
+    let wire = Wire::new();
     let check = async |operation: &str, subject: &str, answer: Response<Bytes>| {
-        world.faults.clear();
-        world.faults.forget_calls();
+        wire.faults.clear();
+        wire.faults.forget_calls();
         let expected = (answer.status().as_u16(), String::from_utf8(answer.body().to_vec()).expect("text"));
-        world.faults.add(Rule::on("zoho", operation).about(subject), Fault::Respond(answer));
+        wire.faults.add(Rule::on("zoho", operation).about(subject), Fault::Respond(answer));
         let form = [("grant_type", operation), ("refresh_token", subject), ("code", subject), ("token", subject)];
         let path = match operation {
             "revoke" => "/oauth/v2/token/revoke".to_owned(),
             "decide" => format!("/oauth/v2/decide?client_id={subject}"),
             _ => "/oauth/v2/token".to_owned(),
         };
-        assert_eq!(world.post("us", &path, &form).await, expected, "{operation}");
+        assert_eq!(wire.post("us", &path, &form).await, expected, "{operation}");
         let call = Call { service: "zoho", operation: operation.to_owned(), subject: subject.to_owned() };
-        assert_eq!(world.faults.calls(), [call]);
+        assert_eq!(wire.faults.calls(), [call]);
     };
     check("refresh_token", "1000.r", answers::html()).await;
     check("refresh_token", "1000.r", answers::server_error("invalid_code")).await;

@@ -344,14 +344,21 @@ fn the_option_wins_over_keys_and_keys_win_over_the_variable() {
     Machine::new("keys").check_signer("", &with_variable, "AKIAENVIRONMENT");
     Machine::new("variable").check_signer("", &with_variable[2..], "AKIAPROFILE");
     Machine::new("blank").check_signer("", &[("AWS_ACCESS_KEY_ID", ""), ("AWS_PROFILE", "keys")], "AKIAPROFILE");
-    let both = [("AWS_DEFAULT_PROFILE", "keys"), ("AWS_PROFILE", "gone")];
-    Machine::new("both-variables").check_signer("", &both, "AKIAPROFILE");
+    for variables in [
+        [("AWS_PROFILE", "keys"), ("AWS_DEFAULT_PROFILE", "gone")],
+        [("AWS_PROFILE", " "), ("AWS_DEFAULT_PROFILE", "keys")],
+    ] {
+        Machine::new("both-variables").check_signer("", &variables, "AKIAPROFILE");
+    }
+    let keys_and_default = [&KEYS[..], &[("AWS_DEFAULT_PROFILE", "keys")]].concat();
+    Machine::new("keys-and-default").check_signer("", &keys_and_default, "AKIAENVIRONMENT");
     let machine = Machine::new("default");
     machine.file(
         ".aws/credentials",
         "[default]\naws_access_key_id = AKIADEFAULT\naws_secret_access_key = pr0file-secret\n",
     );
     machine.check_signer("", &[("AWS_REGION", "eu-central-1")], "AKIADEFAULT");
+    machine.check_signer("", &[("AWS_REGION", "eu-central-1"), ("AWS_PROFILE", "")], "AKIADEFAULT");
 }
 
 #[test]

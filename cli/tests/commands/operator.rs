@@ -7,7 +7,7 @@ use clap::Parser as _;
 use serde_json::json;
 use testkit::browser::Browser;
 use testkit::world::{Asked, BASE, CLIENT_ID, EU_SECRET, World, grant_name};
-use token_keeper_cli::Terminal;
+use token_keeper_cli::{Cli, Terminal};
 use tokio::sync::watch;
 
 use crate::typed::{Typed, run, type_in};
@@ -344,4 +344,11 @@ fn masked(text: &str) -> String {
         start.map_or(line.to_owned(), |start| format!("{}{visible}…", &line[..start]))
     };
     text.lines().map(mask).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_help_of_grant_speaks_of_the_self_client() {
+    let help = Cli::try_parse_from(["token-keeper", "grant", "--help"]).expect_err("the help").to_string();
+    assert!(help.contains("The data centre of the API console in which you make the code"), "{help}");
+    assert!(help.contains("The scopes for which you make the code"), "{help}");
 }
