@@ -3,7 +3,7 @@
 //! `http` is taken for loopback addresses only. User info, a query or a fragment is refused.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use url::{Host, Url};
@@ -23,9 +23,16 @@ impl BaseUrl {
         self.0.scheme() == "https"
     }
 
-    /// The port, if it is `http://localhost` and a port.
-    pub fn local_port(&self) -> Option<u16> {
-        (!self.is_secure() && self.path().is_empty()).then(|| self.0.port()).flatten()
+    /// The addresses of this machine that browsers may find behind it, if it is `http`, a loopback
+    /// host and a port.
+    pub fn loopback(&self) -> Option<Vec<SocketAddr>> {
+        let port = self.0.port().filter(|port| *port != 0 && !self.is_secure() && self.path().is_empty())?;
+        let addresses = match self.0.host()? {
+            Host::Domain(_) => vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
+            Host::Ipv4(address) => vec![IpAddr::V4(address)],
+            Host::Ipv6(address) => vec![IpAddr::V6(address)],
+        };
+        Some(addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect())
     }
 
     /// The redirect URI that Zoho sends browsers back to (RFC 6749 §3.1.2).

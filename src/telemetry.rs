@@ -38,7 +38,8 @@ where
         .with_default(LevelFilter::WARN)
         .with_target("lambda_runtime", LevelFilter::INFO)
         .with_target(env!("CARGO_CRATE_NAME"), level);
-    let layer = fmt::layer().with_target(false).with_writer(writer);
+    // A log that cannot be written is lost. Saying so on a closed standard error would be a panic.
+    let layer = fmt::layer().with_target(false).with_writer(writer).log_internal_errors(false);
     let layer =
         if terminal { layer.compact().boxed() } else { layer.json().flatten_event(true).with_span_list(false).boxed() };
     tracing_subscriber::registry().with(layer.with_filter(filter))

@@ -12,7 +12,7 @@ use testkit::world::{Adapters, BASE, CLIENT_ID, EU_SECRET, REGION, SCOPE, World}
 use token_keeper::config::Config;
 use token_keeper::connection::read_grants;
 use token_keeper::ports::{Grants as _, Issuer as _};
-use token_keeper_cli::{Cli, Console, Operator};
+use token_keeper_cli::{Cli, Operator, Terminal};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
@@ -91,7 +91,7 @@ impl Demo {
         let operator =
             Operator { settings, publishing, callback_url, secrets, zoho, leases, source, region, profile: None };
         let cli = Cli::try_parse_from(["token-keeper", "connect", "desk", "--callback-url", BASE]);
-        let terminal = Terminal::default();
+        let terminal = Screen::default();
         Box::pin(operator.run(cli.expect("a right command"), &terminal)).await.expect("a link");
         text.push_str(&terminal.shown.into_inner());
 
@@ -213,13 +213,13 @@ impl Demo {
 
 /// Collects what the operator's command shows. Cuts tickets, because others read this text.
 #[derive(Default)]
-struct Terminal {
+struct Screen {
     shown: RefCell<String>,
     link: RefCell<String>,
 }
 
-impl Console for Terminal {
-    fn show(&self, text: &str) {
+impl Terminal for Screen {
+    fn print(&self, text: &str) -> std::io::Result<()> {
         let mut shown = self.shown.borrow_mut();
         match text.split_once("ticket=") {
             Some((start, ticket)) => {
@@ -229,6 +229,7 @@ impl Console for Terminal {
             None => writeln!(shown, "{text}"),
         }
         .expect("text");
+        Ok(())
     }
 }
 

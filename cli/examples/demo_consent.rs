@@ -9,7 +9,7 @@ use token_keeper::config::Config;
 use token_keeper::http::{self, Roots};
 use token_keeper::source::Source;
 use token_keeper::zoho::{TIMEOUT, Zoho};
-use token_keeper_cli::{Cli, Console, Failure, Operator};
+use token_keeper_cli::{Cli, Failure, Operator, Terminal};
 
 const CLIENT_ID: &str = "1000.DEMO";
 const PORT: u16 = 8765;
@@ -28,7 +28,7 @@ async fn main() -> Result<(), Failure> {
     ] {
         println!("\n$ token-keeper {command}");
         let cli = Cli::try_parse_from(["token-keeper"].into_iter().chain(command.split(' '))).expect("a right command");
-        operator(&outside).await.run(cli, &Terminal).await?;
+        operator(&outside).await.run(cli, &Screen).await?;
     }
     let document = outside.document("crm-prod").expect("the first lease");
     let [status, end] = ["status", "expires_at"].map(|field| document[field].as_str().unwrap_or("?"));
@@ -36,12 +36,13 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// This terminal. It answers every question by itself.
-struct Terminal;
+/// The screen. It answers every question by itself.
+struct Screen;
 
-impl Console for Terminal {
-    fn show(&self, text: &str) {
+impl Terminal for Screen {
+    fn print(&self, text: &str) -> std::io::Result<()> {
         println!("{text}");
+        Ok(())
     }
 
     fn ask_secret(&self, _: &str) -> std::io::Result<String> {

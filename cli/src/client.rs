@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
-use serde_json::json;
+use serde_json::{Value, json};
 use token_keeper::connection::{ClientSecrets, Clients, SecretDocument, clients_of, read_clients};
 use token_keeper::flaw::Broken;
 use token_keeper::name::{ClientName, SecretName, VersionId};
@@ -43,16 +43,17 @@ pub struct RemoveArguments {
 
 impl Operator {
     /// Stores a client, or adds a secret to a stored one and keeps its other secrets and fields.
-    pub(super) async fn add_client(&self, arguments: &Arguments, console: &dyn Console) -> Result<(), Failure> {
+    pub(super) async fn add_client(&self, arguments: &Arguments, console: &Console<'_>) -> Result<(), Failure> {
         let Arguments { name, client_id, data_center } = arguments;
         self.check_data_center(data_center.as_deref())?;
         let secret_name = self.settings.prefix.client(name.as_str());
         // Before the secret is asked for.
         self.same_client(&secret_name, arguments).await?;
         let whose = data_center.as_ref().map(|name| format!(" in data centre {name}")).unwrap_or_default();
-        let secret = console.ask_secret(&format!("Client secret of {client_id}{whose}: ")).map_err(|error| {
-            Failure::new(format!("the client secret could not be read: {error}"), "type it, or pipe it in")
-        })?;
+        let secret =
+            console.terminal.ask_secret(&format!("Client secret of {client_id}{whose}: ")).map_err(|error| {
+                Failure::new(format!("the client secret could not be read: {error}"), "type it, or pipe it in")
+            })?;
         let secret = secret.trim();
         let add = async || {
             let (mut document, read) = self.same_client(&secret_name, arguments).await?;
@@ -70,6 +71,7 @@ impl Operator {
             Ok(written.map(|_| (client, if read.is_some() { "updated" } else { "stored" })))
         };
         let (client, done) = self.until_written(&secret_name, add).await?;
+        console.answer(as_json(name, Some(&client)));
         console
             .show(&format!("Client {name} is {done} in secret {secret_name}. Its secrets: {}.", secrets_of(&client)));
         let data_center = data_center.as_deref().unwrap_or("eu");
@@ -101,29 +103,21 @@ impl Operator {
         Ok((document, Some(version)))
     }
 
-    pub(super) async fn list_clients(&self, json: bool, console: &dyn Console) -> Result<(), Failure> {
+    pub(super) async fn list_clients(&self, console: &Console<'_>) -> Result<(), Failure> {
         let (clients, users) = self.clients().await?;
         let users = |name: &ClientName| users.get(name).cloned().unwrap_or_default();
-        if json {
-            let clients = clients.iter().map(|(name, client)| {
-                let client = client.as_ref();
-                json!({
-                    "client": name.as_str(),
-                    "client_id": client.map(|client| client.id.clone()).ok(),
-                    "data_centers": client.map(|client| client.by_data_center.keys().collect::<Vec<_>>()).ok(),
-                    "common_secret": client.is_ok_and(|client| client.common.is_some()),
-                    "error": client.err().map(ToString::to_string),
-                    "connections": users(name),
-                })
-            });
-            console.show(&json!(clients.collect::<Vec<_>>()).to_string());
-            return Ok(());
-        }
+        let answers = clients.iter().map(|(name, client)| {
+            let mut answer = as_json(name, client.as_ref().ok());
+            answer["error"] = json!(client.as_ref().err().map(ToString::to_string));
+            answer["connections"] = json!(users(name));
+            answer
+        });
+        console.answer(json!({"clients": answers.collect::<Vec<_>>()}));
         if clients.is_empty() {
             console.show("There are no clients. Next: token-keeper client add --help");
             return Ok(());
         }
-        let mut table = table(console.look(), &["client", "client id", "secrets", "used by"]);
+        let mut table = table(console.terminal.look(), &["client", "client id", "secrets", "used by"]);
         for (name, client) in &clients {
             let (id, secrets) = match client {
                 Ok(client) => (client.id.clone(), secrets_of(client)),
@@ -138,7 +132,7 @@ impl Operator {
     pub(super) async fn remove_client(
         &self,
         arguments: &RemoveArguments,
-        console: &dyn Console,
+        console: &Console<'_>,
     ) -> Result<(), Failure> {
         let name = &arguments.name;
         let (clients, users) = self.clients().await?;
@@ -155,6 +149,7 @@ impl Operator {
         let secret = self.settings.prefix.client(name.as_str());
         self.secrets.remove(&secret).await?;
         let until = self.source.now() + SignedDuration::from_hours(24 * RECOVERY_DAYS);
+        console.answer(json!({"client": name.as_str(), "secret": secret.as_str()}));
         console.show(&format!(
             "Secret {secret} is marked for deletion. You can restore it until {}:",
             until.strftime("%Y-%m-%d")
@@ -177,6 +172,15 @@ impl Operator {
         }
         Ok((read_clients(&secrets, prefix), users))
     }
+}
+
+fn as_json(name: &ClientName, client: Option<&ClientSecrets>) -> Value {
+    json!({
+        "client": name.as_str(),
+        "client_id": client.map(|client| client.id.clone()),
+        "data_centers": client.map(|client| client.by_data_center.keys().collect::<Vec<_>>()),
+        "common_secret": client.is_some_and(|client| client.common.is_some()),
+    })
 }
 
 fn secrets_of(client: &ClientSecrets) -> String {

@@ -16,6 +16,7 @@ use token_keeper::secret::SigningKey;
 use crate::console::{Console, Failure};
 use crate::operator::Operator;
 use crate::prepare::{Ready, Wanted};
+use crate::text::attention;
 
 /// Where `--local` listens by default.
 const LOCAL_URL: &str = "http://localhost:8765";
@@ -37,7 +38,8 @@ pub struct Arguments {
     /// Allow an account in another data centre than before
     #[arg(long)]
     pub allow_move: bool,
-    /// Wait for the consent and answer the redirect on this machine, without a callback function
+    /// Wait for the consent and answer the redirect on this machine, without a callback function. It
+    /// answers at `http://localhost:8765`, or at --callback-url if that is `http://localhost` and a port
     #[arg(long)]
     pub local: bool,
 }
@@ -63,16 +65,11 @@ pub struct AgainArguments {
 }
 
 impl Operator {
-    pub(super) async fn connect(self, arguments: Arguments, json: bool, console: &dyn Console) -> Result<(), Failure> {
+    pub(super) async fn connect(self, arguments: Arguments, console: &Console<'_>) -> Result<(), Failure> {
         let Arguments { wanted, link: LinkOptions { callback_url, valid_for: life }, allow_move, local } = arguments;
-        if json && local {
-            return Err(Failure::new(
-                "--json and --local cannot be used together",
-                "leave one of them out; nothing was changed",
-            ));
-        }
-        let base = self.base_url(callback_url.as_ref(), local)?;
-        let listener = if local { Some(crate::local::listen(&base).await?) } else { None };
+        let base =
+            if local { self.local_url(callback_url.as_ref(), console)? } else { self.base_url(callback_url.as_ref())? };
+        let listeners = if local { crate::local::listen(&base).await? } else { Vec::new() };
         let key = if local { SigningKey::new(encode(&self.source.random())) } else { self.signing_key().await? };
         let Ready { grant: Grant { version, .. }, data_center, done } = self.prepare(&wanted, allow_move).await?;
         let connection = wanted.connection;
@@ -82,36 +79,40 @@ impl Operator {
         let ticket = Ticket { connection: connection.clone(), version, data_center, allow_move, issued_at, expires_at };
         let url = link(&base, &key, &ticket);
         let parameter = self.settings.prefix.lease(connection.as_str());
-        if json {
-            console.show(&json!({"url": url, "expires_at": expires_at}).to_string());
-        } else {
-            console.show(&format!("The connection {connection} awaits consent (secret {name} {done}).\n"));
-            console.show("1. In Zoho's API console, register this redirect URI with the client:");
-            console.show(&format!("     {}", base.redirect_uri()));
-            let who = if local { "Open this link" } else { "Send this link to an administrator of the Zoho account" };
-            console.show(&format!("2. {who}. It works once, until {expires_at}:"));
-            console.show(&format!("     {url}"));
-            console.show(
-                "3. After the consent, the secret holds the refresh token and this parameter the first access token:",
-            );
-            console.show(&format!("     {parameter}"));
+        // With --local the link is not yet the answer.
+        let tell = |text: &str| if local { console.say(text) } else { console.show(text) };
+        tell(&format!("The connection {connection} awaits consent (secret {name} {done}).\n"));
+        tell("1. In Zoho's API console, register this redirect URI with the client:");
+        tell(&format!("     {}", base.redirect_uri()));
+        let who = if local { "Open this link" } else { "Send this link to an administrator of the Zoho account" };
+        tell(&format!("2. {who}. It works once, until {expires_at}:"));
+        tell(&format!("     {url}"));
+        if local && console.is_lost() {
+            return Err(Failure::new("nobody could read the link", "run the command again and read what it prints"));
         }
-        let Some(listener) = listener else { return Ok(()) };
-        console.show("\nWaiting for the consent. Stop with Ctrl-C; nothing changes before the consent.");
+        tell("3. After the consent, the secret holds the refresh token and this parameter the first access token:");
+        tell(&format!("     {parameter}"));
+        if !local {
+            console.answer(json!({
+                "connection": connection.as_str(),
+                "url": url,
+                "expires_at": expires_at,
+                "redirect_uri": base.redirect_uri(),
+                "parameter": parameter.as_str(),
+            }));
+            return Ok(());
+        }
+        console.say("\nWaiting for the consent. Stop with Ctrl-C; nothing changes before the consent.");
         let consent = self.consent(KeyRing::of(key));
-        crate::local::until_connected(listener, &consent, &base, life, console).await?;
+        crate::local::until_connected(listeners, &consent, &base, life, console).await?;
         console.show(&format!("Connected. The access token is in the parameter {parameter}."));
+        console.answer(json!({"connection": connection.as_str(), "parameter": parameter.as_str()}));
         Ok(())
     }
 
     /// Makes a link for each connection whose grant is dead or that nobody has consented to.
-    pub(super) async fn reconnect(
-        self,
-        arguments: &AgainArguments,
-        json: bool,
-        console: &dyn Console,
-    ) -> Result<(), Failure> {
-        let base = self.base_url(arguments.link.callback_url.as_ref(), false)?;
+    pub(super) async fn reconnect(self, arguments: &AgainArguments, console: &Console<'_>) -> Result<(), Failure> {
+        let base = self.base_url(arguments.link.callback_url.as_ref())?;
         let key = self.signing_key().await?;
         let issued_at = whole_second(self.source.now());
         let expires_at = issued_at + arguments.link.valid_for;
@@ -125,7 +126,11 @@ impl Operator {
                 _ => None,
             }
         });
-        let links: Vec<_> = waiting
+        // The callback refuses a link without scopes.
+        let (ready, unready): (Vec<_>, Vec<_>) = waiting.partition(|(grant, _)| !grant.scopes.is_empty());
+        let needy = ready.len() + unready.len();
+        let links: Vec<_> = ready
+            .into_iter()
             .map(|(grant, why)| {
                 let Grant { connection, version, data_center, .. } = grant;
                 let data_center = data_center.name;
@@ -134,23 +139,33 @@ impl Operator {
                 (ticket.connection, why, url)
             })
             .collect();
-        if json {
-            let links = links.iter().map(
-                |(connection, _, url)| json!({"connection": connection.as_str(), "url": url, "expires_at": expires_at}),
-            );
-            console.show(&json!(links.collect::<Vec<_>>()).to_string());
-            return Ok(());
-        }
-        if links.is_empty() {
+        let remedy =
+            |grant: &Grant| format!("make its link with `token-keeper connect {} --scope …`", grant.connection);
+        let answers = links.iter().map(
+            |(connection, _, url)| json!({"connection": connection.as_str(), "url": url, "expires_at": expires_at}),
+        );
+        let without_scopes =
+            unready.iter().map(|(grant, _)| json!({"connection": grant.connection.as_str(), "remedy": remedy(grant)}));
+        console.answer(json!({
+            "links": answers.collect::<Vec<_>>(),
+            "without_scopes": without_scopes.collect::<Vec<_>>(),
+        }));
+        if needy == 0 {
             console.show("No connection is known to need a new consent. Nothing to do.");
-            return Ok(());
         }
-        console
-            .show(&format!("Send each link to an administrator of its account. Each works once, until {expires_at}:"));
+        if !links.is_empty() {
+            console.show(&format!(
+                "Send each link to an administrator of its account. Each works once, until {expires_at}:"
+            ));
+        }
         for (connection, why, url) in links {
             console.show(&format!("\n{connection} ({why})\n  {url}"));
         }
-        Ok(())
+        for (grant, why) in &unready {
+            let (connection, remedy) = (&grant.connection, remedy(grant));
+            console.show(&format!("\n{connection} ({why}): its secret has no scopes\n  -> {remedy}"));
+        }
+        attention(needy)
     }
 
     async fn signing_key(&self) -> Result<SigningKey, Failure> {
@@ -165,23 +180,35 @@ impl Operator {
         })
     }
 
-    fn base_url(&self, given: Option<&String>, local: bool) -> Result<BaseUrl, Failure> {
-        let wrong = |url: &str| {
-            Failure::new(
-                format!("{url} cannot be the address of the callback"),
-                "give an https URL, or http://localhost and a port",
-            )
-        };
+    /// Where the callback function answers.
+    fn base_url(&self, given: Option<&String>) -> Result<BaseUrl, Failure> {
         match (given, &self.callback_url) {
-            (Some(url), _) => url.parse().map_err(|_| wrong(url)),
+            (Some(url), _) => parse_url(url),
             (None, Some(url)) => Ok(url.clone()),
-            (None, None) if local => LOCAL_URL.parse().map_err(|_| wrong(LOCAL_URL)),
             (None, None) => Err(Failure::new(
                 "the callback function's address is not known",
                 "give --callback-url, set TOKEN_KEEPER_CALLBACK_URL, or use connect --local",
             )),
         }
     }
+
+    /// Where `--local` answers. The settings have the address of the callback function, which is
+    /// another one.
+    fn local_url(&self, given: Option<&String>, console: &Console<'_>) -> Result<BaseUrl, Failure> {
+        if let (None, Some(url)) = (given, &self.callback_url)
+            && url.to_string() != LOCAL_URL
+        {
+            console.say(&format!(
+                "--local does not use the callback URL of the settings, {url}; it answers at {LOCAL_URL}."
+            ));
+        }
+        parse_url(given.map_or(LOCAL_URL, String::as_str))
+    }
+}
+
+fn parse_url(url: &str) -> Result<BaseUrl, Failure> {
+    let wrong = format!("{url} cannot be the address of the callback");
+    url.parse().map_err(|_| Failure::new(wrong, "give an https URL, or http://localhost and a port"))
 }
 
 fn link(base: &BaseUrl, key: &SigningKey, ticket: &Ticket) -> String {

@@ -1,16 +1,26 @@
 //! What the commands know of a terminal, and how they fail.
 
+use std::cell::{Cell, OnceCell};
 use std::fmt::Display;
 use std::io;
 use std::path::Path;
 
+use serde_json::{Value, json};
 use token_keeper::failure::StoreError;
 use token_keeper::flaw::Broken;
 
+/// The version of the answers that programs read.
+const SCHEMA: u64 = 1;
+
 /// The terminal, or its stand-in. Unless it says otherwise, nobody sits there.
-pub trait Console {
-    /// Shows one or more lines of a result.
-    fn show(&self, text: &str);
+pub trait Terminal {
+    /// Writes lines to standard output.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    fn print(&self, text: &str) -> io::Result<()>;
+    /// Writes lines to standard error. If that fails, nobody can be told.
+    fn note(&self, _text: &str) {}
     /// Asks for a secret and hides what is typed.
     ///
     /// # Errors
@@ -37,6 +47,82 @@ pub trait Console {
     /// Width and colours for tables.
     fn look(&self) -> Look {
         Look { width: None, color: false }
+    }
+}
+
+/// What a command says. People read words. A program (`--json`) reads one JSON object on standard
+/// output; words that it would miss go to standard error.
+///
+/// If something cannot be written, the command still finishes what it has begun. It fails at its
+/// end.
+pub(crate) struct Console<'t> {
+    pub(crate) terminal: &'t dyn Terminal,
+    json: bool,
+    answered: Cell<bool>,
+    lost: OnceCell<io::Error>,
+}
+
+impl<'t> Console<'t> {
+    pub(crate) fn new(terminal: &'t dyn Terminal, json: bool) -> Self {
+        Self { terminal, json, answered: Cell::new(false), lost: OnceCell::new() }
+    }
+
+    /// The answer, for people.
+    pub(crate) fn show(&self, text: &str) {
+        if !self.json {
+            self.print(text);
+        }
+    }
+
+    /// What is not the answer: what was done, or what to do meanwhile.
+    pub(crate) fn say(&self, text: &str) {
+        if self.json { self.terminal.note(text) } else { self.print(text) }
+    }
+
+    /// The same answer as a JSON object, for programs. It gets the field `schema`.
+    pub(crate) fn answer(&self, mut answer: Value) {
+        if self.json {
+            if answer.get("schema").is_none() {
+                answer["schema"] = json!(SCHEMA);
+            }
+            self.answered.set(true);
+            self.print(&answer.to_string());
+        }
+    }
+
+    /// The answer of a command that failed.
+    pub(crate) fn answer_failure(&self, Failure { what, remedy }: &Failure) {
+        self.answer(json!({"error": what, "remedy": remedy}));
+    }
+
+    /// Whether a program has its answer already.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.answered.get()
+    }
+
+    /// Whether something could not be written.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.get().is_some()
+    }
+
+    /// Fails if something could not be written. A reader that has seen enough, such as `head`, is no
+    /// failure.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        match self.lost.get() {
+            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
+                format!("the answer cannot be written to standard output: {error}"),
+                "write it elsewhere; what the command has done stays done",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn print(&self, text: &str) {
+        if !self.is_lost()
+            && let Err(error) = self.terminal.print(text)
+        {
+            let _first = self.lost.set(error);
+        }
     }
 }
 

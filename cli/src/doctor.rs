@@ -39,18 +39,15 @@ pub struct Arguments {
 
 impl Operator {
     /// Fails if something is wrong. Notes alone are a success.
-    pub(super) async fn doctor(&self, arguments: &Arguments, json: bool, console: &dyn Console) -> Result<(), Failure> {
+    pub(super) async fn doctor(&self, arguments: &Arguments, console: &Console<'_>) -> Result<(), Failure> {
         let facts = Box::pin(self.facts(arguments.schedule)).await;
         let findings = findings(&facts);
         let wrong = findings.iter().filter(|finding| finding.severity == Severity::Wrong).count();
-        if json {
-            console.show(&json!({"ok": wrong == 0, "checks": findings}).to_string());
-        } else {
-            for finding in &findings {
-                console.show(&finding.to_string());
-            }
-            console.show(&summary(&findings));
+        console.answer(json!({"ok": wrong == 0, "checks": findings}));
+        for finding in &findings {
+            console.show(&finding.to_string());
         }
+        console.show(&summary(&findings));
         if wrong == 0 {
             return Ok(());
         }

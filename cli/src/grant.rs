@@ -1,5 +1,6 @@
 //! `token-keeper grant`: makes a connection from a self client's code, without a browser.
 
+use serde_json::json;
 use token_keeper::consent::{KeyRing, Stop};
 use token_keeper::ports::Proof;
 use token_keeper::secret::AuthorizationCode;
@@ -23,12 +24,13 @@ pub struct Arguments {
 }
 
 impl Operator {
-    pub(super) async fn grant(self, arguments: &Arguments, console: &dyn Console) -> Result<(), Failure> {
+    pub(super) async fn grant(self, arguments: &Arguments, console: &Console<'_>) -> Result<(), Failure> {
         let Wanted { connection, .. } = &arguments.wanted;
         let ready = self.prepare(&arguments.wanted, false).await?;
-        console.show("In Zoho's API console, open the self client, choose Generate Code, enter these scopes and choose 10 minutes:");
-        console.show(&format!("  {}", ready.grant.scopes.join(",")));
+        console.say("In Zoho's API console, open the self client, choose Generate Code, enter these scopes and choose 10 minutes:");
+        console.say(&format!("  {}", ready.grant.scopes.join(",")));
         let code = console
+            .terminal
             .ask_secret("Code: ")
             .map_err(|error| Failure::new(format!("the code could not be read: {error}"), "type it, or pipe it in"))?;
         let code = code.trim();
@@ -48,6 +50,12 @@ impl Operator {
             consent.redeem(secret, home, &proof).await
         };
         let connected = done.await.map_err(|stop| explain(&stop))?;
+        console.answer(json!({
+            "connection": connection.as_str(),
+            "parameter": parameter.as_str(),
+            "published": connected.published,
+            "withheld": connected.withheld,
+        }));
         if !connected.withheld.is_empty() {
             console.show(&format!("Zoho granted only some of the scopes. Missing: {}.", connected.withheld.join(", ")));
         }

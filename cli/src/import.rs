@@ -66,7 +66,7 @@ pub enum Format {
 }
 
 impl Operator {
-    pub(super) async fn import(&self, arguments: &Arguments, console: &dyn Console) -> Result<(), Failure> {
+    pub(super) async fn import(&self, arguments: &Arguments, console: &Console<'_>) -> Result<(), Failure> {
         let rows = self.rows(arguments, console)?;
         let secrets = self.secrets.read(&self.secrets_of(&rows)).await?;
         let store = Store::new(&self.settings, &secrets);
@@ -77,18 +77,22 @@ impl Operator {
         self.store(&taken, console).await?;
         let stored = taken.iter().filter(|taken| taken.plan != Plan::Same).count();
         let names: Vec<_> = taken.iter().map(|taken| taken.grant.connection.as_str()).collect();
+        let connections = taken.iter().map(|Taken { grant, plan, .. }| {
+            json!({"connection": grant.connection.as_str(), "data_center": grant.data_center.name, "plan": plan.word()})
+        });
+        console.answer(json!({"stored": stored, "connections": connections.collect::<Vec<_>>()}));
         console.show(&format!("\n{stored} of {} stored.", counted(names.len(), "connection")));
         console.show(&format!("Nothing was minted. Next: token-keeper refresh {}", names.join(" ")));
         Ok(())
     }
 
     /// Reads the input and adds what the options say.
-    fn rows(&self, arguments: &Arguments, console: &dyn Console) -> Result<Vec<Row>, Failure> {
+    fn rows(&self, arguments: &Arguments, console: &Console<'_>) -> Result<Vec<Row>, Failure> {
         let Arguments { file, format, connection, client, data_center, .. } = arguments;
         let table = &self.settings.data_centers;
         self.check_data_center(data_center.as_deref())?;
         let path = file.as_deref();
-        let bytes = console.read_file(path).map_err(|error| {
+        let bytes = console.terminal.read_file(path).map_err(|error| {
             let input = path.map_or("the input".to_owned(), |path| path.display().to_string());
             Failure::new(format!("{input} cannot be read: {error}"), "name a file, or pipe one in")
         })?;
@@ -131,9 +135,9 @@ impl Operator {
 
     /// Shows what was found and what will be done. Of a refused row, it shows only what cannot be a
     /// secret.
-    fn show_plan(&self, rows: &[Row], judged: &[Result<Taken, Failure>], console: &dyn Console) {
+    fn show_plan(&self, rows: &[Row], judged: &[Result<Taken, Failure>], console: &Console<'_>) {
         let headings = ["connection", "centre", "client", "scopes", "refresh token", "plan"];
-        let mut table = table(console.look(), &headings);
+        let mut table = table(console.terminal.look(), &headings);
         for (row, judged) in rows.iter().zip(judged) {
             table.add_row(self.cells(row, judged.as_ref().ok()));
         }
@@ -148,19 +152,14 @@ impl Operator {
             let [client, scopes] = ["?", "?"].map(str::to_owned);
             return [name, home.unwrap_or("?").to_owned(), client, scopes, refresh_token, "refused".to_owned()];
         };
-        let plan = match plan {
-            Plan::New => "new",
-            Plan::Replace => "replace",
-            Plan::Same => "unchanged",
-        };
         let client = row.text("client").unwrap_or("its own").to_owned();
-        [name, grant.data_center.name.clone(), client, grant.scopes.join(" "), refresh_token, plan.to_owned()]
+        [name, grant.data_center.name.clone(), client, grant.scopes.join(" "), refresh_token, plan.word().to_owned()]
     }
 
-    async fn store(&self, taken: &[Taken], console: &dyn Console) -> Result<(), Failure> {
+    async fn store(&self, taken: &[Taken], console: &Console<'_>) -> Result<(), Failure> {
         let writes: Vec<_> = taken.iter().filter(|taken| taken.plan != Plan::Same).collect();
         for (done, taken) in writes.iter().enumerate() {
-            console.progress(done, writes.len());
+            console.terminal.progress(done, writes.len());
             let name = self.settings.prefix.grant(taken.grant.connection.as_str());
             // The plan was for the version that was read, so nothing newer is replaced.
             match self.write(&name, taken.read.as_ref(), &taken.document).await {

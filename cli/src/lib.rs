@@ -1,8 +1,8 @@
 //! The operator's command line: its commands and their answers.
 //!
-//! Results go to standard output. Errors go to standard error, each with a remedy. Secrets come
-//! from a prompt or from standard input, never from an argument: everybody on the machine can read
-//! arguments.
+//! Answers go to standard output: words for people, or one JSON object for programs. Errors go to
+//! standard error, each with a remedy. Secrets come from a prompt or from standard input, never from
+//! an argument: everybody on the machine can read arguments.
 
 pub mod console;
 pub mod operator;
@@ -21,9 +21,11 @@ pub mod doctor;
 pub mod revoke;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use serde_json::json;
 use url::Url;
 
-pub use crate::console::{Console, Failure, Look};
+use crate::console::Console;
+pub use crate::console::{Failure, Look, Terminal};
 pub use crate::operator::Operator;
 
 /// Keeps Zoho OAuth access tokens fresh in AWS SSM Parameter Store.
@@ -33,6 +35,7 @@ pub use crate::operator::Operator;
     version,
     after_help = "Region and credentials come from the same places as for the AWS CLI: AWS_REGION, AWS_PROFILE and so on. Settings \
                   come from the same variables as for the functions: TOKEN_KEEPER_PREFIX and so on.\n\n\
+                  A command ends with 0 when all is well, with 1 when something failed or needs you, and with 2 when it was typed wrong.\n\n\
                   Start with: token-keeper client add --help"
 )]
 pub struct Cli {
@@ -51,7 +54,7 @@ pub struct Cli {
     /// AWS endpoint, for an emulator
     #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
     pub endpoint_url: Option<Url>,
-    /// Print JSON, for programs
+    /// Print one JSON object, for programs. What else is said goes to standard error
     #[arg(long, global = true, help_heading = "Global options")]
     pub json: bool,
     /// Write a log to standard error
@@ -93,16 +96,14 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whether `--json` changes its answer.
-    fn answers_programs(&self) -> bool {
-        use Command::{Client, Connect, Doctor, List, Reconnect, Refresh};
-        matches!(self, Client(ClientCommand::List) | Connect(_) | Reconnect(_) | List | Doctor(_) | Refresh(_))
-    }
-
     /// Whether it says first where it looks: if nothing is found there, or the wrong thing, the Region
     /// or the prefix may be wrong.
     fn says_where(&self) -> bool {
-        self.answers_programs() || matches!(self, Self::Revoke(_))
+        use Command::{Client, Connect, Doctor, List, Reconnect, Refresh, Revoke};
+        matches!(
+            self,
+            Client(ClientCommand::List) | Connect(_) | Reconnect(_) | List | Doctor(_) | Refresh(_) | Revoke(_)
+        )
     }
 }
 
@@ -122,34 +123,39 @@ impl Operator {
     ///
     /// # Errors
     /// What failed, with its remedy.
-    pub async fn run(self, cli: Cli, console: &dyn Console) -> Result<(), Failure> {
-        let json = cli.json;
-        if json && !cli.command.answers_programs() {
-            return Err(Failure::new("this command has no answer in JSON", "leave --json out; nothing was done"));
-        }
+    pub async fn run(self, cli: Cli, terminal: &dyn Terminal) -> Result<(), Failure> {
+        let console = &Console::new(terminal, cli.json);
         // First, so that an error shows where it comes from.
-        if !json && cli.command.says_where() {
-            console.show(&self.place());
+        if cli.command.says_where() {
+            console.say(&self.place());
         }
-        match cli.command {
+        let done = match cli.command {
             Command::Client(ClientCommand::Add(arguments)) => self.add_client(&arguments, console).await,
-            Command::Client(ClientCommand::List) => self.list_clients(json, console).await,
+            Command::Client(ClientCommand::List) => self.list_clients(console).await,
             Command::Client(ClientCommand::Remove(arguments)) => self.remove_client(&arguments, console).await,
-            Command::Connect(arguments) => self.connect(arguments, json, console).await,
-            Command::Reconnect(arguments) => self.reconnect(&arguments, json, console).await,
+            Command::Connect(arguments) => self.connect(arguments, console).await,
+            Command::Reconnect(arguments) => self.reconnect(&arguments, console).await,
             Command::Grant(arguments) => self.grant(&arguments, console).await,
             Command::Import(arguments) => self.import(&arguments, console).await,
-            Command::List => self.list(json, console).await,
+            Command::List => self.list(console).await,
             Command::Token(arguments) => self.token(&arguments, console).await,
-            Command::Doctor(arguments) => self.doctor(&arguments, json, console).await,
-            Command::Refresh(arguments) => self.refresh(arguments, json, console).await,
+            Command::Doctor(arguments) => self.doctor(&arguments, console).await,
+            Command::Refresh(arguments) => self.refresh(arguments, console).await,
             Command::Revoke(arguments) => self.revoke(&arguments, console).await,
             Command::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), "token-keeper", &mut script);
-                console.show(String::from_utf8_lossy(&script).trim_end());
+                let script = String::from_utf8_lossy(&script);
+                console.show(script.trim_end());
+                console.answer(json!({"script": script}));
                 Ok(())
             }
+        };
+        if let Err(failure) = &done
+            && !console.has_answered()
+        {
+            console.answer_failure(failure);
         }
+        done.and_then(|()| console.check())
     }
 }

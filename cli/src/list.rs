@@ -8,24 +8,22 @@ use token_keeper::run::{Request, RunError, Seen};
 
 use crate::console::{Console, Failure};
 use crate::operator::Operator;
-use crate::text::table;
+use crate::text::{attention, table};
 
 impl Operator {
-    pub(super) async fn list(self, json: bool, console: &dyn Console) -> Result<(), Failure> {
+    pub(super) async fn list(self, console: &Console<'_>) -> Result<(), Failure> {
         let refresher = self.refresher();
         let seen = refresher.look(&Request::All, false, None).await?;
         let now = refresher.source.now();
-        if json {
-            console.show(&json!(seen.iter().map(as_json).collect::<Vec<_>>()).to_string());
-            return Ok(());
-        }
+        console.answer(json!({"connections": seen.iter().map(as_json).collect::<Vec<_>>()}));
         if seen.is_empty() {
             let path = refresher.settings.prefix.grants();
             console.show(&format!("There are no connections: no secret's name starts with {path}"));
             console.show("Next: token-keeper connect --help");
             return Ok(());
         }
-        let mut table = table(console.look(), &["connection", "centre", "status", "token", "minted", "scopes"]);
+        let mut table =
+            table(console.terminal.look(), &["connection", "centre", "status", "token", "minted", "scopes"]);
         for seen in &seen {
             table.add_row(row(seen, now));
         }
@@ -40,7 +38,7 @@ impl Operator {
             Some(format!("\n{}: {error}\n  -> {}", seen.name, outcome.remedy(&seen.name)?))
         });
         troubles.for_each(|trouble| console.show(&trouble));
-        Ok(())
+        attention(seen.iter().filter(|seen| needs_somebody(seen.state())).count())
     }
 }
 
@@ -50,6 +48,20 @@ impl From<RunError> for Failure {
             RunError::Grants(error) | RunError::Leases(error) => error.into(),
             RunError::Queue { .. } | RunError::OutOfTime => Self::new(error, "try again"),
         }
+    }
+}
+
+/// Whether somebody has to do something. A pause that Zoho asked for ends by itself.
+fn needs_somebody(state: Option<&State>) -> bool {
+    match state {
+        None | Some(State::Fresh { .. } | State::Throttled { .. }) => false,
+        Some(
+            State::AwaitingConsent
+            | State::ConsentRequired(_)
+            | State::Misconfigured(_)
+            | State::BrokenGrant(_)
+            | State::BrokenLease(_),
+        ) => true,
     }
 }
 

@@ -1,7 +1,8 @@
 //! The callback on a loopback port, for `connect --local`. It uses the callback function's handler.
 
 use std::convert::Infallible;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io;
+use std::net::SocketAddr;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -26,33 +27,67 @@ const LAST_PAGE: Duration = Duration::from_secs(2);
 
 type Asked = (Request, oneshot::Sender<Response>);
 
-/// Binds the loopback port of `base`.
-pub(super) async fn listen(base: &BaseUrl) -> Result<TcpListener, Failure> {
-    let port = base.local_port();
-    let port: u16 = port.ok_or_else(|| {
-        let remedy = "use http://localhost and a port, such as http://localhost:8765";
+/// "Address family not supported by protocol" on Linux, macOS and Windows: no IPv6 here. Rust has no
+/// name for it.
+const NO_SUCH_FAMILY: [i32; 3] = [97, 47, 10047];
+
+/// Binds every address of this machine that `base` leads to: a browser may try any of them, and
+/// another user of this machine must not answer there.
+pub(super) async fn listen(base: &BaseUrl) -> Result<Vec<TcpListener>, Failure> {
+    let addresses = base.loopback().ok_or_else(|| {
+        let remedy = "leave --callback-url out, or give http://localhost and a port: http://localhost:8765";
         Failure::new(format!("--local cannot answer at {base}"), remedy)
     })?;
-    TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await.map_err(|error| {
-        let remedy = format!("free the port, or use another: --callback-url http://localhost:{}", port.wrapping_add(1));
-        Failure::new(format!("port {port} of this machine cannot be used: {error}"), remedy)
-    })
+    bind(&addresses).await
+}
+
+/// Binds each address that the machine has.
+async fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Failure> {
+    let mut listeners = Vec::new();
+    let mut missing = None;
+    for address in addresses {
+        let refused = |error: &io::Error| {
+            let other = address.port().wrapping_add(1);
+            let remedy = format!("free the port, or use another: --callback-url http://localhost:{other}");
+            Failure::new(format!("{address} of this machine cannot be used: {error}"), remedy)
+        };
+        match TcpListener::bind(address).await {
+            Ok(listener) => listeners.push(listener),
+            Err(error) if is_not_here(&error) => missing = Some(refused(&error)),
+            Err(error) => return Err(refused(&error)),
+        }
+    }
+    match missing {
+        Some(failure) if listeners.is_empty() => Err(failure),
+        _ => Ok(listeners),
+    }
+}
+
+/// Whether the machine does not have this address, so that nobody can answer there.
+fn is_not_here(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error().is_some_and(|code| NO_SUCH_FAMILY.contains(&code))
 }
 
 /// Answers at `base` until an account is connected or the link has expired.
 pub(super) async fn until_connected(
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     consent: &Consent<SecretsManager, Zoho, ParameterStore>,
     base: &BaseUrl,
     life: SignedDuration,
-    console: &dyn Console,
+    console: &Console<'_>,
 ) -> Result<(), Failure> {
     let (ask, mut asked) = mpsc::channel::<Asked>(16);
+    let (came, mut streams) = mpsc::channel::<TcpStream>(16);
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        accepting.spawn(accept(listener, came.clone()));
+    }
     let mut connections = JoinSet::new();
     let mut over = std::pin::pin!(sleep(life.unsigned_abs()));
     loop {
         tokio::select! {
-            accepted = listener.accept() => if let Ok((stream, _)) = accepted {
+            Some(stream) = streams.recv() => {
                 connections.spawn(serve(stream, ask.clone()));
             },
             // Answered here, not in the connection's task: if the browser goes away, an exchange
@@ -60,7 +95,7 @@ pub(super) async fn until_connected(
             Some((request, answer)) = asked.recv() => {
                 let response = respond(&request, consent, Some(base)).await;
                 let (path, status) = (request.path.as_str(), response.status);
-                console.show(&format!("  {} {path}: {status}", request.method));
+                console.say(&format!("  {} {path}: {status}", request.method));
                 let connected = path.ends_with("/callback") && status == 200;
                 let _gone = answer.send(response);
                 if connected {
@@ -71,6 +106,14 @@ pub(super) async fn until_connected(
             () = &mut over => {
                 return Err(Failure::new("nobody agreed before the link expired", "run the command again"));
             }
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, came: mpsc::Sender<TcpStream>) {
+    while !came.is_closed() {
+        if let Ok((stream, _)) = listener.accept().await {
+            let _over = came.send(stream).await;
         }
     }
 }
@@ -102,4 +145,19 @@ fn into_hyper(response: Response) -> hyper::Response<Full<Bytes>> {
         builder = builder.header("set-cookie", cookie);
     }
     builder.body(Full::from(response.body)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_the_machine_does_not_have_is_left_out() {
+        let here: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+        // For documentation only (RFC 5737).
+        let nowhere: SocketAddr = "192.0.2.1:0".parse().expect("an address");
+        assert_eq!(bind(&[here, nowhere]).await.expect("one listener").len(), 1);
+        assert!(bind(&[nowhere]).await.is_err());
+        assert!(is_not_here(&io::Error::from_raw_os_error(NO_SUCH_FAMILY[0])));
+    }
 }

@@ -1,5 +1,7 @@
 //! The operator's command line: wiring only.
 
+use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,7 +12,7 @@ use token_keeper::config::{Config, as_text};
 use token_keeper::http::{self, Roots};
 use token_keeper::source::Source;
 use token_keeper::{aws, telemetry, zoho};
-use token_keeper_cli::{Cli, Console, Look, Operator, login};
+use token_keeper_cli::{Cli, Look, Operator, Terminal, login};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -18,7 +20,18 @@ use tracing_subscriber::{Layer as _, fmt};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error),
+    };
+    // AWS's SDK would look elsewhere, and perhaps find another account.
+    let lost = |(name, value): &(OsString, OsString)| {
+        name.as_encoded_bytes().starts_with(b"AWS_") && name != "AWS_CA_BUNDLE" && value.to_str().is_none()
+    };
+    if let Some((name, _)) = std::env::vars_os().find(lost) {
+        complain(&format!("{}: its value is not text in UTF-8, nothing was started", name.display()));
+        return ExitCode::from(2);
+    }
     if cli.verbose {
         // The SDK's warnings quote what a `credential_process` prints.
         let quiet = Targets::new().with_default(LevelFilter::TRACE).with_target("aws_config", LevelFilter::OFF);
@@ -29,7 +42,8 @@ async fn main() -> ExitCode {
         let ours = Targets::new()
             .with_target("token_keeper", LevelFilter::WARN)
             .with_target("token_keeper::pace", LevelFilter::INFO);
-        let layer = fmt::layer().compact().with_target(false).without_time().with_writer(io::stderr);
+        let layer =
+            fmt::layer().compact().with_target(false).without_time().with_writer(io::stderr).log_internal_errors(false);
         tracing_subscriber::registry().with(layer.with_filter(ours)).init();
     }
     let prefix = cli.prefix.clone().map(|prefix| ("TOKEN_KEEPER_PREFIX".to_owned(), prefix));
@@ -37,7 +51,7 @@ async fn main() -> ExitCode {
         match Config::read(as_text(std::env::vars_os()).chain(prefix)) {
             Ok(config) => config,
             Err(problems) => {
-                eprintln!("{problems}");
+                complain(&problems);
                 return ExitCode::from(2);
             }
         };
@@ -59,7 +73,7 @@ async fn main() -> ExitCode {
     let http = match http::client(Roots::Platform, std::env::var_os("AWS_CA_BUNDLE").as_deref()) {
         Ok(http) => http,
         Err(why) => {
-            eprintln!("{why}");
+            complain(&why);
             return ExitCode::from(2);
         }
     };
@@ -73,27 +87,49 @@ async fn main() -> ExitCode {
     let operator = Operator { settings, publishing, callback_url, secrets, zoho, leases, source, region, profile };
     // Where standard error is no terminal, it draws nothing.
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len}").unwrap_or(ProgressStyle::default_bar());
-    let terminal = Terminal { bar: ProgressBar::new(0).with_style(style) };
+    let terminal = Standard { bar: ProgressBar::new(0).with_style(style) };
     let done = operator.run(cli, &terminal).await;
     terminal.bar.finish_and_clear();
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            complain(&failure);
             ExitCode::FAILURE
         }
     }
 }
 
-struct Terminal {
+/// Prints the help, or what is wrong with the arguments.
+fn explain(error: &clap::Error) -> ExitCode {
+    match error.print() {
+        Err(lost) if !error.use_stderr() && lost.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&lost);
+            ExitCode::FAILURE
+        }
+        _ if error.use_stderr() => ExitCode::from(2),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// Writes to standard error. `eprintln` would panic where that is closed.
+fn complain(what: &dyn Display) {
+    let _nobody = writeln!(io::stderr(), "{what}");
+}
+
+/// Standard input, output and error.
+struct Standard {
     bar: ProgressBar,
 }
 
-impl Console for Terminal {
-    fn show(&self, text: &str) {
+impl Terminal for Standard {
+    fn print(&self, text: &str) -> io::Result<()> {
         self.bar.finish_and_clear();
-        // A reader that has seen enough, such as `head`, is no error.
-        let _gone = writeln!(io::stdout(), "{text}");
+        writeln!(io::stdout(), "{text}").and_then(|()| io::stdout().flush())
+    }
+
+    fn note(&self, text: &str) {
+        self.bar.finish_and_clear();
+        complain(&text);
     }
 
     fn ask_secret(&self, prompt: &str) -> io::Result<String> {
@@ -109,7 +145,7 @@ impl Console for Terminal {
         if !io::stdin().is_terminal() {
             return Ok(false);
         }
-        eprint!("{question}");
+        write!(io::stderr(), "{question}")?;
         let mut answer = String::new();
         io::stdin().read_line(&mut answer)?;
         Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))

@@ -12,7 +12,7 @@ use token_keeper::run::{Refresher, Request};
 
 use crate::console::{Console, Failure};
 use crate::operator::Operator;
-use crate::text::{counted, table};
+use crate::text::{attention, counted, table};
 
 /// The shortest time between two runs.
 const SHORTEST_WATCH: SignedDuration = SignedDuration::from_mins(1);
@@ -46,7 +46,7 @@ pub(super) fn every(text: &str) -> Result<SignedDuration, String> {
 }
 
 impl Operator {
-    pub(super) async fn refresh(self, arguments: Arguments, json: bool, console: &dyn Console) -> Result<(), Failure> {
+    pub(super) async fn refresh(self, arguments: Arguments, console: &Console<'_>) -> Result<(), Failure> {
         let Arguments { mut connections, force, dry_run, watch } = arguments;
         let refresher = self.refresher();
         connections.sort();
@@ -54,18 +54,18 @@ impl Operator {
         let named = |connections| Request::Named { connections, force, skip_missing: false };
         let request = if connections.is_empty() { Request::All } else { named(connections) };
         if dry_run {
-            return would(&refresher, &request, force, json, console).await;
+            return would(&refresher, &request, force, console).await;
         }
         loop {
-            let report = refresher.run(&request, None, |done, all| console.progress(done, all)).await;
-            let done = report.map_err(Failure::from).and_then(|report| tell(&report, json, console));
-            let Some(every) = watch else { return done };
-            if !json {
-                if let Err(failure) = done {
-                    console.show(&failure.to_string());
-                }
-                console.show(&format!("The next run comes in {every:#}. Stop with Ctrl-C.\n"));
+            let report = refresher.run(&request, None, |done, all| console.terminal.progress(done, all)).await;
+            let report = report.map_err(Failure::from).inspect_err(|failure| console.answer_failure(failure));
+            let done = report.and_then(|report| tell(&report, console));
+            // A loop whose answers nobody can read ends.
+            let Some(every) = watch.filter(|_| !console.is_lost()) else { return done };
+            if let Err(failure) = done {
+                console.say(&failure.to_string());
             }
+            console.say(&format!("The next run comes in {every:#}. Stop with Ctrl-C.\n"));
             tokio::time::sleep(Duration::from_secs(every.as_secs().unsigned_abs())).await;
         }
     }
@@ -76,8 +76,7 @@ async fn would<G: Grants, I: Issuer, L: Leases>(
     refresher: &Refresher<G, I, L>,
     request: &Request,
     force: bool,
-    json: bool,
-    console: &dyn Console,
+    console: &Console<'_>,
 ) -> Result<(), Failure> {
     let seen = refresher.look(request, force, None).await?;
     let plan = |state: Option<&State>| match state {
@@ -90,52 +89,39 @@ async fn would<G: Grants, I: Issuer, L: Leases>(
         Some(State::BrokenGrant(broken) | State::BrokenLease(broken)) => ("leave", broken.to_string()),
     };
     let plans = seen.iter().map(|seen| (&seen.name, plan(seen.state())));
-    if json {
-        let plans = plans.map(|(name, (what, why))| json!({"connection": name, "would": what, "because": why}));
-        console.show(&json!(plans.collect::<Vec<_>>()).to_string());
-        return Ok(());
-    }
-    let mut table = table(console.look(), &["connection", "would", "because"]);
-    plans.for_each(|(name, (what, why))| {
+    let mut table = table(console.terminal.look(), &["connection", "would", "because"]);
+    let mut answers = Vec::new();
+    for (name, (what, why)) in plans {
         let why = if force && what == "mint" { "--force is given".to_owned() } else { why };
         table.add_row([name.as_str(), what, &why]);
-    });
+        answers.push(json!({"connection": name, "would": what, "because": why}));
+    }
+    console.answer(json!({"plan": answers}));
     console.show(&table.trim_fmt());
     console.show("\nNothing was done.");
     Ok(())
 }
 
 /// Shows a report. If a connection needs attention, the command fails.
-fn tell(report: &Report, json: bool, console: &dyn Console) -> Result<(), Failure> {
-    let attention: usize =
+fn tell(report: &Report, console: &Console<'_>) -> Result<(), Failure> {
+    let needy: usize =
         [&report.consent_required, &report.misconfigured, &report.throttled, &report.failed, &report.deferred]
             .map(Vec::len)
             .iter()
             .sum();
-    if json {
-        console.show(&json!(report).to_string());
-    } else {
-        for line in &report.outcomes {
-            let until = line.expires_at.map(|end| format!(", token until {end}")).unwrap_or_default();
-            console.show(&format!("{}: {}{until}", line.connection, line.outcome.replace('_', " ")));
-            if let Some(error) = &line.error {
-                console.show(&format!("  {error}"));
-            }
-            if let Some(remedy) = &line.remedy {
-                console.show(&format!("  -> {remedy}"));
-            }
+    console.answer(json!(report));
+    for line in &report.outcomes {
+        let until = line.expires_at.map(|end| format!(", token until {end}")).unwrap_or_default();
+        console.show(&format!("{}: {}{until}", line.connection, line.outcome.replace('_', " ")));
+        if let Some(error) = &line.error {
+            console.show(&format!("  {error}"));
         }
-        let (all, refreshed, fresh) = (counted(report.connections, "connection"), report.refreshed, report.fresh);
-        let seconds = report.duration_ms / 1000;
-        console
-            .show(&format!("{all}: {refreshed} refreshed, {fresh} fresh, {attention} need attention ({seconds} s)."));
+        if let Some(remedy) = &line.remedy {
+            console.show(&format!("  -> {remedy}"));
+        }
     }
-    if attention == 0 {
-        Ok(())
-    } else {
-        Err(Failure::new(
-            "attention needed: ".to_owned() + &counted(attention, "connection"),
-            "see above, or token-keeper list",
-        ))
-    }
+    let (all, refreshed, fresh) = (counted(report.connections, "connection"), report.refreshed, report.fresh);
+    let seconds = report.duration_ms / 1000;
+    console.show(&format!("{all}: {refreshed} refreshed, {fresh} fresh, {needy} need attention ({seconds} s)."));
+    attention(needy)
 }

@@ -4,6 +4,7 @@
 //! command stops halfway, the same command finishes the work.
 
 use jiff::SignedDuration;
+use serde_json::json;
 use token_keeper::connection::{GrantSecret, SecretDocument};
 use token_keeper::failure::Refusal;
 use token_keeper::flaw::{Broken, Flaw};
@@ -27,7 +28,7 @@ pub struct Arguments {
 }
 
 impl Operator {
-    pub(super) async fn revoke(&self, arguments: &Arguments, console: &dyn Console) -> Result<(), Failure> {
+    pub(super) async fn revoke(&self, arguments: &Arguments, console: &Console<'_>) -> Result<(), Failure> {
         let Arguments { connection, yes } = arguments;
         let name = self.settings.prefix.grant(connection.as_str());
         let parameter = self.settings.prefix.lease(connection.as_str());
@@ -42,21 +43,24 @@ impl Operator {
         let question = format!(
             "End the connection {connection}? Its refresh token is revoked at Zoho, and the parameter {parameter} is removed. [y/N] "
         );
-        if !yes && !console.confirm(&question).map_err(|error| Failure::new(error, "use --yes"))? {
+        if !yes && !console.terminal.confirm(&question).map_err(|error| Failure::new(error, "use --yes"))? {
             return Err(Failure::new("nothing was done, because nobody said yes", "use --yes where nobody can answer"));
         }
         if !removed {
             let end = async || self.end_grant(connection, &name, console).await;
             self.until_written(&name, end).await?;
             let until = self.source.now() + SignedDuration::from_hours(24 * RECOVERY_DAYS);
-            console.show(&format!(
+            console.say(&format!(
                 "Secret {name} is marked for deletion. You can restore it until {}; it then needs a new consent:",
                 until.strftime("%Y-%m-%d")
             ));
-            console.show(&format!("  aws secretsmanager restore-secret --secret-id {name}"));
+            console.say(&format!("  aws secretsmanager restore-secret --secret-id {name}"));
         }
         self.leases.remove(connection).await?;
-        console.show(&format!("Parameter {parameter} is removed."));
+        console.answer(
+            json!({"connection": connection.as_str(), "secret": name.as_str(), "parameter": parameter.as_str()}),
+        );
+        console.say(&format!("Parameter {parameter} is removed."));
         Ok(())
     }
 
@@ -67,7 +71,7 @@ impl Operator {
         &self,
         connection: &ConnectionName,
         name: &SecretName,
-        console: &dyn Console,
+        console: &Console<'_>,
     ) -> Result<Option<()>, Failure> {
         let broken = |flaw: Flaw| Failure::from(Broken::secret(name, flaw));
         let version = match self.secrets.read_one(name).await?.content {
@@ -78,7 +82,7 @@ impl Operator {
         let table = &self.settings.data_centers;
         let secret = GrantSecret::of(connection.clone(), version.id.clone(), &document, table).map_err(broken)?;
         match secret.refresh_token() {
-            None => console.show("There is no refresh token to revoke."),
+            None => console.say("There is no refresh token to revoke."),
             Some(refresh_token) => {
                 let revoked = self.zoho.revoke(refresh_token, secret.data_center()).await.map_err(|refusal| {
                     let what = format!("Zoho did not revoke the refresh token ({refusal}); nothing was removed");
@@ -88,7 +92,7 @@ impl Operator {
                     };
                     Failure::new(what, remedy)
                 })?;
-                console.show(match revoked {
+                console.say(match revoked {
                     Revoked::Now => {
                         "Zoho has revoked the refresh token and every access token made from it. This cannot be undone."
                     }

@@ -1,8 +1,8 @@
-//! Tables and counts, as every command shows them.
+//! Tables, counts and ends, as several commands show them.
 
 use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
 
-use crate::console::Look;
+use crate::console::{Failure, Look};
 
 /// An empty table with these headings.
 pub(super) fn table(look: Look, headings: &[&str]) -> Table {
@@ -23,4 +23,13 @@ pub(super) fn table(look: Look, headings: &[&str]) -> Table {
 /// `1 connection`, `2 connections`.
 pub(super) fn counted(number: usize, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Fails if connections need somebody, after the answer has said what each needs.
+pub(super) fn attention(connections: usize) -> Result<(), Failure> {
+    if connections == 0 {
+        return Ok(());
+    }
+    let what = format!("attention needed: {}", counted(connections, "connection"));
+    Err(Failure::new(what, "do what is written for each"))
 }

@@ -1,5 +1,6 @@
 //! `token-keeper token`: prints a live access token. No other command prints a secret.
 
+use serde_json::json;
 use token_keeper::lease::TOKEN_TYPE;
 use token_keeper::name::ConnectionName;
 use token_keeper::ports::Leases as _;
@@ -10,18 +11,19 @@ use crate::operator::Operator;
 /// Which connection's token.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  curl -H \"$(token-keeper token crm-prod --header)\" https://www.zohoapis.eu/crm/v8/org"
+    after_help = "Example, which keeps the token out of the list of processes:\n  token-keeper token crm-prod --header | curl -H @- \
+                  https://www.zohoapis.eu/crm/v8/org"
 )]
 pub struct Arguments {
     /// The connection
     pub connection: ConnectionName,
-    /// Print the whole header, for `curl -H`
+    /// Print the whole header, for `curl -H @-`
     #[arg(long)]
     pub header: bool,
 }
 
 impl Operator {
-    pub(super) async fn token(&self, arguments: &Arguments, console: &dyn Console) -> Result<(), Failure> {
+    pub(super) async fn token(&self, arguments: &Arguments, console: &Console<'_>) -> Result<(), Failure> {
         let Arguments { connection, header } = arguments;
         let parameter = self.settings.prefix.lease(connection.as_str());
         let mut leases = self.leases.read(std::slice::from_ref(connection)).await?;
@@ -39,8 +41,15 @@ impl Operator {
             let what = if minted { "the token has expired" } else { "there is no token yet" };
             Failure::new(format!("parameter {parameter}: {what} (status {})", lease.status.word()), remedy)
         })?;
-        let token = token.access_token.expose();
+        let (token, expires_at) = (token.access_token.expose(), token.expires_at);
         console.show(&if *header { format!("Authorization: {TOKEN_TYPE} {token}") } else { token.to_owned() });
+        console.answer(json!({
+            "connection": connection.as_str(),
+            "access_token": token,
+            "token_type": TOKEN_TYPE,
+            "expires_at": expires_at,
+            "api_domain": lease.api_domain,
+        }));
         Ok(())
     }
 }

@@ -27,7 +27,7 @@ import botocore.validate
 from helpers import chromium, recorder
 from helpers.checks import Mismatch, check, instant, leaked, tell
 from helpers.installation import PREFIX, REGION, compiled
-from helpers.processes import ROOT, Program, environment
+from helpers.processes import ROOT, Program, build_directory, environment
 
 EXAMPLES = ROOT / "examples" / "consumers"
 NODE_HOME = ROOT / ".tools" / "consumers"
@@ -316,13 +316,19 @@ class Story:
             check(f"with {later} s between, it reads the parameter {readings} time{'s' * (readings > 1)}", self.reads() - reads, readings)
 
     def readme(self) -> None:
-        """The README's two commands"""
+        """The README's commands"""
         shown = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
         [commands] = [block for block in shown if "ssm get-parameter" in block]
         token = self.publish()
         ran = self.process(["bash", "-euo", "pipefail", "-c", commands])
         check("they print what the API answers", (ran.returncode, ran.stdout), (0, BODY))
         check("having sent the header of the document", self.called(), [(PATH, f"Zoho-oauthtoken {token}")])
+        [piped] = [block for block in shown if "curl -H @-" in block]
+        command = piped.replace("https://www.zohoapis.eu", self.api.url)
+        path = os.pathsep.join([str(build_directory()), self.variables["PATH"]])
+        ran = self.process(["bash", "-euo", "pipefail", "-c", command], PATH=path, AWS_ACCESS_KEY_ID=recorder.OPERATOR)
+        check("token-keeper's header prints the same", (ran.returncode, ran.stdout), (0, BODY))
+        check("having sent the same header", self.called(), [(PATH, f"Zoho-oauthtoken {token}")])
 
     def ecs(self) -> None:
         """ECS"""

@@ -83,7 +83,7 @@ class Story:
 
     def a_list(self) -> None:
         """docs/pictures/list.svg"""
-        printed = self.in_a_terminal("list")
+        printed = self.in_a_terminal("list", ends=1)
         console = Console(record=True, width=COLUMNS, file=io.StringIO())
         console.print(Text.from_ansi(f"\x1b[2m$\x1b[0m token-keeper list\n{printed}"))
         svg = console.export_svg(title="", theme=MONOKAI, unique_id="list")
@@ -110,14 +110,14 @@ class Story:
             Name=parameter, Value=json.dumps(document), Type="SecureString", Overwrite=True
         )
 
-    def in_a_terminal(self, *arguments: str) -> str:
+    def in_a_terminal(self, *arguments: str, ends: int) -> str:
         """Runs a command with a terminal as its standard output. Returns what it prints."""
         ours, theirs = os.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
         env = environment(**self.here.variables, TERM="xterm-256color")
         ran = subprocess.run([compiled("token-keeper"), *arguments], cwd=ROOT, env=env, stdout=theirs)
         os.close(theirs)
-        check(f"token-keeper {' '.join(arguments)}", ran.returncode, 0)
+        check(f"token-keeper {' '.join(arguments)}", ran.returncode, ends)
         with os.fdopen(ours, "rb") as terminal:
             return terminal.read1().decode().replace("\r\n", "\n")
 

@@ -79,7 +79,7 @@ class Story:
         self.token_keeper(*command, typed="\n".join(lines))
         check("it is stored", self.here.secret("connections/books")["refresh_token"], refresh_token)
         asked = self.zoho.times_asked()
-        planned = json.loads(self.token_keeper("refresh", "books", "--dry-run", "--json").stdout)
+        planned = json.loads(self.token_keeper("refresh", "books", "--dry-run", "--json").stdout)["plan"]
         check("a dry run says that it would mint", planned[0]["would"], "mint")
         check("and sends Zoho no request", self.zoho.times_asked(), asked)
         self.token_keeper("refresh", "books")
@@ -136,7 +136,7 @@ class Story:
         return ran
 
     def status(self, connection: str) -> str:
-        lines = json.loads(self.token_keeper("list", "--json").stdout)
+        lines = json.loads(self.token_keeper("list", "--json", fails=None).stdout)["connections"]
         return next(str(line["status"]) for line in lines if line["connection"] == connection)
 
     def header(self, connection: str) -> str:

@@ -29,6 +29,16 @@ pub(super) enum Plan {
     Same,
 }
 
+impl Plan {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Replace => "replace",
+            Self::Same => "unchanged",
+        }
+    }
+}
+
 /// The stored secrets and settings with which each row is compared.
 pub(super) struct Store<'s> {
     settings: &'s Settings,

@@ -434,5 +434,8 @@ fn a_command_says_where_it_looked_even_if_it_found_nothing_or_failed() {
     );
     let shown = machine.type_in("list --region eu-west-1", &KEYS).expect("a list");
     assert!(shown.starts_with("Region eu-west-1, prefix token-keeper\n"), "{shown}");
-    assert_eq!(machine.type_in("list --profile keys --json", &[]).expect("a list"), "[]\n");
+    assert_eq!(
+        machine.type_in("list --profile keys --json", &[]).expect("a list"),
+        "{\"connections\":[],\"schema\":1}\n"
+    );
 }

@@ -5,7 +5,10 @@ mod connections;
 mod demo;
 mod doctor;
 mod import;
+mod json;
 mod login;
 mod operator;
+#[cfg(target_os = "linux")]
+mod program;
 mod races;
 mod typed;

@@ -1,12 +1,16 @@
 //! `client add` and `connect`, as an operator types them.
 
+use std::cell::RefCell;
+use std::net::TcpListener;
+
 use clap::Parser as _;
 use serde_json::json;
 use testkit::browser::Browser;
 use testkit::world::{Asked, BASE, CLIENT_ID, EU_SECRET, World, grant_name};
-use token_keeper_cli::{Cli, Console};
+use token_keeper_cli::{Cli, Terminal};
+use tokio::sync::watch;
 
-use crate::typed::{run, type_in, type_in_at};
+use crate::typed::{Typed, run, type_in};
 
 #[tokio::test]
 async fn a_client_is_stored_and_gets_more_secrets_without_losing_any() {
@@ -76,7 +80,7 @@ async fn connect_says_what_to_register_who_gets_the_link_and_where_the_token_wil
     let again: serde_json::Value = serde_json::from_str(&again).expect("JSON");
     assert_eq!(again["expires_at"], "2026-11-23T00:00:00Z");
     assert!(again["url"].as_str().is_some_and(|url| url.starts_with(&format!("{BASE}/connect?ticket="))));
-    assert_eq!(again.as_object().expect("an object").len(), 2);
+    assert_eq!(again["redirect_uri"], format!("{BASE}/callback"));
 }
 
 #[tokio::test]
@@ -119,7 +123,6 @@ async fn connect_refuses_what_cannot_work_before_it_writes_anything() {
             "store the client first: token-keeper client add nobody",
         ),
         (format!("new {full} --valid-for 8d"), "use a time such as 30m, 1h or 2d, at most 7d"),
-        (format!("new {full} --local --json"), "--json and --local cannot be used together"),
         (format!("new {full} --valid-for soon"), "invalid value 'soon'"),
         (format!("New {full}"), "a name is made of a-z"),
     ] {
@@ -159,48 +162,49 @@ async fn links_need_a_strong_signing_key() {
     assert!(seen.contains("aws secretsmanager create-secret --name token-keeper/signing-key"), "{seen}");
 }
 
-/// A console that hands the printed link to the test.
+/// A terminal that hands the link to the test, and keeps what is on standard output.
 struct Waiting {
-    link: tokio::sync::watch::Sender<String>,
+    link: watch::Sender<String>,
+    shown: RefCell<String>,
 }
 
-impl Console for Waiting {
-    fn show(&self, text: &str) {
+impl Terminal for Waiting {
+    fn print(&self, text: &str) -> std::io::Result<()> {
+        self.note(text);
+        self.shown.borrow_mut().extend([text, "\n"]);
+        Ok(())
+    }
+
+    fn note(&self, text: &str) {
         if text.contains("/connect?ticket=") {
             self.link.send_replace(text.trim().to_owned());
         }
     }
 }
 
-#[tokio::test]
-async fn a_local_connect_does_the_whole_round_trip_over_http() {
-    let world = World::new().await;
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
-    let base = format!("http://localhost:{port}");
+/// `connect --local` at `base`, and a browser of this machine. A stranger has the same answer of
+/// Zoho and is refused at each of `addresses`. Returns what is on standard output.
+async fn connect_locally(world: &World, base: &str, addresses: &[String], option: &str) -> String {
     world.zoho.register(CLIENT_ID, &[&format!("{base}/callback")], &[("eu", EU_SECRET)]);
-    world.aws.delete_secret("token-keeper/signing-key");
-    let link = tokio::sync::watch::Sender::new(String::new());
-    let console = Waiting { link: link.clone() };
-    let arguments = format!("connect crm --client acme --data-center eu --scope A.b --callback-url {base} --local");
-    let command = run(&world, &arguments, &console);
+    let terminal = Waiting { link: watch::Sender::default(), shown: RefCell::default() };
+    let arguments =
+        format!("connect crm --client acme --data-center eu --scope A.b --local --callback-url {base} {option}");
+    let command = run(world, &arguments, &terminal);
     let browser = async {
-        let mut shown = link.subscribe();
+        let mut shown = terminal.link.subscribe();
         let link = shown.wait_for(|link| !link.is_empty()).await.expect("a link").clone();
         let http = token_keeper::http::client(token_keeper::http::Roots::BuiltIn, None).expect("a client");
-        let begun = loop {
-            // The command prints the link before it listens.
-            match http.get(&link).send().await {
-                Ok(begun) => break begun,
-                Err(_) => tokio::task::yield_now().await,
-            }
-        };
+        let begun = http.get(&link).send().await.expect("an answer");
         assert_eq!(begun.status(), 303);
         let cookie =
             begun.headers()["set-cookie"].to_str().expect("text").split(';').next().expect("a pair").to_owned();
         let zoho = begun.headers()["location"].to_str().expect("text").to_owned();
         let callback = Browser::default().decide(&zoho, "accept").await;
-        let stranger = http.get(&callback).send().await.expect("a page");
-        assert_eq!(stranger.status(), 403);
+        let rest = callback.strip_prefix(base).expect("an address at the base");
+        for address in addresses {
+            let stranger = http.get(format!("http://{address}{rest}")).send().await.expect("a page");
+            assert_eq!(stranger.status(), 403, "{address}");
+        }
         let page = http.get(&callback).header("cookie", cookie).send().await.expect("a page");
         assert_eq!(page.status(), 200);
         page.text().await.expect("text")
@@ -209,19 +213,82 @@ async fn a_local_connect_does_the_whole_round_trip_over_http() {
     done.expect("connected");
     assert!(page.contains("<h1>Connected</h1>"), "{page}");
     assert!(world.document("crm").is_some() && world.refresh_token("crm").is_some());
+    terminal.shown.into_inner()
+}
+
+/// A port of this machine that is free now.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port()
 }
 
 #[tokio::test]
-async fn a_local_connect_needs_a_free_port_of_this_machine() {
+async fn a_local_connect_does_the_whole_round_trip_over_http() {
+    let has_v6 = TcpListener::bind("[::1]:0").is_ok();
+    for host in ["localhost", "127.0.0.1", "[::1]"] {
+        let world = World::new().await;
+        world.aws.delete_secret("token-keeper/signing-key");
+        let port = free_port();
+        let served: &[&str] = match host {
+            "localhost" if has_v6 => &["127.0.0.1", "[::1]"],
+            "localhost" => &["127.0.0.1"],
+            "[::1]" if !has_v6 => continue,
+            _ => &[host],
+        };
+        let addresses: Vec<_> = served.iter().map(|address| format!("{address}:{port}")).collect();
+        let shown = connect_locally(&world, &format!("http://{host}:{port}"), &addresses, "").await;
+        assert!(
+            shown.ends_with("Connected. The access token is in the parameter /token-keeper/tokens/crm.\n"),
+            "{shown}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_local_connect_answers_a_program_when_the_account_is_connected() {
     let world = World::new().await;
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = taken.local_addr().expect("an address").port();
+    let base = format!("http://localhost:{}", free_port());
+    let shown = connect_locally(&world, &base, &[], "--json").await;
+    assert_eq!(shown, "{\"connection\":\"crm\",\"parameter\":\"/token-keeper/tokens/crm\",\"schema\":1}\n");
+}
+
+#[tokio::test]
+async fn a_local_connect_starts_only_where_nobody_else_of_this_machine_answers() {
+    let world = World::new().await;
     let connect = "connect crm --client acme --data-center eu --scope A.b --local --callback-url";
-    let seen = type_in(&world, &format!("{connect} http://localhost:{port}"), "").await.expect_err("taken");
-    assert!(seen.contains(&format!("port {port} of this machine cannot be used")), "{seen}");
-    let seen = type_in(&world, &format!("{connect} BASE"), "").await.expect_err("not here");
-    assert!(seen.contains("--local cannot answer at https://consent.example"), "{seen}");
+    for address in ["127.0.0.1", "[::1]"] {
+        // Without IPv6, nobody can be there.
+        let Ok(taken) = TcpListener::bind(format!("{address}:0")) else { continue };
+        let port = taken.local_addr().expect("an address").port();
+        for host in ["localhost", address] {
+            let seen = type_in(&world, &format!("{connect} http://{host}:{port}"), "").await.expect_err("taken");
+            assert!(seen.starts_with(&format!("{address}:{port} of this machine cannot be used")), "{seen}");
+        }
+    }
+    for url in ["BASE", "https://localhost:8765", "http://localhost", "http://localhost:0", "http://localhost:8765/tk"]
+    {
+        let seen = type_in(&world, &format!("{connect} {url}"), "").await.expect_err("not here");
+        assert!(seen.starts_with("--local cannot answer at http"), "{seen}");
+    }
     assert_eq!(world.writes(), 0, "nothing is stored if the consent cannot work");
+}
+
+#[tokio::test]
+async fn a_local_connect_says_that_it_does_not_use_the_functions_address() {
+    let mut world = World::new().await;
+    world.set("TOKEN_KEEPER_CALLBACK_URL", BASE);
+    // If this fails, somebody else has the port. The command must not get it, or it would wait.
+    let _taken = TcpListener::bind("127.0.0.1:8765");
+    let console = Typed::default();
+    let new = "--client acme --data-center eu --scope A.b";
+    let failed = run(&world, &format!("connect crm {new} --local"), &console).await.expect_err("the port is taken");
+    assert!(failed.starts_with("127.0.0.1:8765 of this machine cannot be used"), "{failed}");
+    let shown = console.shown.into_inner();
+    assert!(
+        shown.ends_with(
+            "\n--local does not use the callback URL of the settings, https://consent.example; it answers at http://localhost:8765.\n"
+        ),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -230,10 +297,9 @@ fn every_command_in_the_documentation_is_a_command() {
     let guide = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operating.md"));
     let pages = [readme, guide].concat().replace(" \\\n", " ");
     let commands: Vec<_> = pages.lines().filter(|line| line.starts_with("token-keeper ")).collect();
-    assert!(commands.len() >= 11, "{commands:?}");
+    assert!(commands.len() >= 13, "{commands:?}");
     for command in commands {
-        // The shell inserts an address here.
-        let command = command.split_once("\"$(").map_or(command.to_owned(), |(start, _)| format!("{start} {BASE}"));
+        let command = command.split(" | ").next().unwrap_or_default();
         if let Err(error) = token_keeper_cli::Cli::try_parse_from(command.split_whitespace()) {
             panic!("{command}: {error}");
         }
@@ -260,7 +326,9 @@ async fn the_guide_shows_what_an_operator_sees() {
         let block = block.split("```").next().unwrap_or_default();
         for typed in block.split("$ token-keeper ").skip(1) {
             let (command, expected) = typed.split_once('\n').expect("an answer");
-            let shown = type_in_at(&world, None, command).await.expect(command);
+            let console = Typed::default();
+            let failure = run(&world, command, &console).await.err().map(|failure| failure + "\n").unwrap_or_default();
+            let shown = console.shown.into_inner() + &failure;
             assert_eq!(masked(&shown), masked(expected), "$ token-keeper {command}");
             checked += 1;
         }

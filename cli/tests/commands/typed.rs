@@ -1,4 +1,4 @@
-//! A console that plays the operator, and functions that type commands at it.
+//! A terminal that plays the operator, and functions that type commands at it.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -6,9 +6,9 @@ use std::path::Path;
 use clap::Parser as _;
 use testkit::world::{Adapters, BASE, REGION, World};
 use token_keeper::config::Config;
-use token_keeper_cli::{Cli, Console, Look, Operator};
+use token_keeper_cli::{Cli, Look, Operator, Terminal};
 
-/// A console that answers `answer` when it is asked for a secret, and `yes` when asked to confirm.
+/// A terminal that answers `answer` when it is asked for a secret, and `yes` when asked to confirm.
 #[derive(Default)]
 pub(crate) struct Typed {
     pub(crate) answer: String,
@@ -16,13 +16,20 @@ pub(crate) struct Typed {
     /// The content of any file that a command reads.
     pub(crate) file: Vec<u8>,
     pub(crate) width: Option<u16>,
+    /// Standard output.
     pub(crate) shown: RefCell<String>,
+    /// Standard error.
+    pub(crate) noted: RefCell<String>,
 }
 
-impl Console for Typed {
-    fn show(&self, text: &str) {
-        self.shown.borrow_mut().push_str(text);
-        self.shown.borrow_mut().push('\n');
+impl Terminal for Typed {
+    fn print(&self, text: &str) -> std::io::Result<()> {
+        self.shown.borrow_mut().extend([text, "\n"]);
+        Ok(())
+    }
+
+    fn note(&self, text: &str) {
+        self.noted.borrow_mut().extend([text, "\n"]);
     }
 
     fn ask_secret(&self, _: &str) -> std::io::Result<String> {
@@ -30,7 +37,7 @@ impl Console for Typed {
     }
 
     fn confirm(&self, question: &str) -> std::io::Result<bool> {
-        self.show(question);
+        self.print(question)?;
         Ok(self.yes)
     }
 
@@ -50,15 +57,8 @@ pub(crate) async fn type_in(world: &World, command: &str, answer: &str) -> Resul
     Ok(console.shown.into_inner())
 }
 
-/// Types a command on a terminal with `width` columns.
-pub(crate) async fn type_in_at(world: &World, width: Option<u16>, command: &str) -> Result<String, String> {
-    let console = Typed { width, ..Typed::default() };
-    run(world, command, &console).await?;
-    Ok(console.shown.into_inner())
-}
-
-/// Types a command at this console.
-pub(crate) async fn run(world: &World, command: &str, console: &dyn Console) -> Result<(), String> {
+/// Types a command at this terminal.
+pub(crate) async fn run(world: &World, command: &str, console: &dyn Terminal) -> Result<(), String> {
     let arguments = command.split_whitespace().map(|word| word.replace("BASE", BASE));
     let cli = Cli::try_parse_from(["token-keeper".to_owned()].into_iter().chain(arguments));
     let cli = cli.map_err(|error| error.to_string())?;

@@ -1,0 +1,281 @@
+//! The compiled command line where standard output, standard error, the environment or the machine
+//! are not as they should be. It says so and ends with the right code. It never panics.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _, pipe};
+use std::os::unix::ffi::OsStringExt as _;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use testkit::clock::Clock;
+use testkit::wire::{Fault, Faults, Rule};
+use testkit::world::{BASE, CLIENT_ID, EU_SECRET, Outside, SIGNING_KEY};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_token-keeper");
+
+/// Bytes that are not text in UTF-8.
+fn no_text() -> OsString {
+    OsString::from_vec(b"caf\xe9".to_vec())
+}
+
+/// An installation with a live connection `books`, and `people` that awaits its consent.
+fn installation() -> Outside {
+    let outside = Outside::start(&["eu"], Clock::system(), Faults::new());
+    outside.zoho.register(CLIENT_ID, &[&format!("{BASE}/callback")], &[("eu", EU_SECRET)]);
+    let client = json!({"client_id": CLIENT_ID, "client_secret": EU_SECRET});
+    outside.aws.put_secret("token-keeper/clients/acme", &client.to_string());
+    outside.aws.put_secret("token-keeper/signing-key", SIGNING_KEY);
+    outside.connect("books");
+    let refreshed = program(&outside, "refresh books").output().expect("the command line");
+    assert!(refreshed.status.success(), "{refreshed:?}");
+    outside.link("people");
+    outside
+}
+
+/// The program with a command, in the operator's environment. Nothing is piped in.
+fn program(outside: &Outside, command: &str) -> Command {
+    let mut program = Command::new(PROGRAM);
+    let inherited = std::env::vars_os()
+        .filter(|(name, _)| ["PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|kept| name == kept));
+    program.args(command.split_whitespace().map(|word| word.replace("BASE", BASE)));
+    program.env_clear().envs(inherited).envs(outside.environment()).env("AWS_EC2_METADATA_DISABLED", "true");
+    program.stdin(Stdio::null());
+    program
+}
+
+fn full() -> File {
+    File::options().write(true).open("/dev/full").expect("a full disk")
+}
+
+/// A pipe that nobody reads.
+fn torn() -> Stdio {
+    let (_nobody, writer) = pipe().expect("a pipe");
+    writer.into()
+}
+
+/// Each command and its arguments, and how it ends if all is well.
+const COMMANDS: [(&str, i32); 14] = [
+    ("client add shop --client-id 1000.SHOP", 0),
+    ("client list", 0),
+    ("connect crm --client acme --data-center eu --scope A.b --callback-url BASE", 0),
+    ("reconnect --callback-url BASE", 1),
+    ("list", 1),
+    ("token books", 0),
+    ("token books --header", 0),
+    ("refresh --dry-run", 0),
+    ("refresh books", 0),
+    ("doctor", 0),
+    ("completions bash", 0),
+    ("revoke books --yes", 0),
+    ("client remove shop", 0),
+    ("import --format env --connection taken", 0),
+];
+
+/// Runs each command with these channels. Returns its code and what it says on standard error.
+fn run_each(options: &str, set: impl Fn(&mut Command), check: impl Fn(&str, i32, i32, &str)) {
+    let outside = installation();
+    for (command, well) in COMMANDS {
+        let mut program = program(&outside, &format!("{command} {options}"));
+        let input = match command.split_whitespace().next() {
+            Some("client") => "hush".to_owned(),
+            _ => format!(
+                "ZOHO_CLIENT_ID={CLIENT_ID}\nZOHO_CLIENT_SECRET={EU_SECRET}\nZOHO_REFRESH_TOKEN=1000.taken\nZOHO_DC=eu"
+            ),
+        };
+        let (reader, mut writer) = pipe().expect("a pipe");
+        writer.write_all(input.as_bytes()).expect("room for the input");
+        drop(writer);
+        let (mut said, stderr) = pipe().expect("a pipe");
+        program.stdin(reader).stderr(stderr);
+        set(&mut program);
+        let mut child = program.spawn().expect("the command line");
+        // The parent's ends of the pipes.
+        drop(program);
+        let mut complaint = String::new();
+        said.read_to_string(&mut complaint).expect("text");
+        let code = child.wait().expect("an end").code().expect("a code, not a signal");
+        assert!(!complaint.contains("panicked"), "{command}: {complaint}");
+        check(command, code, well, &complaint);
+    }
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_is_a_failure() {
+    let set = |program: &mut Command| {
+        program.stdout(full());
+    };
+    for options in ["", "--json"] {
+        run_each(options, set, |command, code, well, complaint| {
+            let lost = "the answer cannot be written to standard output: No space left on device";
+            assert_eq!(code, 1, "{command}: {complaint}");
+            assert!(complaint.contains(lost) || well == 1, "{command}: {complaint}");
+        });
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let set = |program: &mut Command| {
+        program.stdout(torn());
+    };
+    run_each("", set, |command, code, well, complaint| {
+        assert_eq!(code, well, "{command}: {complaint}");
+        assert!(!complaint.contains("pipe") && (well == 1 || complaint.is_empty()), "{command}: {complaint}");
+    });
+}
+
+#[test]
+fn without_standard_error_the_commands_end_as_always() {
+    for option in ["--json", "--verbose"] {
+        let set = |program: &mut Command| {
+            program.stdout(Stdio::null()).stderr(torn());
+        };
+        run_each(option, set, |command, code, well, _| assert_eq!(code, well, "{command} {option}"));
+    }
+    let set = |program: &mut Command| {
+        program.stdout(Stdio::null()).stderr(full());
+    };
+    run_each("", set, |command, code, well, _| assert_eq!(code, well, "{command}"));
+}
+
+#[test]
+fn closed_channels_are_no_panic() {
+    let outside = installation();
+    for closed in ["2>&-", ">&- 2>&-", "<&- 2>&-"] {
+        let environment = program(&outside, "");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("exec {PROGRAM} token books {closed}")]).env_clear();
+        shell.envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        assert!(shell.output().expect("a shell").status.success(), "{closed}");
+    }
+}
+
+#[test]
+fn a_command_whose_answer_is_lost_has_done_its_work() {
+    let outside = installation();
+    let ended = program(&outside, "revoke books --yes")
+        .stdout(full())
+        .stderr(Stdio::null())
+        .status()
+        .expect("the command line");
+    assert_eq!((ended.code(), outside.document("books")), (Some(1), None));
+}
+
+#[test]
+fn a_watch_ends_when_nobody_reads_it_any_more() {
+    let outside = installation();
+    for option in ["", "--json"] {
+        for (stdout, code) in [(torn(), 0), (full().into(), 1)] {
+            let mut watch = program(&outside, &format!("refresh books --watch 1m {option}"));
+            assert_eq!(
+                watch.stdout(stdout).stderr(Stdio::null()).status().expect("the command line").code(),
+                Some(code)
+            );
+        }
+    }
+}
+
+#[test]
+fn what_was_typed_wrong_ends_with_2_and_help_that_cannot_be_written_with_1() {
+    let outside = installation();
+    let code = |command: &str, stdout: Stdio, stderr: Stdio| {
+        program(&outside, command).stdout(stdout).stderr(stderr).status().expect("the command line").code()
+    };
+    assert_eq!(code("lits", Stdio::null(), Stdio::null()), Some(2));
+    assert_eq!(code("lits --json", Stdio::null(), torn()), Some(2));
+    assert_eq!(code("list --help", Stdio::null(), Stdio::null()), Some(0));
+    for help in ["--help", "--version", "list --help"] {
+        assert_eq!(code(help, full().into(), Stdio::null()), Some(1), "{help}");
+        assert_eq!(code(help, full().into(), torn()), Some(1), "{help}");
+        assert_eq!(code(help, torn(), Stdio::null()), Some(0), "{help}");
+    }
+}
+
+#[test]
+fn an_argument_that_is_no_text_is_wrong_usage() {
+    let outside = installation();
+    let name = no_text();
+    let wrong: [&[&OsStr]; 4] = [
+        &["token".as_ref(), &name],
+        &["list".as_ref(), "--prefix".as_ref(), &name],
+        &["list".as_ref(), "--region".as_ref(), &name],
+        &[&name],
+    ];
+    for arguments in wrong {
+        let ran = program(&outside, "").args(arguments).output().expect("the command line");
+        let complaint = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(2), "{arguments:?}: {complaint}");
+        assert!(complaint.starts_with("error: "), "{complaint}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_named_if_it_matters_and_no_panic_if_not() {
+    let outside = installation();
+    for (variable, code) in [
+        ("TOKEN_KEEPER_PREFIX", 2),
+        ("TOKEN_KEEPER_CALLBACK_URL", 2),
+        ("AWS_PROFILE", 2),
+        ("AWS_DEFAULT_PROFILE", 2),
+        ("AWS_REGION", 2),
+        ("AWS_ACCESS_KEY_ID", 2),
+        ("AWS_ENDPOINT_URL", 2),
+        ("HOME", 0),
+        ("PATH", 0),
+        ("HTTPS_PROXY", 0),
+        ("NO_PROXY", 0),
+        ("NO_COLOR", 0),
+        ("TERM", 0),
+        ("COLUMNS", 0),
+        ("RUST_BACKTRACE", 0),
+        ("LANG", 0),
+        ("TOKIO_WORKER_THREADS", 0),
+        ("CAF", 0),
+    ] {
+        let ran = program(&outside, "token books").env(variable, no_text()).output().expect("the command line");
+        let complaint = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(code), "{variable}: {complaint}");
+        assert!(code == 0 || complaint.contains(variable), "{variable}: {complaint}");
+    }
+    let mut unnamed = program(&outside, "token books");
+    let ran = unnamed.env(no_text(), "x").output().expect("the command line");
+    assert!(ran.status.success(), "{ran:?}");
+}
+
+#[test]
+fn a_machine_without_certificate_authorities_is_told_what_to_install() {
+    let outside = installation();
+    let mut bare = program(&outside, "list");
+    bare.env("SSL_CERT_FILE", "/nowhere").env("SSL_CERT_DIR", "/nowhere");
+    let ran = bare.output().expect("the command line");
+    let complaint = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(2), "{complaint}");
+    assert!(complaint.starts_with("no certificate authority of this machine could be loaded"), "{complaint}");
+}
+
+/// The one line that a watch for programs prints in its first run.
+fn first_run(outside: &Outside) -> Value {
+    let mut watch = program(outside, "refresh --watch 1m --json");
+    let mut running = watch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command line");
+    let mut stderr = BufReader::new(running.stderr.take().expect("a pipe")).lines();
+    let waits = |line: io::Result<String>| line.expect("text").starts_with("The next run comes in 1m");
+    assert!(stderr.any(waits), "the command goes on");
+    running.kill().expect("it ran");
+    let ran = running.wait_with_output().expect("an end");
+    let answers = String::from_utf8(ran.stdout).expect("text");
+    assert_eq!(answers.lines().count(), 1, "{answers}");
+    serde_json::from_str(&answers).expect("one object")
+}
+
+#[test]
+fn a_watch_prints_one_line_of_json_for_each_run_also_if_the_run_fails() {
+    let outside = installation();
+    let report = first_run(&outside);
+    assert_eq!((&report["schema"], &report["fresh"]), (&json!(1), &json!(1)));
+    let refused = Fault::Respond(testkit::aws::error("AccessDeniedException", "not you"));
+    outside.faults.add(Rule::on("secretsmanager", "BatchGetSecretValue"), refused);
+    let failure = first_run(&outside);
+    assert_eq!(failure["schema"], 1);
+    assert!(failure["error"].is_string() && failure["remedy"].is_string(), "{failure}");
+}
