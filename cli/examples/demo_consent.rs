@@ -54,5 +54,16 @@ async fn operator(outside: &Outside) -> Operator {
     let source = Source::system();
     let Adapters { secrets, leases, zoho, .. } = Adapters::connect(outside, &source).await;
     let region = Some(REGION.to_owned());
-    Operator { settings, publishing, callback_url, secrets, zoho, leases, source, region, profile: None }
+    Operator {
+        settings,
+        publishing,
+        callback_url,
+        stack: Ok(None),
+        secrets,
+        zoho,
+        leases,
+        source,
+        region,
+        profile: None,
+    }
 }

@@ -23,8 +23,8 @@ const LOCAL_URL: &str = "http://localhost:8765";
 /// Which connection, and what to ask for. An option that is left out keeps its stored value.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  token-keeper connect crm-prod --client acme-app --data-center eu --scope ZohoCRM.modules.ALL \
-                  --callback-url https://abc.execute-api.eu-central-1.amazonaws.com\n  token-keeper connect crm-prod --local\n\n\
+    after_help = "Examples:\n  token-keeper connect crm-prod --client acme-app --data-center eu --scope ZohoCRM.modules.ALL\n  \
+                  token-keeper connect crm-prod --local\n\n\
                   Zoho grants only what the administrator's own account may do. The page after the consent names what is missing."
 )]
 pub struct Arguments {
@@ -45,7 +45,8 @@ pub struct Arguments {
 /// How long links work, and where they lead.
 #[derive(Debug, clap::Args)]
 pub struct LinkOptions {
-    /// The callback function's public base URL
+    /// The callback function's public base URL. Without it, as `TOKEN_KEEPER_CALLBACK_URL` or the
+    /// stack's settings say
     #[arg(long, value_name = "URL")]
     pub callback_url: Option<String>,
     /// How long the link works: 30m, 1h, 2d, at most 7d
@@ -172,9 +173,10 @@ impl Operator {
         };
         match (given, &self.callback_url) {
             (Some(url), _) => url.parse().map_err(|_| wrong(url)),
-            (None, Some(url)) => Ok(url.clone()),
-            (None, None) if local => LOCAL_URL.parse().map_err(|_| wrong(LOCAL_URL)),
-            (None, None) => Err(Failure::new(
+            // With --local, the callback function's address is of no use.
+            (None, Some(url)) if !local || !url.is_secure() => Ok(url.clone()),
+            (None, _) if local => LOCAL_URL.parse().map_err(|_| wrong(LOCAL_URL)),
+            (None, _) => Err(Failure::new(
                 "the callback function's address is not known",
                 "give --callback-url, set TOKEN_KEEPER_CALLBACK_URL, or use connect --local",
             )),

@@ -5,6 +5,7 @@
 //! arguments.
 
 pub mod console;
+pub mod stack;
 pub mod operator;
 mod text;
 pub mod login;
@@ -25,6 +26,7 @@ use url::Url;
 
 pub use crate::console::{Console, Failure, Look};
 pub use crate::operator::Operator;
+use crate::stack::Unread;
 
 /// Keeps Zoho OAuth access tokens fresh in AWS SSM Parameter Store.
 #[derive(Debug, Parser)]
@@ -32,7 +34,8 @@ pub use crate::operator::Operator;
     name = "token-keeper",
     version,
     after_help = "Region and credentials come from the same places as for the AWS CLI: AWS_REGION, AWS_PROFILE and so on. Settings \
-                  come from the same variables as for the functions: TOKEN_KEEPER_PREFIX and so on.\n\n\
+                  come from the parameter /token-keeper/settings, which the stack writes. The variables of the functions win over it: \
+                  TOKEN_KEEPER_CALLBACK_URL and so on.\n\n\
                   Start with: token-keeper client add --help"
 )]
 pub struct Cli {
@@ -99,6 +102,23 @@ impl Command {
         matches!(self, Client(ClientCommand::List) | Connect(_) | Reconnect(_) | List | Doctor(_) | Refresh(_))
     }
 
+    /// Whether it uses the stack's settings. A program that reads tokens may call `token`, and may
+    /// not be allowed to read them.
+    pub fn uses_settings(&self) -> bool {
+        !matches!(self, Self::Token(_) | Self::Completions { .. })
+    }
+
+    /// Whether it needs the stack's settings to be right: it writes, and with the defaults it could move
+    /// a token to another key or tier.
+    fn writes(&self) -> bool {
+        match self {
+            Self::Refresh(arguments) => !arguments.dry_run,
+            Self::Client(ClientCommand::Add(_) | ClientCommand::Remove(_)) => true,
+            Self::Connect(_) | Self::Grant(_) | Self::Import(_) | Self::Revoke(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether it says first where it looks: if nothing is found there, or the wrong thing, the Region
     /// or the prefix may be wrong.
     fn says_where(&self) -> bool {
@@ -130,6 +150,16 @@ impl Operator {
         // First, so that an error shows where it comes from.
         if !json && cli.command.says_where() {
             console.show(&self.place());
+        }
+        match (&self.stack, &cli.command) {
+            (Ok(_), _) | (_, Command::Doctor(_)) => {}
+            (Err(Unread::Failed(error)), _) => return Err(error.clone().into()),
+            (Err(Unread::Unusable { what, remedy }), command) if command.writes() => {
+                return Err(Failure::new(what, format!("{remedy}; nothing was done")));
+            }
+            (Err(Unread::Unusable { what, remedy }), _) => {
+                tracing::warn!("the stack's settings are not used: {what}\n  -> {remedy}");
+            }
         }
         match cli.command {
             Command::Client(ClientCommand::Add(arguments)) => self.add_client(&arguments, console).await,

@@ -10,6 +10,7 @@ use token_keeper::config::{Config, as_text};
 use token_keeper::http::{self, Roots};
 use token_keeper::source::Source;
 use token_keeper::{aws, telemetry, zoho};
+use token_keeper_cli::stack::configure;
 use token_keeper_cli::{Cli, Console, Look, Operator, login};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -33,14 +34,14 @@ async fn main() -> ExitCode {
         tracing_subscriber::registry().with(layer.with_filter(ours)).init();
     }
     let prefix = cli.prefix.clone().map(|prefix| ("TOKEN_KEEPER_PREFIX".to_owned(), prefix));
-    let Config { settings, publishing, callback_url, .. } =
-        match Config::read(as_text(std::env::vars_os()).chain(prefix)) {
-            Ok(config) => config,
-            Err(problems) => {
-                eprintln!("{problems}");
-                return ExitCode::from(2);
-            }
-        };
+    let environment: Vec<_> = as_text(std::env::vars_os()).chain(prefix).collect();
+    let parameter = match Config::read(environment.clone()) {
+        Ok(config) => config.settings.prefix.settings(),
+        Err(problems) => {
+            eprintln!("{problems}");
+            return ExitCode::from(2);
+        }
+    };
     let source = Source::system();
     // As the AWS CLI: the option wins over keys in the environment, and these over both variables
     // for a profile.
@@ -72,9 +73,18 @@ async fn main() -> ExitCode {
         shared = login::with_profile(&shared, profile.clone());
     }
     let region = shared.region().map(ToString::to_string).filter(|region| !region.is_empty());
+    let stored = if cli.command.uses_settings() { aws::read_text(&shared, &parameter).await } else { Ok(None) };
+    let (Config { settings, publishing, callback_url, .. }, stack) = match configure(&environment, &parameter, stored) {
+        Ok(configured) => configured,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return ExitCode::from(2);
+        }
+    };
     let (secrets, leases) = aws::stores(&shared, &settings.prefix, publishing.clone(), &source);
     let zoho = zoho::Zoho::new(http, zoho::TIMEOUT, source.clone());
-    let operator = Operator { settings, publishing, callback_url, secrets, zoho, leases, source, region, profile };
+    let operator =
+        Operator { settings, publishing, callback_url, stack, secrets, zoho, leases, source, region, profile };
     // Where standard error is no terminal, it draws nothing.
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len}").unwrap_or(ProgressStyle::default_bar());
     let terminal = Terminal { bar: ProgressBar::new(0).with_style(style) };

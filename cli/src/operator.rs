@@ -14,6 +14,7 @@ use token_keeper::source::Source;
 use token_keeper::zoho::Zoho;
 
 use crate::console::Failure;
+use crate::stack::Told;
 
 /// An installation, with everything that the commands use of it.
 pub struct Operator {
@@ -21,8 +22,10 @@ pub struct Operator {
     pub settings: Settings,
     /// How leases are published.
     pub publishing: Publishing,
-    /// The callback function's public base URL, if the environment has it.
+    /// The callback function's public base URL, if the environment or the stack's settings have it.
     pub callback_url: Option<BaseUrl>,
+    /// What the stack says of its settings.
+    pub stack: Told,
     /// Secrets Manager.
     pub secrets: SecretsManager,
     /// Zoho.

@@ -23,11 +23,13 @@ const ACTION: &str = "secretsmanager:BatchGetSecretValue";
 pub struct SecretsManager {
     client: Client,
     paths: [String; 2],
+    /// The key of new secrets; the account's `aws/secretsmanager` if unset.
+    kms_key_id: Option<String>,
 }
 
 impl SecretsManager {
-    pub(super) fn new(client: Client, prefix: &Prefix) -> Self {
-        Self { client, paths: [prefix.grants(), prefix.clients()] }
+    pub(super) fn new(client: Client, prefix: &Prefix, kms_key_id: Option<String>) -> Self {
+        Self { client, paths: [prefix.grants(), prefix.clients()], kms_key_id }
     }
 }
 
@@ -87,7 +89,7 @@ impl GrantNames for SecretsManager {
 impl SecretWriter for SecretsManager {
     async fn create(&self, name: &SecretName, text: &SecretText, version: &VersionId) -> Result<(), StoreError> {
         let call = self.client.create_secret().name(name.as_str()).secret_string(text.expose());
-        let call = call.client_request_token(version.as_str());
+        let call = call.client_request_token(version.as_str()).set_kms_key_id(self.kms_key_id.clone());
         call.send().await.map(|_| ()).map_err(|error| failed("secretsmanager:CreateSecret", &error))
     }
 

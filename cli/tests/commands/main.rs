@@ -7,4 +7,5 @@ mod doctor;
 mod import;
 mod login;
 mod operator;
+mod stack;
 mod typed;
