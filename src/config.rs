@@ -75,7 +75,9 @@ impl Config {
         let mut reader = Reader { variables: environment.into_iter().collect(), problems: Vec::new() };
         let mut data_centers = DataCenters::default();
         if let Err(problems) = data_centers.extend(&reader.value("TOKEN_KEEPER_DATA_CENTERS")) {
-            problems.into_iter().for_each(|problem| reader.problem("TOKEN_KEEPER_DATA_CENTERS", problem));
+            for problem in problems {
+                reader.problem("TOKEN_KEEPER_DATA_CENTERS", problem);
+            }
         }
         let tiers = [
             ("Standard", Tier::Standard),

@@ -113,9 +113,17 @@ impl Command {
     fn writes(&self) -> bool {
         match self {
             Self::Refresh(arguments) => !arguments.dry_run,
-            Self::Client(ClientCommand::Add(_) | ClientCommand::Remove(_)) => true,
-            Self::Connect(_) | Self::Grant(_) | Self::Import(_) | Self::Revoke(_) => true,
-            _ => false,
+            Self::Client(ClientCommand::Add(_) | ClientCommand::Remove(_))
+            | Self::Connect(_)
+            | Self::Grant(_)
+            | Self::Import(_)
+            | Self::Revoke(_) => true,
+            Self::Client(ClientCommand::List)
+            | Self::Reconnect(_)
+            | Self::List
+            | Self::Token(_)
+            | Self::Doctor(_)
+            | Self::Completions { .. } => false,
         }
     }
 

@@ -112,11 +112,10 @@ impl Stack {
         };
         let (mut variables, mut overruled) = (Vec::new(), Vec::new());
         for (name, variable) in FIELDS {
-            let mut there = field(name)?;
-            if there.is_empty() {
-                there = default(variable).to_owned();
-            } else {
-                variables.push((variable.to_owned(), there.clone()));
+            let said = field(name)?;
+            let there = if said.is_empty() { default(variable).to_owned() } else { said.clone() };
+            if !said.is_empty() {
+                variables.push((variable.to_owned(), said));
             }
             if let Some(here) = here.get(variable).filter(|here| !same(here, &there)) {
                 overruled.push(Overruled { field: name, variable, here: here.clone(), there });

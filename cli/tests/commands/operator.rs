@@ -245,7 +245,8 @@ fn every_command_in_the_documentation_is_a_command() {
 #[tokio::test]
 async fn the_guide_shows_what_an_operator_sees() {
     let guide = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operating.md"));
-    let world = World::new().await;
+    let mut world = World::new().await;
+    world.set("TOKEN_KEEPER_CALLBACK_URL", BASE);
     for (connection, scope) in
         [("books", "ZohoBooks.invoices.READ"), ("crm-prod", "ZohoCRM.modules.ALL"), ("desk", "Desk.tickets.READ")]
     {

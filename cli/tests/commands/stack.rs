@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::browser::Browser;
 use testkit::wire::{Fault, Rule};
 use testkit::world::{BASE, EU_SECRET, World, grant_name, lease_name};
@@ -51,6 +51,15 @@ fn kept(world: &World, connection: &str) -> (Option<String>, Option<String>, boo
     let plain = world.aws.parameter(&format!("/token-keeper/access-tokens/{connection}"));
     let lease = world.aws.parameter(&lease_name(connection)).and_then(|lease| lease.key_id);
     (world.aws.secret_key(&grant_name(connection)), lease, plain.is_some())
+}
+
+#[test]
+fn the_reference_shows_what_the_stack_writes() {
+    let reference = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference.md"));
+    let (_, section) = reference.split_once("## The stack's settings\n").expect("the section");
+    let shown = section.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let [shown, written] = [shown, &written(&[])].map(|text| serde_json::from_str::<Value>(text).expect("JSON"));
+    assert_eq!(shown, written);
 }
 
 #[tokio::test]
@@ -155,8 +164,11 @@ async fn doctor_says_where_environment_and_stack_disagree() {
     assert!(shown.contains("-> unset TOKEN_KEEPER_MARGIN_S here, or deploy the stack with this value\n"), "{shown}");
 }
 
-/// Each way in which the parameter may be there and not be known, and the start of the error.
-const UNUSABLE: [(fn(&World), &str, &str); 4] = [
+/// A way in which the parameter may be there and be of no use, the start of the error, and its
+/// remedy.
+type Trouble = (fn(&World), &'static str, &'static str);
+
+const UNUSABLE: [Trouble; 4] = [
     (
         |world| {
             let denied = testkit::aws::error("AccessDeniedException", "not you");
