@@ -282,7 +282,8 @@ impl Adapters {
     /// # Panics
     /// If the environment is wrong.
     pub async fn connect(outside: &Outside, source: &Source) -> Self {
-        Self::with(outside, &outside.config(), source).await
+        // Boxed, because it is part of the future of every test.
+        Box::pin(Self::with(outside, &outside.config(), source)).await
     }
 
     /// The same with this configuration.
