@@ -108,8 +108,8 @@ impl Command {
         !matches!(self, Self::Token(_) | Self::Completions { .. })
     }
 
-    /// Whether it needs the stack's settings to be right: it writes, and with the defaults it could move
-    /// a token to another key or tier.
+    /// Whether it needs the stack's settings to be right: it writes, and with the defaults it could
+    /// move a token to another key or tier.
     fn writes(&self) -> bool {
         match self {
             Self::Refresh(arguments) => !arguments.dry_run,

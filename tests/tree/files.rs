@@ -47,7 +47,8 @@ fn the_template_sets_exactly_the_settings() {
     assert_eq!(set, VARIABLES.into_iter().map(|(name, _)| name).collect());
 }
 
-/// The functions get an unset variable as their own default, the settings parameter as the script's.
+/// Where a variable is unset, the functions have their own default, and the settings parameter has
+/// the script's.
 #[test]
 fn the_script_has_the_defaults_of_the_functions() {
     let passed =

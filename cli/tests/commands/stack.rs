@@ -236,19 +236,27 @@ async fn token_reads_one_parameter_and_no_settings() {
     assert_eq!(calls, [lease_name("crm")]);
 }
 
-/// The program as it is installed: the parameter and the environment reach the command.
-#[tokio::test]
-async fn the_program_itself_reads_the_parameter() {
-    let world = deployed(&[]).await;
+/// Types a command at the program as it is installed. Returns what it shows, and what it complains
+/// of.
+fn type_at_the_program(world: &World, command: &str) -> [String; 2] {
     let mut program = Command::new(env!("CARGO_BIN_EXE_token-keeper"));
     let inherited = std::env::vars_os()
         .filter(|(name, _)| ["PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|kept| name == kept));
-    program.args(CONNECT.split(' ')).env_clear().envs(inherited).envs(world.environment());
+    program.args(command.split(' ')).env_clear().envs(inherited).envs(world.environment());
     let ended = program.output().expect("the command line");
-    let shown = String::from_utf8_lossy(&ended.stdout);
-    assert!(
-        shown.contains("https://consent.example/connect?ticket="),
-        "{shown}{}",
-        String::from_utf8_lossy(&ended.stderr)
-    );
+    [ended.stdout, ended.stderr].map(|text| String::from_utf8(text).expect("text"))
+}
+
+#[tokio::test]
+async fn the_program_itself_reads_the_parameter() {
+    let world = deployed(&[]).await;
+    let [shown, complaint] = type_at_the_program(&world, CONNECT);
+    assert!(shown.contains("https://consent.example/connect?ticket=") && complaint.is_empty(), "{shown}{complaint}");
+
+    world.aws.put_string_parameter(PARAMETER, "{\"schema\": 2}");
+    let [shown, warning] = type_at_the_program(&world, "list");
+    assert!(shown.contains("awaits consent"), "{shown}");
+    assert!(warning.contains("the stack's settings are not used: parameter /token-keeper/settings"), "{warning}");
+    let [_, complaint] = type_at_the_program(&world, "refresh");
+    assert!(complaint.ends_with("-> update token-keeper; nothing was done\n"), "{complaint}");
 }
