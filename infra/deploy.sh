@@ -22,6 +22,11 @@ parameters=(
     "Prefix=$prefix"
     "KmsKeyArn=${TOKEN_KEEPER_KMS_KEY_ID:-}"
     "CallbackUrl=${TOKEN_KEEPER_CALLBACK_URL:-}"
+    "MarginSeconds=${TOKEN_KEEPER_MARGIN_S:-2100}"
+    "DataCenters=${TOKEN_KEEPER_DATA_CENTERS:-}"
+    "Publish=${TOKEN_KEEPER_PUBLISH:-document}"
+    "Tier=${TOKEN_KEEPER_TIER:-Standard}"
+    "SsmRate=${TOKEN_KEEPER_SSM_RATE:-40}"
     "$@"
 )
 
@@ -41,11 +46,20 @@ for parameter in "$@"; do
     key=${parameter%%=*}
     # The functions need these too. They get only variables, not parameters.
     case $key in
-        Name) refuse "Set Name by a variable of the environment: NAME=… infra/deploy.sh" ;;
-        Prefix) refuse "Set Prefix by a variable of the environment: TOKEN_KEEPER_PREFIX=… infra/deploy.sh" ;;
-        KmsKeyArn) refuse "Set KmsKeyArn by a variable of the environment: TOKEN_KEEPER_KMS_KEY_ID=… infra/deploy.sh" ;;
-        CallbackUrl) refuse "Set CallbackUrl by a variable of the environment: TOKEN_KEEPER_CALLBACK_URL=… infra/deploy.sh" ;;
+        Name) variable=NAME ;;
+        Prefix) variable=TOKEN_KEEPER_PREFIX ;;
+        KmsKeyArn) variable=TOKEN_KEEPER_KMS_KEY_ID ;;
+        CallbackUrl) variable=TOKEN_KEEPER_CALLBACK_URL ;;
+        MarginSeconds) variable=TOKEN_KEEPER_MARGIN_S ;;
+        DataCenters) variable=TOKEN_KEEPER_DATA_CENTERS ;;
+        Publish) variable=TOKEN_KEEPER_PUBLISH ;;
+        Tier) variable=TOKEN_KEEPER_TIER ;;
+        SsmRate) variable=TOKEN_KEEPER_SSM_RATE ;;
+        *) variable= ;;
     esac
+    if [ -n "$variable" ]; then
+        refuse "Set $key by a variable of the environment: $variable=… infra/deploy.sh"
+    fi
     # The AWS CLI silently ignores a parameter that the template does not have.
     if ! sed -n '/^Parameters:/,/^Conditions:/p' infra/foundation.yaml infra/operation.yaml | grep -xF "  $key:" >/dev/null; then
         refuse "Unknown parameter $key. infra/README.md lists all parameters, and which of them are variables of the environment."
@@ -153,5 +167,5 @@ Dashboard: $(output operation DashboardUrl)
 
 Type these next, with the names of your client and connection:
   token-keeper client add acme-app --client-id 1000.YOURCLIENT
-  token-keeper connect crm-prod --client acme-app --data-center eu --scope ZohoCRM.modules.ALL --callback-url $(output operation CallbackUrl)
+  token-keeper connect crm-prod --client acme-app --data-center eu --scope ZohoCRM.modules.ALL
 END

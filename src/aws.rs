@@ -78,9 +78,24 @@ pub fn stores(
     source: &Source,
 ) -> (SecretsManager, ParameterStore) {
     let config = aws_sdk_secretsmanager::config::Builder::from(shared).retry_partition(unlimited_retries()).build();
-    let grants = SecretsManager::new(aws_sdk_secretsmanager::Client::from_conf(config), settings);
+    let client = aws_sdk_secretsmanager::Client::from_conf(config);
+    let grants = SecretsManager::new(client, settings, publishing.kms_key_id.clone());
     let leases = ParameterStore::new(shared, settings.prefix.clone(), publishing, source.clone());
     (grants, leases)
+}
+
+/// Reads a parameter that is not encrypted. `None` if it does not exist.
+///
+/// # Errors
+/// If AWS does not answer, or refuses the call.
+pub async fn read_text(shared: &SdkConfig, name: &str) -> Result<Option<String>, StoreError> {
+    match aws_sdk_ssm::Client::new(shared).get_parameter().name(name).send().await {
+        Ok(answer) => Ok(answer.parameter.and_then(|parameter| parameter.value)),
+        Err(error) => match failed("ssm:GetParameter", &error) {
+            error if error.is_one_of(&["ParameterNotFound"]) => Ok(None),
+            error => Err(error),
+        },
+    }
 }
 
 /// Replaces the SDK's quota of retries. All clients of a process share that quota, and time does

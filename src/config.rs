@@ -28,14 +28,14 @@ pub struct Config {
     pub queue_above: usize,
 }
 
-/// Everything that is wrong with an environment.
+/// Everything that is wrong with an environment: each variable, and what is wrong with it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Problems(Vec<String>);
+pub struct Problems(pub Vec<(String, String)>);
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the environment is wrong, nothing was started:")?;
-        self.0.iter().try_for_each(|problem| write!(f, "\n  - {problem}"))
+        self.0.iter().try_for_each(|(variable, problem)| write!(f, "\n  - {variable}: {problem}"))
     }
 }
 
@@ -75,7 +75,9 @@ impl Config {
         let mut reader = Reader { variables: environment.into_iter().collect(), problems: Vec::new() };
         let mut data_centers = DataCenters::default();
         if let Err(problems) = data_centers.extend(&reader.value("TOKEN_KEEPER_DATA_CENTERS")) {
-            reader.problems.extend(problems.into_iter().map(|problem| format!("TOKEN_KEEPER_DATA_CENTERS: {problem}")));
+            for problem in problems {
+                reader.problem("TOKEN_KEEPER_DATA_CENTERS", problem);
+            }
         }
         let tiers = [
             ("Standard", Tier::Standard),
@@ -115,7 +117,7 @@ pub fn as_text(variables: impl IntoIterator<Item = (OsString, OsString)>) -> imp
 /// Reads variables and collects what is wrong. A wrong value counts as the default meanwhile.
 struct Reader {
     variables: HashMap<String, String>,
-    problems: Vec<String>,
+    problems: Vec<(String, String)>,
 }
 
 impl Reader {
@@ -127,7 +129,7 @@ impl Reader {
     }
 
     fn problem(&mut self, variable: &str, problem: impl fmt::Display) {
-        self.problems.push(format!("{variable}: {problem}"));
+        self.problems.push((variable.to_owned(), problem.to_string()));
     }
 
     fn prefix(&mut self) -> Prefix {

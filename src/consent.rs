@@ -412,7 +412,7 @@ fn unread(error: &StoreError) -> Stop {
 }
 
 /// Logs the flaw for the operator. People outside the operator's organisation read the page: it says
-/// what is wrong, but not in which secret.
+/// what is wrong, but not in which secret, and nothing of AWS's account.
 fn flawed(connection: &ConnectionName, broken: &Broken) -> Stop {
     error!(
         connection = connection.as_str(),
@@ -420,7 +420,7 @@ fn flawed(connection: &ConnectionName, broken: &Broken) -> Stop {
         remedy = broken.flaw.remedy(),
         "no consent is possible"
     );
-    Stop::Misconfigured { connection: connection.clone(), why: broken.flaw.to_string() }
+    Stop::Misconfigured { connection: connection.clone(), why: broken.flaw.in_public() }
 }
 
 fn refused(connection: &ConnectionName, home: &DataCenter, refusal: &Refusal) -> Stop {

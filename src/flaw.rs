@@ -137,6 +137,15 @@ impl Flaw {
         }
     }
 
+    /// What is wrong, for people outside the operator's organisation: without AWS's own sentence,
+    /// which names a role and an account.
+    pub fn in_public(&self) -> String {
+        match self {
+            Self::Denied(_) => Self::Denied(String::new()).to_string(),
+            flaw => flaw.to_string(),
+        }
+    }
+
     /// Whether the flaw may go away by itself.
     pub fn passes(&self) -> bool {
         matches!(self, Self::Aws(_))

@@ -180,6 +180,11 @@ impl Prefix {
         SecretName(format!("{}/signing-key", self.0))
     }
 
+    /// The parameter in which the stack says how its functions are set.
+    pub fn settings(&self) -> String {
+        format!("/{}/settings", self.0)
+    }
+
     /// The parameter of a connection's lease.
     pub fn lease(&self, connection: &str) -> String {
         self.leases() + connection

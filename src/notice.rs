@@ -126,5 +126,10 @@ mod tests {
         assert!(said.len() <= 1024 && said.starts_with(MARKER), "{said}");
         assert!(said.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()), "{said}");
         assert!(!said.contains("hush"), "{said}");
+        for replaced in [None, Some(false), Some(true)] {
+            let said = consented(&name, &lease(Status::Active, "v1"), replaced);
+            assert!(said.len() <= 1024 && said.starts_with(MARKER) && !said.contains("hush"), "{said}");
+            assert!(said.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()), "{said}");
+        }
     }
 }

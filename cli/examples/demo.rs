@@ -88,8 +88,18 @@ impl Demo {
         let Config { settings, publishing, callback_url, .. } = self.0.config();
         let (Adapters { secrets, leases, zoho, .. }, source) = self.0.process().await;
         let region = Some(REGION.to_owned());
-        let operator =
-            Operator { settings, publishing, callback_url, secrets, zoho, leases, source, region, profile: None };
+        let operator = Operator {
+            settings,
+            publishing,
+            callback_url,
+            stack: Ok(None),
+            secrets,
+            zoho,
+            leases,
+            source,
+            region,
+            profile: None,
+        };
         let cli = Cli::try_parse_from(["token-keeper", "connect", "desk", "--callback-url", BASE]);
         let terminal = Screen::default();
         Box::pin(operator.run(cli.expect("a right command"), &terminal)).await.expect("a link");

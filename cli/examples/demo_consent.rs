@@ -56,5 +56,16 @@ async fn operator(outside: &Outside) -> Operator {
     let Adapters { secrets, leases, .. } = Adapters::connect(outside, &source).await;
     let zoho = Zoho::new(http::client(Roots::BuiltIn, None).expect("a client"), TIMEOUT, source.clone());
     let region = Some(REGION.to_owned());
-    Operator { settings, publishing, callback_url, secrets, zoho, leases, source, region, profile: None }
+    Operator {
+        settings,
+        publishing,
+        callback_url,
+        stack: Ok(None),
+        secrets,
+        zoho,
+        leases,
+        source,
+        region,
+        profile: None,
+    }
 }

@@ -9,6 +9,7 @@ use token_keeper::connection::Grant;
 use token_keeper::consent::link::{MAX_TICKET_LIFE, Ticket, encode};
 use token_keeper::consent::{KeyRing, NoKey, read_signing_key};
 use token_keeper::lease::whole_second;
+use token_keeper::name::ConnectionName;
 use token_keeper::run::Request;
 use token_keeper::run::decision::{Decision, Settled, State};
 use token_keeper::secret::SigningKey;
@@ -24,8 +25,8 @@ const LOCAL_URL: &str = "http://localhost:8765";
 /// Which connection, and what to ask for. An option that is left out keeps its stored value.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  token-keeper connect crm-prod --client acme-app --data-center eu --scope ZohoCRM.modules.ALL \
-                  --callback-url https://abc.execute-api.eu-central-1.amazonaws.com\n  token-keeper connect crm-prod --local\n\n\
+    after_help = "Examples:\n  token-keeper connect crm-prod --client acme-app --data-center eu --scope ZohoCRM.modules.ALL\n  \
+                  token-keeper connect crm-prod --local\n  token-keeper connect crm-prod --void   (a link went to the wrong person)\n\n\
                   Zoho grants only what the administrator's own account may do. The page after the consent names what is missing."
 )]
 pub struct Arguments {
@@ -42,12 +43,16 @@ pub struct Arguments {
     /// answers at `http://localhost:8765`, or at --callback-url if that is `http://localhost` and a port
     #[arg(long)]
     pub local: bool,
+    /// Make every link useless that was made for this connection. Its grant stays as it is
+    #[arg(long, conflicts_with_all = ["client", "data_center", "scope", "callback_url", "allow_move", "local"])]
+    pub void: bool,
 }
 
 /// How long links work, and where they lead.
 #[derive(Debug, clap::Args)]
 pub struct LinkOptions {
-    /// The callback function's public base URL
+    /// The callback function's public base URL. Without it, as `TOKEN_KEEPER_CALLBACK_URL` or the
+    /// stack's settings say
     #[arg(long, value_name = "URL")]
     pub callback_url: Option<String>,
     /// How long the link works: 30m, 1h, 2d, at most 7d
@@ -66,7 +71,11 @@ pub struct AgainArguments {
 
 impl Operator {
     pub(super) async fn connect(self, arguments: Arguments, console: &Console<'_>) -> Result<(), Failure> {
-        let Arguments { wanted, link: LinkOptions { callback_url, valid_for: life }, allow_move, local } = arguments;
+        let Arguments { wanted, link: LinkOptions { callback_url, valid_for: life }, allow_move, local, void } =
+            arguments;
+        if void {
+            return self.void(&wanted.connection, console).await;
+        }
         let base =
             if local { self.local_url(callback_url.as_ref(), console)? } else { self.base_url(callback_url.as_ref())? };
         let listeners = if local { crate::local::listen(&base).await? } else { Vec::new() };
@@ -107,6 +116,24 @@ impl Operator {
         crate::local::until_connected(listeners, &consent, &base, life, console).await?;
         console.show(&format!("Connected. The access token is in the parameter {parameter}."));
         console.answer(json!({"connection": connection.as_str(), "parameter": parameter.as_str()}));
+        Ok(())
+    }
+
+    /// Stores the same content as a new version. A link is for one version.
+    async fn void(&self, connection: &ConnectionName, console: &Console<'_>) -> Result<(), Failure> {
+        let name = self.settings.prefix.grant(connection.as_str());
+        let renew = async || {
+            let Some((document, read)) = self.document(&name).await? else {
+                return Err(Failure::new(format!("there is no connection {connection}"), "see token-keeper list"));
+            };
+            self.write(&name, Some(&read), &document).await.map_err(Failure::from)
+        };
+        self.until_written(&name, renew).await?;
+        console.answer(json!({"connection": connection.as_str(), "voided": true}));
+        console.show(&format!(
+            "No link works any more that was made for {connection} until now. Its grant stays as it is."
+        ));
+        console.show(&format!("Next, if somebody is to connect an account: token-keeper connect {connection}"));
         Ok(())
     }
 

@@ -42,6 +42,9 @@ pub trait Terminal {
     fn read_file(&self, _path: Option<&Path>) -> io::Result<Vec<u8>> {
         Err(io::Error::other("no file can be read here"))
     }
+    /// From now on, Ctrl-C waits until this is called with `false`: something has begun that only the
+    /// command can finish.
+    fn finish_first(&self, _on: bool) {}
     /// Shows the progress of a long command.
     fn progress(&self, _done: usize, _all: usize) {}
     /// Width and colours for tables.

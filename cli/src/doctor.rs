@@ -32,9 +32,10 @@ use crate::text::counted;
                   doctor reads the stores with your own permissions. It writes nothing and does not ask Zoho. It exits with 1 if something \
                   is wrong. Notes alone exit with 0.")]
 pub struct Arguments {
-    /// How often the refresher runs: 15m, 30m
-    #[arg(long, value_name = "EVERY", default_value = "15m", value_parser = every)]
-    pub schedule: SignedDuration,
+    /// How often the refresher runs: 15m, 30m. Without it, as the stack's settings say; without a
+    /// stack, 15m
+    #[arg(long, value_name = "EVERY", value_parser = every)]
+    pub schedule: Option<SignedDuration>,
 }
 
 impl Operator {
@@ -57,8 +58,8 @@ impl Operator {
         ))
     }
 
-    async fn facts(&self, schedule: SignedDuration) -> Facts<'_> {
-        let Self { settings, publishing, callback_url, .. } = self;
+    async fn facts(&self, schedule: Option<SignedDuration>) -> Facts<'_> {
+        let Self { settings, publishing, callback_url, stack, .. } = self;
         let key = settings.prefix.signing_key();
         let (secrets, leases, key) = tokio::join!(self.secrets.list(), self.leases.list(), self.secrets.read_one(&key));
         let mut gone = BTreeMap::new();
@@ -67,7 +68,7 @@ impl Operator {
             (secrets, _) => secrets,
         };
         let (callback_url, now) = (callback_url.as_ref(), self.source.now());
-        Facts { settings, publishing, callback_url, schedule, now, secrets, gone, leases, key }
+        Facts { settings, publishing, callback_url, stack, schedule, now, secrets, gone, leases, key }
     }
 
     /// Adds secrets that have a lease but are not listed yet. The listing is minutes behind, so a

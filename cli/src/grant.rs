@@ -49,6 +49,8 @@ impl Operator {
             let secret = consent.current_grant(connection, &ready.grant.version, now).await?;
             consent.redeem(secret, home, &proof).await
         };
+        // The code is good for one exchange, and its refresh token has to be stored.
+        console.terminal.finish_first(true);
         let connected = done.await.map_err(|stop| explain(&stop))?;
         console.answer(json!({
             "connection": connection.as_str(),

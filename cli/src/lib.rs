@@ -5,6 +5,7 @@
 //! an argument: everybody on the machine can read arguments.
 
 pub mod console;
+pub mod stack;
 pub mod operator;
 mod text;
 pub mod login;
@@ -27,6 +28,7 @@ use url::Url;
 use crate::console::Console;
 pub use crate::console::{Failure, Look, Terminal};
 pub use crate::operator::Operator;
+use crate::stack::Unread;
 
 /// Keeps Zoho OAuth access tokens fresh in AWS SSM Parameter Store.
 #[derive(Debug, Parser)]
@@ -34,7 +36,8 @@ pub use crate::operator::Operator;
     name = "token-keeper",
     version,
     after_help = "Region and credentials come from the same places as for the AWS CLI: AWS_REGION, AWS_PROFILE and so on. Settings \
-                  come from the same variables as for the functions: TOKEN_KEEPER_PREFIX and so on.\n\n\
+                  come from the parameter /token-keeper/settings, which the stack writes. The variables of the functions win over it: \
+                  TOKEN_KEEPER_CALLBACK_URL and so on.\n\n\
                   A command ends with 0 when all is well, with 1 when something failed or needs you, and with 2 when it was typed wrong.\n\n\
                   Start with: token-keeper client add --help"
 )]
@@ -96,6 +99,31 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it uses the stack's settings. A program that reads tokens may call `token`, and may
+    /// not be allowed to read them.
+    pub fn uses_settings(&self) -> bool {
+        !matches!(self, Self::Token(_) | Self::Completions { .. })
+    }
+
+    /// Whether it needs the stack's settings to be right: it writes, and with the defaults it could
+    /// move a token to another key or tier.
+    fn writes(&self) -> bool {
+        match self {
+            Self::Refresh(arguments) => !arguments.dry_run,
+            Self::Client(ClientCommand::Add(_) | ClientCommand::Remove(_))
+            | Self::Connect(_)
+            | Self::Grant(_)
+            | Self::Import(_)
+            | Self::Revoke(_) => true,
+            Self::Client(ClientCommand::List)
+            | Self::Reconnect(_)
+            | Self::List
+            | Self::Token(_)
+            | Self::Doctor(_)
+            | Self::Completions { .. } => false,
+        }
+    }
+
     /// Whether it says first where it looks: if nothing is found there, or the wrong thing, the Region
     /// or the prefix may be wrong.
     fn says_where(&self) -> bool {
@@ -129,7 +157,27 @@ impl Operator {
         if cli.command.says_where() {
             console.say(&self.place());
         }
-        let done = match cli.command {
+        let done = self.carry_out(cli.command, console).await;
+        if let Err(failure) = &done
+            && !console.has_answered()
+        {
+            console.answer_failure(failure);
+        }
+        done.and_then(|()| console.check())
+    }
+
+    async fn carry_out(self, command: Command, console: &Console<'_>) -> Result<(), Failure> {
+        match (&self.stack, &command) {
+            (Ok(_), _) | (_, Command::Doctor(_)) => {}
+            (Err(Unread::Failed(error)), _) => return Err(error.clone().into()),
+            (Err(Unread::Unusable { what, remedy }), command) if command.writes() => {
+                return Err(Failure::new(what, format!("{remedy}; nothing was done")));
+            }
+            (Err(Unread::Unusable { what, remedy }), _) => {
+                tracing::warn!("the stack's settings are not used: {what}\n  -> {remedy}");
+            }
+        }
+        match command {
             Command::Client(ClientCommand::Add(arguments)) => self.add_client(&arguments, console).await,
             Command::Client(ClientCommand::List) => self.list_clients(console).await,
             Command::Client(ClientCommand::Remove(arguments)) => self.remove_client(&arguments, console).await,
@@ -150,12 +198,6 @@ impl Operator {
                 console.answer(json!({"script": script}));
                 Ok(())
             }
-        };
-        if let Err(failure) = &done
-            && !console.has_answered()
-        {
-            console.answer_failure(failure);
         }
-        done.and_then(|()| console.check())
     }
 }

@@ -5,6 +5,8 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
 
 use clap::Parser as _;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,11 +14,15 @@ use token_keeper::config::{Config, as_text};
 use token_keeper::http::{self, Roots};
 use token_keeper::source::Source;
 use token_keeper::{aws, telemetry, zoho};
+use token_keeper_cli::stack::configure;
 use token_keeper_cli::{Cli, Look, Operator, Terminal, login};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
+
+/// The code of a program that Ctrl-C has ended: 128 and the number of the signal.
+const INTERRUPTED: i32 = 130;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -47,14 +53,14 @@ async fn main() -> ExitCode {
         tracing_subscriber::registry().with(layer.with_filter(ours)).init();
     }
     let prefix = cli.prefix.clone().map(|prefix| ("TOKEN_KEEPER_PREFIX".to_owned(), prefix));
-    let Config { settings, publishing, callback_url, .. } =
-        match Config::read(as_text(std::env::vars_os()).chain(prefix)) {
-            Ok(config) => config,
-            Err(problems) => {
-                complain(&problems);
-                return ExitCode::from(2);
-            }
-        };
+    let environment: Vec<_> = as_text(std::env::vars_os()).chain(prefix).collect();
+    let parameter = match Config::read(environment.clone()) {
+        Ok(config) => config.settings.prefix.settings(),
+        Err(problems) => {
+            complain(&problems);
+            return ExitCode::from(2);
+        }
+    };
     let source = Source::system();
     // As version 2 of the AWS CLI: the option wins over keys in the environment, and these over both
     // variables for a profile, which then still says the Region.
@@ -82,12 +88,21 @@ async fn main() -> ExitCode {
         shared = login::with_profile(&shared, profile.clone());
     }
     let region = shared.region().map(ToString::to_string).filter(|region| !region.is_empty());
+    let stored = if cli.command.uses_settings() { aws::read_text(&shared, &parameter).await } else { Ok(None) };
+    let (Config { settings, publishing, callback_url, .. }, stack) = match configure(&environment, &parameter, stored) {
+        Ok(configured) => configured,
+        Err(problems) => {
+            complain(&problems);
+            return ExitCode::from(2);
+        }
+    };
     let (secrets, leases) = aws::stores(&shared, &settings, publishing.clone(), &source);
     let zoho = zoho::Zoho::new(http, zoho::TIMEOUT, source.clone());
-    let operator = Operator { settings, publishing, callback_url, secrets, zoho, leases, source, region, profile };
+    let operator =
+        Operator { settings, publishing, callback_url, stack, secrets, zoho, leases, source, region, profile };
     // Where standard error is no terminal, it draws nothing.
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len}").unwrap_or(ProgressStyle::default_bar());
-    let terminal = Standard { bar: ProgressBar::new(0).with_style(style) };
+    let terminal = Standard { bar: ProgressBar::new(0).with_style(style), finishing: Arc::default() };
     let done = operator.run(cli, &terminal).await;
     terminal.bar.finish_and_clear();
     match done {
@@ -119,6 +134,20 @@ fn complain(what: &dyn Display) {
 /// Standard input, output and error.
 struct Standard {
     bar: ProgressBar,
+    /// Whether Ctrl-C has to wait.
+    finishing: Arc<AtomicBool>,
+}
+
+/// Ends the program at Ctrl-C, but not before it has finished what it must. It starts when something
+/// must be finished for the first time: until then the system itself ends the program, also at a
+/// prompt.
+async fn watch_for_interrupts(finishing: Arc<AtomicBool>) {
+    while tokio::signal::ctrl_c().await.is_ok() {
+        if !finishing.load(Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED);
+        }
+        complain(&"One moment: what Zoho has just given is being stored.");
+    }
 }
 
 impl Terminal for Standard {
@@ -130,6 +159,14 @@ impl Terminal for Standard {
     fn note(&self, text: &str) {
         self.bar.finish_and_clear();
         complain(&text);
+    }
+
+    fn finish_first(&self, on: bool) {
+        static WATCHING: Once = Once::new();
+        self.finishing.store(on, Ordering::Relaxed);
+        WATCHING.call_once(|| {
+            tokio::spawn(watch_for_interrupts(self.finishing.clone()));
+        });
     }
 
     fn ask_secret(&self, prompt: &str) -> io::Result<String> {

@@ -16,6 +16,7 @@ use token_keeper::zoho::Zoho;
 use tokio::time::sleep;
 
 use crate::console::Failure;
+use crate::stack::Told;
 
 /// How often a change is made again if somebody else was first.
 const WRITES: usize = 5;
@@ -26,8 +27,10 @@ pub struct Operator {
     pub settings: Settings,
     /// How leases are published.
     pub publishing: Publishing,
-    /// The callback function's public base URL, if the environment has it.
+    /// The callback function's public base URL, if the environment or the stack's settings have it.
     pub callback_url: Option<BaseUrl>,
+    /// What the stack says of its settings.
+    pub stack: Told,
     /// Secrets Manager.
     pub secrets: SecretsManager,
     /// Zoho.

@@ -35,12 +35,14 @@ pub struct SecretsManager {
     client: Client,
     paths: [String; 2],
     settling: Duration,
+    /// The key of new secrets; the account's `aws/secretsmanager` if unset.
+    kms_key_id: Option<String>,
 }
 
 impl SecretsManager {
-    pub(super) fn new(client: Client, settings: &Settings) -> Self {
+    pub(super) fn new(client: Client, settings: &Settings, kms_key_id: Option<String>) -> Self {
         let Settings { prefix, settling, .. } = settings;
-        Self { client, paths: [prefix.grants(), prefix.clients()], settling: *settling }
+        Self { client, paths: [prefix.grants(), prefix.clients()], settling: *settling, kms_key_id }
     }
 
     /// Makes `version` the current one in place of `read`.
@@ -108,7 +110,7 @@ impl SecretWriter for SecretsManager {
     async fn create(&self, name: &SecretName, text: &SecretText) -> Result<VersionId, StoreError> {
         let version = VersionId::of(None, text);
         let call = self.client.create_secret().name(name.as_str()).secret_string(text.expose());
-        let call = call.client_request_token(version.as_str());
+        let call = call.client_request_token(version.as_str()).set_kms_key_id(self.kms_key_id.clone());
         call.send().await.map_err(|error| failed("secretsmanager:CreateSecret", &error))?;
         Ok(version)
     }

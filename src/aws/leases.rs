@@ -38,7 +38,8 @@ pub struct Publishing {
     pub plain: bool,
     /// The most calls per second. Below this the pace finds what the account allows.
     pub rate: u32,
-    /// The key for the values; the account's `aws/ssm` if unset.
+    /// The key for the values and for new secrets; the account's `aws/ssm` and
+    /// `aws/secretsmanager` if unset.
     pub kms_key_id: Option<String>,
     /// The parameters' tier.
     pub tier: Tier,

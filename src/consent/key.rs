@@ -13,17 +13,28 @@ use crate::secret::SigningKey;
 /// How long the signing key is kept before it is read again. A rotated key is used after this time.
 const KEY_LIFE: SignedDuration = SignedDuration::from_mins(5);
 
+/// How long the lack of a usable key is remembered. Strangers could otherwise cause a read with each
+/// request.
+const LACK_LIFE: SignedDuration = SignedDuration::from_secs(30);
+
 /// The signing key. It is read when the first link comes, and again after `KEY_LIFE`.
 #[derive(Default)]
-pub struct KeyRing(Mutex<Option<(SigningKey, Option<Timestamp>)>>);
+pub struct KeyRing(Mutex<Option<Kept>>);
+
+/// What was read, and until when it counts; without a time, for ever.
+#[derive(Clone)]
+struct Kept {
+    key: Result<SigningKey, Broken>,
+    until: Option<Timestamp>,
+}
 
 impl KeyRing {
     /// A key that only this process has. It is never read again.
     pub fn of(key: SigningKey) -> Self {
-        Self(Mutex::new(Some((key, None))))
+        Self(Mutex::new(Some(Kept { key: Ok(key), until: None })))
     }
 
-    /// The key, not older than `KEY_LIFE`.
+    /// The key, not older than `KEY_LIFE`; or that there is none, not older than `LACK_LIFE`.
     ///
     /// # Errors
     /// As [`read_signing_key`].
@@ -34,14 +45,19 @@ impl KeyRing {
         now: Timestamp,
     ) -> Result<SigningKey, NoKey> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match kept {
-            Some((key, None)) => return Ok(key),
-            Some((key, Some(read))) if now.duration_since(read) < KEY_LIFE => return Ok(key),
-            _ => {}
+        if let Some(Kept { key, until }) = kept
+            && until.is_none_or(|until| now < until)
+        {
+            return Ok(key?);
         }
-        let key = read_signing_key(secrets, prefix).await?;
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((key.clone(), Some(now)));
-        Ok(key)
+        let key = match read_signing_key(secrets, prefix).await {
+            Ok(key) => Ok(key),
+            Err(NoKey::Broken(broken)) => Err(broken),
+            Err(error) => return Err(error),
+        };
+        let until = Some(now + if key.is_ok() { KEY_LIFE } else { LACK_LIFE });
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Kept { key: key.clone(), until });
+        Ok(key?)
     }
 }
 

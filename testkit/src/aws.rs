@@ -29,6 +29,7 @@ use bytes::Bytes;
 use hyper::{Request, Response};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::clock::Clock;
 use crate::quota::{Gate, Quotas};
@@ -107,6 +108,11 @@ impl Aws {
         Some(self.state().secrets.current(name)?.id.clone())
     }
 
+    /// The key that a secret was created with. `None` for the account's own.
+    pub fn secret_key(&self, name: &str) -> Option<String> {
+        self.state().secrets.by_name.get(name)?.kms_key_id.clone()
+    }
+
     /// The names of the secrets that are not scheduled for deletion, in order.
     pub fn secret_names(&self) -> Vec<String> {
         self.state().secrets.names()
@@ -142,6 +148,16 @@ impl Aws {
     /// Writes a standard `SecureString`, and overwrites an existing one.
     pub fn put_parameter(&self, name: &str, value: &str) {
         self.state().parameters.arrange(name, value);
+    }
+
+    /// Writes a standard `String`, and overwrites an existing one.
+    ///
+    /// # Panics
+    /// If Parameter Store would refuse it.
+    pub fn put_string_parameter(&self, name: &str, value: &str) {
+        let put = json!({"Name": name, "Value": value, "Type": "String", "Overwrite": true}).to_string();
+        let answer = self.state().parameters.answer("PutParameter", put.as_bytes());
+        assert!(answer.is_ok(), "{name} can be written");
     }
 
     /// The newest version of a parameter, in clear.

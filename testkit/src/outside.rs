@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use aws_config::SdkConfig;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use token_keeper::aws::{ParameterStore, SecretsManager, Sqs};
@@ -113,9 +114,28 @@ impl Outside {
 
     /// The adapters of a new process, without a pace, and its source.
     pub async fn process(&self) -> (Adapters, Source) {
+        self.process_with(&self.config()).await
+    }
+
+    /// The same with this configuration.
+    pub async fn process_with(&self, config: &Config) -> (Adapters, Source) {
         let source = self.source();
-        let adapters = Adapters::connect(self, &source).await;
+        let adapters = Adapters::with(self, config, &source).await;
         (Adapters { leases: adapters.leases.unpaced(), ..adapters }, source)
+    }
+
+    /// What the AWS clients of a new process have in common.
+    ///
+    /// # Panics
+    /// Never: the built-in roots are right.
+    pub async fn shared(&self) -> SdkConfig {
+        let http = http::client(Roots::BuiltIn, None).expect("a client");
+        let loader = aws_config::defaults(aws_config::BehaviorVersion::latest())
+            .empty_test_environment()
+            .test_credentials()
+            .region(REGION)
+            .endpoint_url(self.aws.url());
+        token_keeper::aws::shared(loader, &http).await
     }
 
     /// The clock's time, and random numbers that are all different but the same in every run.
@@ -265,15 +285,16 @@ impl Adapters {
     /// # Panics
     /// If the environment is wrong.
     pub async fn connect(outside: &Outside, source: &Source) -> Self {
-        let Config { settings, publishing, queue_url, .. } = outside.config();
-        let http = http::client(Roots::BuiltIn, None).expect("a client");
-        let loader = aws_config::defaults(aws_config::BehaviorVersion::latest())
-            .empty_test_environment()
-            .test_credentials()
-            .region(REGION)
-            .endpoint_url(outside.aws.url());
-        let shared = token_keeper::aws::shared(loader, &http).await;
+        // Boxed, because it is part of the future of every test.
+        Box::pin(Self::with(outside, &outside.config(), source)).await
+    }
+
+    /// The same with this configuration.
+    async fn with(outside: &Outside, config: &Config, source: &Source) -> Self {
+        let Config { settings, publishing, queue_url, .. } = config.clone();
+        let shared = outside.shared().await;
         let (secrets, leases) = token_keeper::aws::stores(&shared, &settings, publishing, source);
+        let http = http::client(Roots::BuiltIn, None).expect("a client");
         let zoho = token_keeper::zoho::Zoho::new(http, outside.zoho_timeout, source.clone());
         Self { secrets, leases, zoho, queue: queue_url.map(|url| Sqs::new(&shared, url)) }
     }

@@ -249,7 +249,13 @@ async fn a_failing_store_and_a_broken_grant_have_different_pages() {
     world.aws.put_secret("token-keeper/signing-key", "weak");
     let page = Browser::default().open(&world, &link).await;
     assert_eq!((page.status, title(&page)), (502, "Out of order"));
+    let reads = world.faults.count("secretsmanager", "BatchGetSecretValue");
+    for _ in 0..20 {
+        assert_eq!(Browser::default().open(&world, &link).await.status, 502);
+    }
+    assert_eq!(world.faults.count("secretsmanager", "BatchGetSecretValue"), reads, "the weak key is remembered");
     world.aws.put_secret("token-keeper/signing-key", testkit::world::SIGNING_KEY);
+    world.clock.advance(jiff::SignedDuration::from_secs(30));
     world.faults.add(
         Rule::on("secretsmanager", "BatchGetSecretValue").after(1).times(1),
         Fault::Respond(testkit::aws::error("AccessDeniedException", "not you")),
@@ -263,6 +269,8 @@ async fn a_failing_store_and_a_broken_grant_have_different_pages() {
     world.aws.deny_secret(&grant_name("crm-prod"));
     let page = Browser::default().open(&world, &link).await;
     assert_eq!((page.status, title(&page)), (502, "Not set up completely"));
+    assert!(page.body.contains("<code>access denied</code>"), "{}", page.body);
+    assert!(!page.body.contains("arn:aws") && !page.body.contains("123456789012"), "AWS's sentence: {}", page.body);
     assert_eq!(world.grant("crm-prod")["scopes"], json!(["ZohoCRM.modules.ALL"]));
 }
 

@@ -52,7 +52,13 @@ VARIABLES = {
     "Prefix": "TOKEN_KEEPER_PREFIX",
     "KmsKeyArn": "TOKEN_KEEPER_KMS_KEY_ID",
     "CallbackUrl": "TOKEN_KEEPER_CALLBACK_URL",
+    "MarginSeconds": "TOKEN_KEEPER_MARGIN_S",
+    "DataCenters": "TOKEN_KEEPER_DATA_CENTERS",
+    "Publish": "TOKEN_KEEPER_PUBLISH",
+    "Tier": "TOKEN_KEEPER_TIER",
+    "SsmRate": "TOKEN_KEEPER_SSM_RATE",
 }
+"""Parameters that the functions need too."""
 
 
 class Story:
@@ -78,7 +84,7 @@ class Story:
             named = (f"Set {parameter} by" in said, f"{variable}=" in said)
             check(f"{parameter}= is refused, and the message names {variable}", (ended, *named), (2, True, True))
             check("  before anything is done", calls, [])
-        for unknown in ("SsmRate=5", "Notice.*=x", "=x"):
+        for unknown in ("Concurrency=5", "Notice.*=x", "=x"):
             ended, said, calls = self.deploy(unknown)
             check(f"{unknown} is refused", (ended, f"Unknown parameter {unknown.split('=')[0]}." in said, calls), (2, True, []))
 
@@ -97,9 +103,11 @@ class Story:
         for wrong in ('a"b', "a\nb", "a$(b)", "a\\b"):
             ended, said, calls = self.deploy(TOKEN_KEEPER_TIER=wrong)
             check(f"{wrong!r} in a setting is refused, and the message names the setting", (ended, "TOKEN_KEEPER_TIER has" in said, calls), (2, True, []))
-        _, _, calls = self.deploy("NoticeEmail=ops@example.com", TOKEN_KEEPER_PREFIX="team/zoho", NAME="keeper")
+        _, _, calls = self.deploy("NoticeEmail=ops@example.com", TOKEN_KEEPER_PREFIX="team/zoho", NAME="keeper", TOKEN_KEEPER_DATA_CENTERS=centers)
         stacks = [call["call"] for call in calls if call["call"][1:3] == ["cloudformation", "deploy"]]
         check("the stacks get the same prefix", ["Prefix=team/zoho" in stack and "Name=keeper" in stack for stack in stacks], [True, True])
+        check("and the same data centres", [f"DataCenters={centers}" in stack for stack in stacks], [True, True])
+        check("what the environment does not have goes back to its default", ["MarginSeconds=2100" in stack for stack in stacks], [True, True])
 
     def no_other_processor(self) -> None:
         """Functions installed for another processor"""

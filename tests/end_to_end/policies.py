@@ -99,6 +99,8 @@ NEVER = [
         for action in actions
     ],
     (REFRESHER, "secretsmanager:GetSecretValue", secret(f"{PREFIX}/signing-key")),
+    *[(who, "ssm:GetParameter", parameter(f"{PREFIX}/settings")) for who in (REFRESHER, CALLBACK, CONSUMER)],
+    (OPERATOR, "ssm:PutParameter", parameter(f"{PREFIX}/settings")),
     (CALLBACK, "secretsmanager:PutSecretValue", secret(f"{PREFIX}/clients/acme-app")),
     (CALLBACK, "secretsmanager:PutSecretValue", secret(f"{PREFIX}/signing-key")),
     (OPERATOR, "secretsmanager:PutSecretValue", secret(f"{PREFIX}/signing-key")),
@@ -190,12 +192,14 @@ class Story:
         client = ["client", "add", "acme", "--client-id", self.here.zoho.client_id]
         new = ["--client", "acme", "--data-center", "eu", "--scope", "ZohoCRM.modules.ALL"]
         self.here.secrets.create_secret(Name=f"{PREFIX}/signing-key", SecretString="x" * 64)
+        settings = json.dumps({"schema": 1, "callback_url": "https://consent.example"})
+        self.here.parameters.put_parameter(Name=f"/{PREFIX}/settings", Value=settings, Type="String")
         typed = [
             (client, 0, self.here.zoho.client_secret),
             ([*client, "--data-center", "eu"], 0, self.here.zoho.client_secret),
             (["client", "list"], 0, ""),
-            (["connect", "campaigns", *new, "--callback-url", "https://consent.example"], 0, ""),
-            (["reconnect", "--callback-url", "https://consent.example"], 1, ""),
+            (["connect", "campaigns", *new], 0, ""),
+            (["reconnect"], 1, ""),
             (["grant", "shop", *new], 1, "1000.no-such-code"),
             (["import", "--format", "env", "--connection", "taken"], 0, self.taken_over()),
             (["list"], 1, ""),

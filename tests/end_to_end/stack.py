@@ -114,11 +114,23 @@ class Story:
             "ScheduleExpression=rate(1 minute)",
         )
         outputs = self.outputs(STACK)
-        check("the outputs say what to type next", f"--callback-url {CALLBACK_URL}" in outputs["NextCommands"])
+        check("the outputs say what to type next", "token-keeper connect crm-prod --client acme-app" in outputs["NextCommands"])
         check("and what to register at Zoho", outputs["RedirectUri"], f"{CALLBACK_URL}/callback")
         kinds = sorted({resource["ResourceType"] for resource in self.resources(STACK)})
         print(f"  --  {len(self.resources(STACK))} resources of {len(kinds)} types", flush=True)
         check("the stack has made a signing key", len(self.signing_key()), 64)
+        wanted = {
+            "schema": 1,
+            "callback_url": CALLBACK_URL,
+            "kms_key_id": "",
+            "tier": "Standard",
+            "publish": "document",
+            "data_centers": self.zoho.data_centers,
+            "margin_s": "2100",
+            "schedule": "rate(1 minute)",
+            "ssm_rate": "40",
+        }
+        check("and says how it is set", self.settings(), wanted)
         self.watch_the_topic()
 
     def the_schedule_fires_by_itself(self) -> None:
@@ -153,7 +165,8 @@ class Story:
         """A new consent, as the notice says"""
         self.connect("desk")
         [notice] = self.notices()
-        check("one notice says that it has recovered", notice.startswith(f"{MARKER}desk has recovered, its token lives until "))
+        wanted = f"{MARKER}desk is connected again, with an account in the data centre eu. The grant before no longer worked."
+        check("one notice says who has consented, and what that replaced", notice, wanted)
         self.invoke({"connections": ["desk"], "force": True})
         check("the next renewal sends no notice", self.notices(), [])
 
@@ -163,14 +176,15 @@ class Story:
         self.aws.type_in(shown_block("infra/README.md", "openssl rand"))
         check("the signing key has changed", (self.signing_key() != before, len(self.signing_key()) >= 64), (True, True))
         key = self.aws.client("kms").create_key()["KeyMetadata"]["Arn"]
-        self.printed += self.aws.type_in(
-            shown_block("infra/README.md", "KEY_ARN"), KEY_ARN=key, TOKEN_KEEPER_DATA_CENTERS=self.zoho.data_centers
-        )
-        described = everything(self.parameters, "describe_parameters", "Parameters")
-        check("every document is under the KMS key", {parameter["KeyId"] for parameter in described}, {key})
+        self.printed += self.aws.type_in(shown_block("infra/README.md", "KEY_ARN"), KEY_ARN=key)
+        check("every document is under the KMS key", self.keys(), {key})
         self.invoke({"connections": ["books"], "force": True})
-        described = everything(self.parameters, "describe_parameters", "Parameters")
-        check("and stays there after a renewal", {parameter["KeyId"] for parameter in described}, {key})
+        check("and stays there after a renewal", self.keys(), {key})
+        self.token_keeper("refresh", "books", "--force")
+        check("and after one from the command line, which knows the stack's key", (self.settings()["kms_key_id"], self.keys()), (key, {key}))
+        self.token_keeper("client", "add", "other", "--client-id", self.zoho.client_id, typed=self.zoho.client_secret)
+        made = self.secrets.describe_secret(SecretId=f"{PREFIX}/clients/other")
+        check("a new secret is under it too", made["KmsKeyId"], key)
 
     def the_stack_is_updated_in_place(self) -> None:
         """The same command: function URL, chunks above two connections, no schedule"""
@@ -266,7 +280,7 @@ class Story:
             if secret["Name"].startswith(f"{PREFIX}/connections/")
         ]
         self.passed |= {grant["refresh_token"] for grant in grants}
-        for parameter in everything(self.parameters, "describe_parameters", "Parameters"):
+        for parameter in self.leases():
             history = everything(self.parameters, "get_parameter_history", "Parameters", Name=parameter["Name"], WithDecryption=True)
             documents = [json.loads(version["Value"]) for version in history]
             self.passed |= {document["access_token"] for document in documents if "access_token" in document}
@@ -294,7 +308,8 @@ class Story:
         check("the script refuses an unknown parameter before it does anything", "Unknown parameter NoticeMail" in refused)
         command = shown_line("infra/README.md", "infra/deploy.sh")
         said = self.aws.type_in(f"{command} 'ScheduleExpression=rate(1 minute)'", **settings)
-        check("the script says what to type next", f"--callback-url {CALLBACK_URL}" in said)
+        check("the script says what to type next", "token-keeper connect crm-prod --client acme-app" in said)
+        check("the settings are those of the environment", (self.settings()["callback_url"], self.settings()["data_centers"]), (CALLBACK_URL, self.zoho.data_centers))
         lease = self.aws.wait_until("a token", lambda: self.lease("books"))
         check("the schedule fires, and the parameter appears", lease["status"], "active")
         [api] = self.aws.client("apigatewayv2").get_apis()["Items"]
@@ -342,8 +357,24 @@ class Story:
             "log groups": self.aws.client("logs").describe_log_groups()["logGroups"],
             "roles": self.aws.client("iam").list_roles()["Roles"],
             "policies": self.aws.client("iam").list_policies(Scope="Local")["Policies"],
+            "settings": self.parameters.get_parameters(Names=[f"/{PREFIX}/settings"])["Parameters"],
         }
         check("and nothing else", {kind: found for kind, found in left.items() if found}, {})
+
+    def settings(self) -> dict[str, Any]:
+        """What the stack says of itself, in a parameter that is not encrypted."""
+        found = self.parameters.get_parameter(Name=f"/{PREFIX}/settings")["Parameter"]
+        assert found["Type"] == "String", found
+        content: dict[str, Any] = json.loads(found["Value"])
+        return content
+
+    def leases(self) -> list[dict[str, Any]]:
+        found = everything(self.parameters, "describe_parameters", "Parameters")
+        return [parameter for parameter in found if parameter["Name"].startswith(f"/{PREFIX}/tokens/")]
+
+    def keys(self) -> set[str]:
+        """The keys of all leases."""
+        return {parameter["KeyId"] for parameter in self.leases()}
 
     def lease(self, connection: str) -> Any:
         """The document that consumers of this connection read. `None` if it does not exist."""
@@ -367,7 +398,7 @@ class Story:
 
     def connect(self, connection: str, *arguments: str) -> None:
         """Makes a link. An administrator opens it and agrees."""
-        out = self.token_keeper("connect", connection, *arguments, "--callback-url", CALLBACK_URL, "--json")
+        out = self.token_keeper("connect", connection, *arguments, "--json")
         status, page, question = self.browser.get(json.loads(out)["url"])
         assert status == 303, f"the link does not lead to Zoho: {status} {page}"
         check(f"{connection}: the link leads to Zoho", question.split("/oauth")[0], self.zoho.accounts["eu"])
@@ -383,7 +414,7 @@ class Story:
         ran = subprocess.run(
             [compiled("token-keeper"), *arguments],
             cwd=ROOT,
-            env=environment(**self.aws.variables, TOKEN_KEEPER_DATA_CENTERS=self.zoho.data_centers),
+            env=environment(**self.aws.variables),
             input=typed,
             capture_output=True,
             text=True,

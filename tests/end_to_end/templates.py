@@ -58,6 +58,7 @@ class Story:
             self.sam_and_cfn_lint_accept_the_templates,
             self.checkov_accepts_the_templates_and_their_transform,
             self.parameters_mean_the_same_everywhere,
+            self.the_settings_are_json,
             self.prefixes_are_refused_here_as_by_the_program,
             self.policies_are_least_and_the_same_in_both_places,
             self.the_costs_are_those_of_the_script,
@@ -89,6 +90,26 @@ class Story:
         guide = (ROOT / "infra/README.md").read_text()
         listed = {name for row in re.findall(r"^\| (`.*?`) \|", guide, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
         check("the guide lists each parameter of template.yaml", set(self.templates["template.yaml"]["Parameters"]) - listed, set())
+
+    def the_settings_are_json(self) -> None:
+        """The settings parameter"""
+        template = self.templates["infra/operation.yaml"]
+        [text, more] = template["Resources"]["Settings"]["Properties"]["Value"]["Fn::Sub"]
+        named = set(re.findall(r"\$\{(\w+)\}", text)) - set(more)
+        check("every value comes from a parameter, apart from the URL", (set(more), named <= set(template["Parameters"])), ({"Url"}, True))
+        defaults = {name: str(template["Parameters"][name]["Default"]) for name in named}
+        written = json.loads(filled(text, Url="https://abc.example", **defaults))
+        check("with the defaults they are JSON", (written["schema"], written["tier"], written["data_centers"]), (1, "Standard", ""))
+        # A text with one of these would have to be escaped in JSON.
+        harmful = ['"', "\\", "\n", "\t", "\0", "\x1f"]
+        for name in [*sorted(named), "CallbackUrl"]:
+            parameter = template["Parameters"][name]
+            if parameter["Type"] == "Number" or "AllowedValues" in parameter:
+                continue
+            starts = {"CallbackUrl": "https://a.example/", "ScheduleExpression": "rate(", "KmsKeyArn": "arn:aws:kms:eu:123456789012:key/"}
+            start, end = starts.get(name, "a=https://"), ")" if name == "ScheduleExpression" else ""
+            accepted = [each for each in ["x", *harmful] if re.fullmatch(parameter["AllowedPattern"], f"{start}{each}{end}")]
+            check(f"{name} has no text that JSON would have to escape", accepted, ["x"])
 
     def prefixes_are_refused_here_as_by_the_program(self) -> None:
         """Prefixes"""
@@ -157,6 +178,11 @@ packaged = open(sys.argv[1]).read().replace("CodeUri: .", "CodeUri: s3://bucket/
 json.dump(transform(yaml_parse(packaged), {}, NoManagedPolicies()), sys.stdout)
 """
 """Prints what CloudFormation makes of a SAM template."""
+
+
+def filled(text: str, **values: str) -> str:
+    """What `!Sub` makes of a text."""
+    return re.sub(r"\$\{(\w+)\}", lambda found: values[found[1]], text)
 
 
 def as_in_the_files(document: Any) -> Any:

@@ -47,6 +47,19 @@ fn the_template_sets_exactly_the_settings() {
     assert_eq!(set, VARIABLES.into_iter().map(|(name, _)| name).collect());
 }
 
+/// Where a variable is unset, the functions have their own default, and the settings parameter has
+/// the script's.
+#[test]
+fn the_script_has_the_defaults_of_the_functions() {
+    let passed =
+        DEPLOY.lines().filter_map(|line| line.trim().split_once("=${")?.1.strip_suffix("}\"")?.split_once(":-"));
+    let passed: Vec<_> = passed.collect();
+    assert_eq!(passed.len(), 7);
+    for setting in passed {
+        assert!(VARIABLES.contains(&setting), "{setting:?}");
+    }
+}
+
 #[test]
 fn every_function_is_deployed_in_both_ways() {
     let programs = files("src/bin").into_iter().map(|file| file.trim_end_matches(".rs").to_owned());

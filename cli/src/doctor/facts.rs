@@ -11,12 +11,16 @@ use token_keeper::flaw::Flaw;
 use token_keeper::ports::Published;
 use token_keeper::settings::Settings;
 
+use crate::stack::Told;
+
 /// Each answer of a store, or why there was no answer.
 pub(super) struct Facts<'a> {
     pub(super) settings: &'a Settings,
     pub(super) publishing: &'a Publishing,
     pub(super) callback_url: Option<&'a BaseUrl>,
-    pub(super) schedule: SignedDuration,
+    pub(super) stack: &'a Told,
+    /// How often the refresher runs, if the operator says so.
+    pub(super) schedule: Option<SignedDuration>,
     pub(super) now: Timestamp,
     /// The secrets of all connections and clients.
     pub(super) secrets: Result<Vec<StoredSecret>, StoreError>,

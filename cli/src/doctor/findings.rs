@@ -17,6 +17,7 @@ use super::connections::{clients, connections, leases};
 use super::facts::Facts;
 use super::finding::{Finding, Severity, or_ok};
 use super::schedule;
+use crate::stack::{Overruled, Stack, Unread};
 use crate::text::counted;
 
 /// The timeout that the stack gives the refresher, in seconds.
@@ -27,6 +28,7 @@ const PUTS: usize = 3;
 /// Every check, in the order in which an operator would ask.
 pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     let mut findings = access(facts);
+    findings.extend(stack(facts));
     if let Ok(secrets) = &facts.secrets {
         let seen = seen(facts, secrets);
         findings.extend(names(facts, secrets));
@@ -37,11 +39,7 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
         }
         findings.extend(limits(seen.len(), facts.publishing));
     }
-    findings.extend([
-        signing_key(facts),
-        callback(facts.callback_url),
-        schedule::check(facts.schedule, facts.settings.margin),
-    ]);
+    findings.extend([signing_key(facts), callback(facts.callback_url), schedule(facts)]);
     findings
 }
 
@@ -131,6 +129,45 @@ fn signing_key(facts: &Facts<'_>) -> Finding {
         flaw => flaw.remedy(),
     };
     finding(&Broken::secret(&name, flaw.clone()), remedy)
+}
+
+/// What the stack says of its settings, and where the environment says something else.
+fn stack(facts: &Facts<'_>) -> Vec<Finding> {
+    let finding =
+        |severity: Severity, what: &str, why: &str, remedy: &str| Finding::new("settings", severity, what, why, remedy);
+    let Stack { parameter, overruled, .. } = match facts.stack {
+        Ok(None) => return Vec::new(),
+        Ok(Some(stack)) => stack,
+        Err(unread) => {
+            let (what, remedy) = match unread {
+                Unread::Failed(error) => (error.to_string(), error.remedy()),
+                Unread::Unusable { what, remedy } => (what.clone(), remedy.clone()),
+            };
+            let why = "commands that write refuse to work, because they could move tokens to another key or tier";
+            return vec![finding(Severity::Wrong, &what, why, &remedy)];
+        }
+    };
+    let notes = overruled.iter().map(|Overruled { field, variable, here, there }| {
+        let there = if there.is_empty() { "unset" } else { there };
+        let what = format!("{variable} is {here} here; {field} in parameter {parameter} is {there}");
+        let why = "the command line goes by the environment, the functions by the stack";
+        let remedy = format!("unset {variable} here, or deploy the stack with this value");
+        finding(Severity::Note, &what, why, &remedy)
+    });
+    or_ok(notes.collect(), Finding::ok("settings", format!("as the stack has them in parameter {parameter}")))
+}
+
+fn schedule(facts: &Facts<'_>) -> Finding {
+    let margin = facts.settings.margin;
+    let said = facts.stack.as_ref().ok().and_then(|stack| stack.as_ref()?.schedule.as_deref());
+    match (facts.schedule, said) {
+        (Some(every), _) => schedule::check(every, margin),
+        (None, None) => schedule::check(schedule::DEFAULT, margin),
+        (None, Some(expression)) => match schedule::interval(expression) {
+            Some(every) => schedule::check(every, margin),
+            None => schedule::unclear(expression, margin),
+        },
+    }
 }
 
 fn callback(url: Option<&BaseUrl>) -> Finding {

@@ -1,10 +1,13 @@
 //! Computes how long a token still lives when a program reads it. That follows from how often the
 //! refresher runs and how early it mints.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 use token_keeper::lease::MAX_LIFE;
 
 use super::finding::{Finding, Severity};
+
+/// How often the refresher runs if nobody says anything else.
+pub(super) const DEFAULT: SignedDuration = SignedDuration::from_mins(15);
 
 /// The shortest life that a program can find, in seconds. Zero or less means an expired token.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,6 +64,25 @@ pub(super) fn check(schedule: SignedDuration, margin: SignedDuration) -> Finding
     Finding::new("schedule", worst.severity(), what, why, remedy)
 }
 
+/// How often an expression such as `rate(15 minutes)` runs. `None` for anything else.
+pub(super) fn interval(expression: &str) -> Option<SignedDuration> {
+    let rate = expression.strip_prefix("rate(")?.strip_suffix(')')?.parse::<Span>().ok()?;
+    rate.to_duration(SpanRelativeTo::days_are_24_hours()).ok().filter(SignedDuration::is_positive)
+}
+
+/// For a schedule that does not say how often it runs.
+pub(super) fn unclear(expression: &str, margin: SignedDuration) -> Finding {
+    let what = format!("{expression}, margin {margin:#}: doctor can compare only rate(...) with the margin");
+    let why = "the longest pause between two runs decides how long a token lives when a program reads it";
+    Finding::new(
+        "schedule",
+        Severity::Note,
+        what,
+        why,
+        "give that pause, for example token-keeper doctor --schedule 30m",
+    )
+}
+
 /// Whole minutes of life, rounded down.
 fn in_minutes(seconds: i64) -> String {
     if seconds < 0 {
@@ -96,6 +118,21 @@ mod tests {
         check(60, 35, [0, -60, -120, -25], Severity::Wrong);
         check(60, 58, [0, -60, -120, -2], Severity::Wrong);
         check(1440, 35, [-1380, -2820, -4260, -1405], Severity::Wrong);
+    }
+
+    #[test]
+    fn a_rate_says_how_often_it_runs() {
+        let check = |expression: &str, minutes: Option<i64>| {
+            assert_eq!(interval(expression), minutes.map(SignedDuration::from_mins), "{expression}");
+        };
+        check("rate(1 minute)", Some(1));
+        check("rate(15 minutes)", Some(15));
+        check("rate(1 hour)", Some(60));
+        check("rate(2 hours)", Some(120));
+        check("rate(1 day)", Some(1440));
+        check("cron(0/15 * * * ? *)", None);
+        check("rate(0 minutes)", None);
+        check("rate(often)", None);
     }
 
     #[test]

@@ -346,12 +346,18 @@ fn every_command_has_help_with_an_example() {
 }
 
 #[tokio::test]
-async fn only_a_consent_that_heals_a_dead_connection_sends_a_recovery_notice() {
+async fn each_consent_sends_a_notice_that_says_what_became_of_the_grant_before() {
     let mut world = World::new().await;
     world.set("TOKEN_KEEPER_CALLBACK_URL", BASE);
     Browser::default().consent(&world, &world.link("desk")).await;
     Browser::default().consent(&world, &world.link("desk")).await;
-    assert_eq!(world.notices("desk"), [""; 0], "no operator was needed");
+    let account = "with an account in the data centre eu.";
+    let first = format!("Token Keeper: desk is connected for the first time, {account}");
+    let replaced = format!(
+        "Token Keeper: desk is connected again, {account} The grant before still worked. If nobody should have done this, type: \
+         token-keeper revoke desk"
+    );
+    assert_eq!(world.notices("desk"), [first.as_str(), &replaced]);
 
     let die = async || {
         world.zoho.kill(&world.refresh_token("desk").expect("a refresh token"));
@@ -367,14 +373,14 @@ async fn only_a_consent_that_heals_a_dead_connection_sends_a_recovery_notice() {
     let shown = type_in(&world, command, "").await.expect("a link");
     let link = shown.lines().map(str::trim).find(|line| line.contains("ticket=")).expect("a link");
     assert_eq!(title(&Browser::default().consent(&world, link).await), "Connected");
-    let recovered = "Token Keeper: desk has recovered, its token lives until 2026-11-21T01:00:00Z.";
-    assert_eq!(world.notices("desk"), [notice.as_str(), recovered]);
+    let healed = format!("Token Keeper: desk is connected again, {account} The grant before no longer worked.");
+    assert_eq!(world.notices("desk"), [first.as_str(), &replaced, &notice, &healed]);
     type_in(&world, "refresh desk --force", "").await.expect("refreshed");
-    assert_eq!(world.notices("desk").len(), 2, "one notice of recovery");
+    assert_eq!(world.notices("desk").len(), 4, "one notice of the consent");
 
     // A self client's code heals it too.
     die().await;
     let code = world.zoho.code("eu", CLIENT_ID, &["ZohoCRM.modules.ALL"], None);
     type_in(&world, "grant desk", &code).await.expect("connected");
-    assert_eq!(world.notices("desk"), [&notice, recovered, &notice, recovered]);
+    assert_eq!(world.notices("desk")[2..], [&notice, &healed, &notice, &healed].map(Clone::clone));
 }

@@ -51,7 +51,7 @@ async fn a_healthy_installation_is_ok_and_doctor_writes_nothing_and_does_not_ask
     );
     assert_eq!(done, Ok(()));
     assert_eq!((world.zoho_calls(), world.writes()), (0, 0));
-    assert_eq!(world.faults.calls().len(), 3, "{:?}", world.faults.calls());
+    assert_eq!(world.faults.calls().len(), 4, "{:?}", world.faults.calls());
 }
 
 /// Something that goes wrong, and the finding for it: the start of its first line, and the start of

@@ -11,4 +11,5 @@ mod operator;
 #[cfg(target_os = "linux")]
 mod program;
 mod races;
+mod stack;
 mod typed;

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use clap::Parser as _;
 use serde_json::json;
-use testkit::browser::Browser;
+use testkit::browser::{Browser, title};
 use testkit::world::{Asked, BASE, CLIENT_ID, EU_SECRET, World, grant_name};
 use token_keeper_cli::{Cli, Terminal};
 use tokio::sync::watch;
@@ -311,7 +311,8 @@ fn every_command_in_the_documentation_is_a_command() {
 #[tokio::test]
 async fn the_guide_shows_what_an_operator_sees() {
     let guide = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operating.md"));
-    let world = World::new().await;
+    let mut world = World::new().await;
+    world.set("TOKEN_KEEPER_CALLBACK_URL", BASE);
     for (connection, scope) in
         [("books", "ZohoBooks.invoices.READ"), ("crm-prod", "ZohoCRM.modules.ALL"), ("desk", "Desk.tickets.READ")]
     {
@@ -351,4 +352,19 @@ fn the_help_of_grant_speaks_of_the_self_client() {
     let help = Cli::try_parse_from(["token-keeper", "grant", "--help"]).expect_err("the help").to_string();
     assert!(help.contains("The data centre of the API console in which you make the code"), "{help}");
     assert!(help.contains("The scopes for which you make the code"), "{help}");
+}
+
+#[tokio::test]
+async fn a_link_that_went_to_the_wrong_person_can_be_voided_alone() {
+    let world = World::new().await;
+    let (link, other) = (world.link("crm-prod"), world.link("books"));
+    let before = world.grant("crm-prod");
+    let shown = type_in(&world, "connect crm-prod --void", "").await.expect("voided");
+    assert!(shown.contains("No link works any more that was made for crm-prod until now."), "{shown}");
+    assert_eq!(world.grant("crm-prod"), before);
+    assert_eq!(title(&Browser::default().open(&world, &link).await), "This link is out of date");
+    assert_eq!(title(&Browser::default().consent(&world, &other).await), "Connected");
+    assert_eq!(title(&Browser::default().consent(&world, &world.link("crm-prod")).await), "Connected");
+    let failed = type_in(&world, "connect nobody --void", "").await.expect_err("no such connection");
+    assert!(failed.starts_with("there is no connection nobody"), "{failed}");
 }

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use testkit::clock::Clock;
-use testkit::wire::{Fault, Faults, Rule};
+use testkit::wire::{Fault, Faults, Hold, Rule};
 use testkit::world::{BASE, CLIENT_ID, EU_SECRET, Outside, SIGNING_KEY};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_token-keeper");
@@ -278,4 +278,28 @@ fn a_watch_prints_one_line_of_json_for_each_run_also_if_the_run_fails() {
     let failure = first_run(&outside);
     assert_eq!(failure["schema"], 1);
     assert!(failure["error"].is_string() && failure["remedy"].is_string(), "{failure}");
+}
+
+#[tokio::test]
+async fn ctrl_c_waits_until_the_new_refresh_token_is_stored() {
+    let outside = installation();
+    let code = outside.zoho.code("eu", CLIENT_ID, &["ZohoCRM.modules.ALL"], None);
+    let stored = Hold::default();
+    outside.faults.add(Rule::on("secretsmanager", "UpdateSecretVersionStage").times(1), Fault::Hold(stored.clone()));
+    let mut grant = program(&outside, "grant books");
+    let mut running = grant.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("grant");
+    writeln!(running.stdin.take().expect("a pipe"), "{code}").expect("a code");
+    stored.reached().await;
+    let interrupt = Command::new("kill").args(["-INT", &running.id().to_string()]).status().expect("kill");
+    assert!(interrupt.success());
+    let mut said = BufReader::new(running.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    while !line.contains("One moment") {
+        line.clear();
+        assert!(said.read_line(&mut line).expect("text") > 0, "it says that it finishes");
+    }
+    stored.release();
+    assert_eq!(running.wait().expect("an end").code(), Some(0));
+    assert!(outside.zoho.refresh_token_lives(&outside.refresh_token("books").expect("a refresh token")));
+    assert_eq!(outside.zoho.refresh_tokens().len(), 1, "the old one is revoked");
 }

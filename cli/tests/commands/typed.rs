@@ -5,7 +5,10 @@ use std::path::Path;
 
 use clap::Parser as _;
 use testkit::world::{Adapters, BASE, REGION, World};
+use token_keeper::aws::read_text;
 use token_keeper::config::Config;
+use token_keeper::settings::Settings;
+use token_keeper_cli::stack::configure;
 use token_keeper_cli::{Cli, Look, Operator, Terminal};
 
 /// A terminal that answers `answer` when it is asked for a secret, and `yes` when asked to confirm.
@@ -62,11 +65,18 @@ pub(crate) async fn run(world: &World, command: &str, console: &dyn Terminal) ->
     let arguments = command.split_whitespace().map(|word| word.replace("BASE", BASE));
     let cli = Cli::try_parse_from(["token-keeper".to_owned()].into_iter().chain(arguments));
     let cli = cli.map_err(|error| error.to_string())?;
-    let Config { settings, publishing, callback_url, .. } = world.config();
-    let (Adapters { secrets, leases, zoho, .. }, source) = world.process().await;
+    let Config { settings: Settings { prefix, settling, .. }, .. } = world.config();
+    let parameter = prefix.settings();
+    let stored =
+        if cli.command.uses_settings() { read_text(&world.shared().await, &parameter).await } else { Ok(None) };
+    let configured = configure(&world.environment(), &parameter, stored);
+    let (config, stack) = configured.map_err(|problems| problems.to_string())?;
+    let (Adapters { secrets, leases, zoho, .. }, source) = world.process_with(&config).await;
+    let Config { settings, publishing, callback_url, .. } = config;
+    let settings = Settings { settling, ..settings };
     let region = Some(REGION.to_owned());
     let operator =
-        Operator { settings, publishing, callback_url, secrets, zoho, leases, source, region, profile: None };
+        Operator { settings, publishing, callback_url, stack, secrets, zoho, leases, source, region, profile: None };
     // Boxed, because the compiler's default limit is too low for futures nested this deep.
     Box::pin(operator.run(cli, console)).await.map_err(|failure| failure.to_string())
 }

@@ -83,7 +83,13 @@ impl Secrets {
     fn value(&self, id: &str, version: Option<&str>, stage: Option<&str>) -> Answer {
         let name = name_in(id);
         if self.denied.contains(name) {
-            return refuse("AccessDeniedException", format!("not authorized to read the value of {id}"));
+            return refuse(
+                "AccessDeniedException",
+                format!(
+                    "User: arn:aws:sts::123456789012:assumed-role/somebody is not authorized to perform: \
+                     secretsmanager:GetSecretValue on resource: {id}"
+                ),
+            );
         }
         let secret = self.undeleted(id)?;
         let version = match version {
