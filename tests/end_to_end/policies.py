@@ -81,6 +81,8 @@ BY_AWS = [
 RARE = [
     # If AWS refuses a page because of one key, the programs read its parameters one by one.
     *[(who, "ssm:GetParameter", parameter(f"{PREFIX}/tokens/{CONNECTION}")) for who in (REFRESHER, CALLBACK, OPERATOR)],
+    # A revocation restores what somebody stored between its last two calls.
+    (OPERATOR, "secretsmanager:RestoreSecret", secret(f"{PREFIX}/connections/{CONNECTION}")),
     # Consumers of all connections may list them. The examples read one.
     (CONSUMER, "ssm:GetParameters", parameter(f"{PREFIX}/tokens/{CONNECTION}")),
     (CONSUMER, "ssm:GetParametersByPath", parameter(f"{PREFIX}/tokens")),

@@ -161,7 +161,7 @@ fn the_architecture_names_tests_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = 0;
     for name in named {
-        let folders = ["tests", "tests/run", "src", "src/connection"];
+        let folders = ["tests", "tests/run", "cli/tests/commands", "src", "src/connection"];
         assert!(folders.iter().any(|folder| root.join(folder).join(name).exists()), "there is no test {name}");
         found += 1;
     }
