@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use data_center::{DataCenter, DataCenters};
 pub use document::{GrantSecret, SecretDocument, UniqueFields};
 
+use jiff::Timestamp;
+
 use crate::flaw::{Broken, Flaw};
 use crate::name::{ClientName, ConnectionName, Prefix, SecretName, VersionId};
 use crate::secret::{ClientSecret, RefreshToken, SecretText};
@@ -49,6 +51,8 @@ pub struct Grant {
     pub refresh_token: Option<RefreshToken>,
     /// Base URL of the account's APIs as recorded with the consent.
     pub api_domain: Option<String>,
+    /// When somebody consented, if the secret says so.
+    pub granted_at: Option<Timestamp>,
 }
 
 /// A registered application with the one secret that is right for the grant's data centre.

@@ -21,7 +21,7 @@ use self::link::{LinkError, STATE_LIFE, State, code_challenge, encode, hash, wel
 use crate::connection::{DataCenter, Grant, GrantSecret, SecretDocument, SecretVersion, read_clients};
 use crate::failure::{Refusal, StoreError, Untrusted};
 use crate::flaw::{Broken, Flaw};
-use crate::lease::{Lease, Status, Token, whole_second};
+use crate::lease::{Lease, Token, whole_second};
 use crate::name::{ConnectionName, VersionId};
 use crate::notice;
 use crate::ports::{Authorizer, Exchanged, Grants, Leases, Proof, SecretWriter};
@@ -199,8 +199,10 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
             None => asked.clone(),
         };
         let api_domain = minted.api_domain;
-        let grant = Grant { scopes, refresh_token: Some(refresh_token.clone()), api_domain, ..grant };
-        document.grant(&grant, whole_second(self.source.now()));
+        // The same time as in the first lease: a lease from before shows that this one is missing.
+        let granted_at = Some(minted.token.issued_at);
+        let grant = Grant { scopes, refresh_token: Some(refresh_token.clone()), api_domain, granted_at, ..grant };
+        document.grant(&grant);
         let version = self.store(&grant, &refresh_token, &document, &read, since).await?;
         // From here on the consent is valid, whatever happens.
         let grant = Grant { version, ..grant };
@@ -351,10 +353,8 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         if foreign && self.newer_than(grant, read).await.is_some() {
             return Ok(());
         }
-        let dead = |last: &Lease| last.grant_version == *read && matches!(last.status, Status::ConsentRequired(_));
-        let replaced = replaces.then(|| !last.as_ref().is_some_and(dead));
         let lease = Lease::active(grant, token, None);
-        let description = notice::consented(connection, &lease, replaced);
+        let description = notice::consented(connection, &lease, replaces, last.as_ref());
         let turn = self.leases.pace().turn().await;
         let written = self.leases.publish(turn, connection, &lease, &description).await.map_err(words)?;
         if written == last.map_or(0, |last| last.version) + 1 {

@@ -162,7 +162,6 @@ const TOO_MANY_CALLS: [&str; 14] = [
     "TooManyRequestsException",
     "TransactionInProgressException",
 ];
-const OVERTAKEN_REMEDY: &str = "nothing was changed: look at what is stored now, then try again";
 /// AWS's error code for two updates of one parameter at the same moment.
 const OVERLAPPED: &str = "TooManyUpdates";
 
@@ -236,7 +235,7 @@ impl StoreError {
 
     /// Whether somebody else was first: the secret exists, or has another version than was read.
     pub fn overtaken(&self) -> bool {
-        self.cause == Cause::Overtaken || self.is_one_of(&["ResourceExistsException"])
+        self.cause == Cause::Overtaken
     }
 
     /// Whether AWS wants fewer calls a second.
@@ -267,13 +266,12 @@ impl StoreError {
             Cause::NoAnswer => {
                 return "check the Region, the network and AWS_ENDPOINT_URL; the next run tries again".to_owned();
             }
-            Cause::Overtaken => return OVERTAKEN_REMEDY.to_owned(),
+            Cause::Overtaken => return "nothing was changed: look at what is stored now, then try again".to_owned(),
             Cause::NoCredentials(missing) => return missing.remedy.clone(),
             Cause::NoRegion => return "set AWS_REGION, or give --region".to_owned(),
         };
         match code {
             "AccessDeniedException" | "AccessDenied" => format!("allow {action} to the role or user that ran this"),
-            "ResourceExistsException" => OVERTAKEN_REMEDY.to_owned(),
             "InvalidKeyId" | "KMSAccessDeniedException" => {
                 "allow the role kms:Encrypt and kms:Decrypt on the key, and check TOKEN_KEEPER_KMS_KEY_ID".to_owned()
             }

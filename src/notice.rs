@@ -8,6 +8,7 @@
 //! The document holds only the last status. So a connection that goes from `consent_required` to
 //! `throttled` and then to `active` sends no notice that it has recovered.
 
+use crate::connection::Grant;
 use crate::lease::{Lease, Status};
 use crate::name::ConnectionName;
 
@@ -22,19 +23,31 @@ pub fn description(connection: &ConnectionName, lease: &Lease, last: Option<&Lea
     notice(connection, lease, last).map_or_else(|| QUIET.to_owned(), |notice| format!("{MARKER}{notice}"))
 }
 
-/// The description of the first document of a consent: always a notice. `replaced` says whether the
-/// grant before still worked, if there was one. Whoever has a link can connect another account, so
-/// the operator hears of each consent.
-pub fn consented(connection: &ConnectionName, lease: &Lease, replaced: Option<bool>) -> String {
-    let with = format!("with an account in the data centre {}", lease.data_center);
-    let what = match replaced {
-        None => format!("is connected for the first time, {with}."),
-        Some(false) => format!("is connected again, {with}. The grant before no longer worked."),
-        Some(true) => format!(
-            "is connected again, {with}. The grant before still worked. If nobody should have done this, type: token-keeper revoke {connection}"
+/// The description of the first document after a consent: always a notice. Whoever has a link can
+/// connect another account, so the operator hears of each consent. `replaces`: whether there was a
+/// grant before.
+pub fn consented(connection: &ConnectionName, lease: &Lease, replaces: bool, last: Option<&Lease>) -> String {
+    let refused = last.is_some_and(|last| matches!(last.status, Status::ConsentRequired(_) | Status::Misconfigured(_)));
+    let replaced = match (replaces, refused) {
+        (false, _) => String::new(),
+        (true, true) => " It replaces a grant that no longer worked.".to_owned(),
+        (true, false) => format!(
+            " It replaces a grant that Zoho still took. If nobody should have done this, type: token-keeper revoke {connection}"
         ),
     };
-    format!("{MARKER}{connection} {what}")
+    let home = &lease.data_center;
+    format!("{MARKER}{connection} has a new consent, with an account in the data centre {home}.{replaced}")
+}
+
+/// Whether a consent has not been announced: its own document was not published, because the newest
+/// one is older.
+pub fn unannounced(grant: &Grant, last: Option<&Lease>) -> bool {
+    let newest = last.and_then(|last| {
+        let since = last.status.trouble().map(|trouble| trouble.since);
+        last.token.as_ref().map(|token| token.issued_at).max(since)
+    });
+    let foreign = last.is_none_or(|last| last.grant_version != grant.version);
+    foreign && grant.granted_at.is_some_and(|granted_at| newest.is_none_or(|newest| newest < granted_at))
 }
 
 fn notice(connection: &ConnectionName, lease: &Lease, last: Option<&Lease>) -> Option<String> {
@@ -126,8 +139,9 @@ mod tests {
         assert!(said.len() <= 1024 && said.starts_with(MARKER), "{said}");
         assert!(said.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()), "{said}");
         assert!(!said.contains("hush"), "{said}");
-        for replaced in [None, Some(false), Some(true)] {
-            let said = consented(&name, &lease(Status::Active, "v1"), replaced);
+        for last in [None, Some(lease(Status::Active, "v0")), Some(lease(Status::ConsentRequired(trouble("x")), "v0"))]
+        {
+            let said = consented(&name, &lease(Status::Active, "v1"), true, last.as_ref());
             assert!(said.len() <= 1024 && said.starts_with(MARKER) && !said.contains("hush"), "{said}");
             assert!(said.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()), "{said}");
         }

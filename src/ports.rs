@@ -69,7 +69,7 @@ pub trait SecretRemover {
     async fn remove(&self, name: &SecretName) -> Result<(), StoreError>;
     /// The same, if the secret still has the version that was `read`. If it has a newer one, it
     /// stays ([`StoreError::overtaken`]).
-    async fn remove_version(&self, name: &SecretName, read: &VersionId) -> Result<(), StoreError>;
+    async fn remove_unchanged(&self, name: &SecretName, read: &VersionId) -> Result<(), StoreError>;
 }
 
 /// How long a removed secret can be restored, in days (`RecoveryWindowInDays`).

@@ -43,8 +43,12 @@ pub struct Arguments {
     /// answers at `http://localhost:8765`, or at --callback-url if that is `http://localhost` and a port
     #[arg(long)]
     pub local: bool,
-    /// Make every link useless that was made for this connection. Its grant stays as it is
-    #[arg(long, conflicts_with_all = ["client", "data_center", "scope", "callback_url", "allow_move", "local"])]
+    /// Cancel all links of this connection. Its grant stays as it is; the next run mints a token
+    /// for the new version of the secret
+    #[arg(
+        long,
+        conflicts_with_all = ["client", "data_center", "scope", "callback_url", "valid_for", "allow_move", "local"]
+    )]
     pub void: bool,
 }
 
@@ -130,9 +134,7 @@ impl Operator {
         };
         self.until_written(&name, renew).await?;
         console.answer(json!({"connection": connection.as_str(), "voided": true}));
-        console.show(&format!(
-            "No link works any more that was made for {connection} until now. Its grant stays as it is."
-        ));
+        console.show(&format!("All links made for {connection} until now are cancelled. Its grant stays as it is."));
         console.show(&format!("Next, if somebody is to connect an account: token-keeper connect {connection}"));
         Ok(())
     }

@@ -10,7 +10,7 @@ use token_keeper::failure::StoreError;
 use token_keeper::flaw::Broken;
 
 /// The version of the answers that programs read.
-const SCHEMA: u64 = 1;
+pub const SCHEMA: u64 = 1;
 
 /// The terminal, or its stand-in. Unless it says otherwise, nobody sits there.
 pub trait Terminal {
@@ -42,8 +42,8 @@ pub trait Terminal {
     fn read_file(&self, _path: Option<&Path>) -> io::Result<Vec<u8>> {
         Err(io::Error::other("no file can be read here"))
     }
-    /// From now on, Ctrl-C waits until this is called with `false`: something has begun that only the
-    /// command can finish.
+    /// From now on, Ctrl-C waits until this is called with `false`, or until the command ends:
+    /// something has begun that only the command can finish.
     fn finish_first(&self, _on: bool) {}
     /// Shows the progress of a long command.
     fn progress(&self, _done: usize, _all: usize) {}

@@ -36,9 +36,9 @@ use crate::stack::Unread;
     name = "token-keeper",
     version,
     after_help = "Region and credentials come from the same places as for the AWS CLI: AWS_REGION, AWS_PROFILE and so on. Settings \
-                  come from the parameter /token-keeper/settings, which the stack writes. The variables of the functions win over it: \
+                  come from the parameter /PREFIX/settings, which the stack writes. The variables of the functions win over it: \
                   TOKEN_KEEPER_CALLBACK_URL and so on.\n\n\
-                  A command ends with 0 when all is well, with 1 when something failed or needs you, and with 2 when it was typed wrong.\n\n\
+                  A command ends with 0 when all is well, with 1 when something failed or needs you, and with 2 when it was typed wrong or a setting is wrong.\n\n\
                   Start with: token-keeper client add --help"
 )]
 pub struct Cli {
@@ -110,12 +110,11 @@ impl Command {
     fn writes(&self) -> bool {
         match self {
             Self::Refresh(arguments) => !arguments.dry_run,
-            Self::Client(ClientCommand::Add(_) | ClientCommand::Remove(_))
-            | Self::Connect(_)
-            | Self::Grant(_)
-            | Self::Import(_)
-            | Self::Revoke(_) => true,
-            Self::Client(ClientCommand::List)
+            Self::Connect(arguments) => !arguments.void,
+            Self::Client(ClientCommand::Add(_)) | Self::Grant(_) | Self::Import(_) => true,
+            // What ends something must never wait for a setting.
+            Self::Revoke(_)
+            | Self::Client(ClientCommand::List | ClientCommand::Remove(_))
             | Self::Reconnect(_)
             | Self::List
             | Self::Token(_)
@@ -163,7 +162,7 @@ impl Operator {
         {
             console.answer_failure(failure);
         }
-        done.and_then(|()| console.check())
+        console.check().and(done)
     }
 
     async fn carry_out(self, command: Command, console: &Console<'_>) -> Result<(), Failure> {
@@ -174,7 +173,7 @@ impl Operator {
                 return Err(Failure::new(what, format!("{remedy}; nothing was done")));
             }
             (Err(Unread::Unusable { what, remedy }), _) => {
-                tracing::warn!("the stack's settings are not used: {what}\n  -> {remedy}");
+                console.terminal.note(&format!("The stack's settings are not used: {what}\n  -> {remedy}"));
             }
         }
         match command {

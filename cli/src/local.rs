@@ -93,7 +93,7 @@ pub(super) async fn until_connected(
             // Answered here, not in the connection's task: if the browser goes away, an exchange
             // that has begun still finishes.
             Some((request, answer)) = asked.recv() => {
-                console.terminal.finish_first(true);
+                console.terminal.finish_first(request.path.ends_with("/callback"));
                 let response = respond(&request, consent, Some(base)).await;
                 console.terminal.finish_first(false);
                 let (path, status) = (request.path.as_str(), response.status);

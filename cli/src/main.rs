@@ -10,10 +10,12 @@ use std::sync::{Arc, Once};
 
 use clap::Parser as _;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
 use token_keeper::config::{Config, as_text};
 use token_keeper::http::{self, Roots};
 use token_keeper::source::Source;
 use token_keeper::{aws, telemetry, zoho};
+use token_keeper_cli::console::SCHEMA;
 use token_keeper_cli::stack::configure;
 use token_keeper_cli::{Cli, Look, Operator, Terminal, login};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -35,8 +37,7 @@ async fn main() -> ExitCode {
         name.as_encoded_bytes().starts_with(b"AWS_") && name != "AWS_CA_BUNDLE" && value.to_str().is_none()
     };
     if let Some((name, _)) = std::env::vars_os().find(lost) {
-        complain(&format!("{}: its value is not text in UTF-8, nothing was started", name.display()));
-        return ExitCode::from(2);
+        return refuse(cli.json, &format!("{}: its value is not text in UTF-8, nothing was started", name.display()));
     }
     if cli.verbose {
         // The SDK's warnings quote what a `credential_process` prints.
@@ -52,15 +53,33 @@ async fn main() -> ExitCode {
             fmt::layer().compact().with_target(false).without_time().with_writer(io::stderr).log_internal_errors(false);
         tracing_subscriber::registry().with(layer.with_filter(ours)).init();
     }
+    let json = cli.json;
+    let operator = match operator(&cli).await {
+        Ok(operator) => operator,
+        Err(problem) => return refuse(json, &problem),
+    };
+    // Where standard error is no terminal, it draws nothing.
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len}").unwrap_or(ProgressStyle::default_bar());
+    let terminal = Standard { bar: ProgressBar::new(0).with_style(style), interrupts: Arc::default() };
+    let done = operator.run(cli, &terminal).await;
+    terminal.bar.finish_and_clear();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            complain(&failure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Connects the real services, as the options, the environment and the stack say. The error says
+/// what is wrong with them.
+async fn operator(cli: &Cli) -> Result<Operator, String> {
     let prefix = cli.prefix.clone().map(|prefix| ("TOKEN_KEEPER_PREFIX".to_owned(), prefix));
     let environment: Vec<_> = as_text(std::env::vars_os()).chain(prefix).collect();
-    let parameter = match Config::read(environment.clone()) {
-        Ok(config) => config.settings.prefix.settings(),
-        Err(problems) => {
-            complain(&problems);
-            return ExitCode::from(2);
-        }
-    };
+    let words = |problem: &dyn Display| problem.to_string();
+    let config = Config::read(environment.clone()).map_err(|problems| words(&problems))?;
+    let parameter = config.settings.prefix.settings();
     let source = Source::system();
     // As version 2 of the AWS CLI: the option wins over keys in the environment, and these over both
     // variables for a profile, which then still says the Region.
@@ -76,42 +95,30 @@ async fn main() -> ExitCode {
     if let Some(url) = &cli.endpoint_url {
         loader = loader.endpoint_url(url.as_str().trim_end_matches('/'));
     }
-    let http = match http::client(Roots::Platform, std::env::var_os("AWS_CA_BUNDLE").as_deref()) {
-        Ok(http) => http,
-        Err(why) => {
-            complain(&why);
-            return ExitCode::from(2);
-        }
-    };
+    let http =
+        http::client(Roots::Platform, std::env::var_os("AWS_CA_BUNDLE").as_deref()).map_err(|why| words(&why))?;
     let mut shared = aws::shared(loader, &http).await;
     if !keys {
         shared = login::with_profile(&shared, profile.clone());
     }
     let region = shared.region().map(ToString::to_string).filter(|region| !region.is_empty());
     let stored = if cli.command.uses_settings() { aws::read_text(&shared, &parameter).await } else { Ok(None) };
-    let (Config { settings, publishing, callback_url, .. }, stack) = match configure(&environment, &parameter, stored) {
-        Ok(configured) => configured,
-        Err(problems) => {
-            complain(&problems);
-            return ExitCode::from(2);
-        }
-    };
+    let (Config { settings, publishing, callback_url, .. }, stack) =
+        configure(&environment, &parameter, stored).map_err(|problems| words(&problems))?;
     let (secrets, leases) = aws::stores(&shared, &settings, publishing.clone(), &source);
     let zoho = zoho::Zoho::new(http, zoho::TIMEOUT, source.clone());
-    let operator =
-        Operator { settings, publishing, callback_url, stack, secrets, zoho, leases, source, region, profile };
-    // Where standard error is no terminal, it draws nothing.
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len}").unwrap_or(ProgressStyle::default_bar());
-    let terminal = Standard { bar: ProgressBar::new(0).with_style(style), finishing: Arc::default() };
-    let done = operator.run(cli, &terminal).await;
-    terminal.bar.finish_and_clear();
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            complain(&failure);
-            ExitCode::FAILURE
-        }
+    Ok(Operator { settings, publishing, callback_url, stack, secrets, zoho, leases, source, region, profile })
+}
+
+/// Says why the command cannot begin.
+fn refuse(json: bool, problem: &str) -> ExitCode {
+    if json {
+        let answer =
+            json!({"schema": SCHEMA, "error": problem, "remedy": "correct it, then try again; nothing was started"});
+        let _lost = writeln!(io::stdout(), "{answer}");
     }
+    complain(&problem);
+    ExitCode::from(2)
 }
 
 /// Prints the help, or what is wrong with the arguments.
@@ -134,19 +141,26 @@ fn complain(what: &dyn Display) {
 /// Standard input, output and error.
 struct Standard {
     bar: ProgressBar,
-    /// Whether Ctrl-C has to wait.
-    finishing: Arc<AtomicBool>,
+    interrupts: Arc<Interrupts>,
+}
+
+/// Whether Ctrl-C has to wait, and whether it waits.
+#[derive(Default)]
+struct Interrupts {
+    hold: AtomicBool,
+    waiting: AtomicBool,
 }
 
 /// Ends the program at Ctrl-C, but not before it has finished what it must. It starts when something
 /// must be finished for the first time: until then the system itself ends the program, also at a
 /// prompt.
-async fn watch_for_interrupts(finishing: Arc<AtomicBool>) {
+async fn watch_for_interrupts(interrupts: Arc<Interrupts>) {
     while tokio::signal::ctrl_c().await.is_ok() {
-        if !finishing.load(Ordering::Relaxed) {
+        if !interrupts.hold.load(Ordering::Relaxed) {
             std::process::exit(INTERRUPTED);
         }
-        complain(&"One moment: what Zoho has just given is being stored.");
+        interrupts.waiting.store(true, Ordering::Relaxed);
+        complain(&"One moment: Zoho's code is being exchanged. The command ends when the result is stored.");
     }
 }
 
@@ -163,9 +177,12 @@ impl Terminal for Standard {
 
     fn finish_first(&self, on: bool) {
         static WATCHING: Once = Once::new();
-        self.finishing.store(on, Ordering::Relaxed);
+        self.interrupts.hold.store(on, Ordering::Relaxed);
+        if !on && self.interrupts.waiting.load(Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED);
+        }
         WATCHING.call_once(|| {
-            tokio::spawn(watch_for_interrupts(self.finishing.clone()));
+            tokio::spawn(watch_for_interrupts(self.interrupts.clone()));
         });
     }
 

@@ -115,6 +115,6 @@ impl Operator {
             sleep(self.settings.settling).await;
         }
         let what = format!("secret {name} was changed by somebody else at each of {WRITES} tries");
-        Err(Failure::new(what, "try again when nobody else works on it; nothing was changed"))
+        Err(Failure::new(what, "see token-keeper list, then try again when nobody else works on it"))
     }
 }

@@ -5,12 +5,12 @@
 
 use jiff::SignedDuration;
 use serde_json::json;
-use token_keeper::connection::{GrantSecret, SecretDocument};
+use token_keeper::connection::{GrantSecret, SecretDocument, read_clients};
 use token_keeper::failure::Refusal;
 use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::name::{ConnectionName, SecretName};
 use token_keeper::ports::{
-    Authorizer as _, Grants as _, LeaseRemover as _, RECOVERY_DAYS, Revoked, SecretRemover as _,
+    Authorizer as _, Grants as _, Issuer as _, LeaseRemover as _, RECOVERY_DAYS, Revoked, SecretRemover as _,
 };
 
 use crate::console::{Console, Failure};
@@ -96,15 +96,37 @@ impl Operator {
                     Revoked::Now => {
                         "Zoho has revoked the refresh token and every access token made from it. This cannot be undone."
                     }
-                    Revoked::Unknown => "Zoho does not know this refresh token: it was revoked or replaced before.",
+                    Revoked::Unknown => {
+                        self.check_dead(secret, name).await?;
+                        "Zoho does not know this refresh token: it was revoked or replaced before."
+                    }
                 });
             }
         }
         document.end_grant();
         let Some(version) = self.write(name, Some(&version.id), &document).await? else { return Ok(None) };
-        match self.secrets.remove_version(name, &version).await {
+        match self.secrets.remove_unchanged(name, &version).await {
             Err(error) if error.overtaken() => Ok(None),
             removed => Ok(Some(removed?)),
         }
+    }
+
+    /// Zoho's page for a token that it does not know could be anybody's page. So this asks for an
+    /// access token: Zoho's refusal is proof.
+    async fn check_dead(&self, secret: GrantSecret, name: &SecretName) -> Result<(), Failure> {
+        let prefix = &self.settings.prefix;
+        let clients: Vec<_> = secret.client().iter().map(|client| prefix.client(client.as_str())).collect();
+        let clients = read_clients(&self.secrets.read(&clients).await?, prefix);
+        let why = match self.zoho.refresh(&secret.resolve(&clients, prefix)?).await {
+            Err(Refusal::ConsentRequired { .. }) => return Ok(()),
+            Ok(_) => "it still gives access tokens for it".to_owned(),
+            Err(refusal) => refusal.to_string(),
+        };
+        let what = format!("Zoho did not revoke the refresh token, and {why}; nothing was removed");
+        let remedy = format!(
+            "try again in a few minutes; if the client itself is gone at Zoho, its tokens are dead: aws secretsmanager delete-secret \
+             --secret-id {name}"
+        );
+        Err(Failure::new(what, remedy))
     }
 }

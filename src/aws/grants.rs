@@ -111,8 +111,13 @@ impl SecretWriter for SecretsManager {
         let version = VersionId::of(None, text);
         let call = self.client.create_secret().name(name.as_str()).secret_string(text.expose());
         let call = call.client_request_token(version.as_str()).set_kms_key_id(self.kms_key_id.clone());
-        call.send().await.map_err(|error| failed("secretsmanager:CreateSecret", &error))?;
-        Ok(version)
+        match call.send().await.map_err(|error| failed("secretsmanager:CreateSecret", &error)) {
+            Ok(_) => Ok(version),
+            Err(error) if error.is_one_of(&["ResourceExistsException"]) => {
+                Err(StoreError { cause: Cause::Overtaken, ..error })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Stores the new version under a label that nobody reads, then moves `AWSCURRENT` to it. AWS
@@ -134,10 +139,11 @@ impl SecretWriter for SecretsManager {
                 Ok(current) if current.id == version => return Ok(version),
                 // An old state: what AWS has just said is newer.
                 Ok(current) if current.id == *read => why.cause = Cause::NoAnswer,
-                Ok(_) | Err(_) => {
+                Ok(_) | Err(Flaw::NotFound | Flaw::Deleted) => {
                     why.cause = Cause::Overtaken;
                     break;
                 }
+                Err(_) => why.cause = Cause::NoAnswer,
             }
         }
         Err(why)
@@ -151,7 +157,7 @@ impl SecretRemover for SecretsManager {
     }
 
     /// AWS deletes whatever is current. So this looks afterwards, and restores a newer version.
-    async fn remove_version(&self, name: &SecretName, read: &VersionId) -> Result<(), StoreError> {
+    async fn remove_unchanged(&self, name: &SecretName, read: &VersionId) -> Result<(), StoreError> {
         const DESCRIBE: &str = "secretsmanager:DescribeSecret";
         self.remove(name).await?;
         let described = self.client.describe_secret().secret_id(name.as_str()).send().await;

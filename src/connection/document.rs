@@ -128,14 +128,14 @@ impl SecretDocument {
     }
 
     /// Writes the grant of a new consent into the document.
-    pub fn grant(&mut self, grant: &Grant, granted_at: Timestamp) {
+    pub fn grant(&mut self, grant: &Grant) {
         if self.string("data_center") != Some(&grant.data_center.name) {
             self.0.0.remove("api_domain");
         }
         self.set("data_center", json!(grant.data_center.name));
         self.set("scopes", json!(grant.scopes));
         self.set("refresh_token", json!(grant.refresh_token.as_ref().map(RefreshToken::expose)));
-        self.set("granted_at", json!(granted_at));
+        self.set("granted_at", json!(grant.granted_at));
         if let Some(api_domain) = &grant.api_domain {
             self.set("api_domain", json!(api_domain));
         }
@@ -171,6 +171,7 @@ pub struct GrantSecret {
     scopes: Vec<String>,
     refresh_token: Option<RefreshToken>,
     api_domain: Option<String>,
+    granted_at: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -213,7 +214,8 @@ impl GrantSecret {
             Some(text) => Some(origin(&text).ok_or(Flaw::ApiDomain)?),
         };
         let refresh_token = document.optional("refresh_token")?.map(RefreshToken::new);
-        Ok(Self { connection, version, client, data_center, scopes, refresh_token, api_domain })
+        let granted_at = document.granted_at();
+        Ok(Self { connection, version, client, data_center, scopes, refresh_token, api_domain, granted_at })
     }
 
     /// The name of the client; `None` if the client is inline.
@@ -246,7 +248,7 @@ impl GrantSecret {
     /// If the client is not among `clients`, is itself broken, or has no secret for the data
     /// centre.
     pub fn resolve(self, clients: &Clients, prefix: &Prefix) -> Result<Grant, Broken> {
-        let Self { connection, version, client, data_center, scopes, refresh_token, api_domain } = self;
+        let Self { connection, version, client, data_center, scopes, refresh_token, api_domain, granted_at } = self;
         let client = match client {
             ClientReference::Inline(client) => client,
             ClientReference::Named(name) => {
@@ -258,7 +260,7 @@ impl GrantSecret {
                     .ok_or_else(|| broken(Flaw::NoSecretFor(data_center.name.clone())))?
             }
         };
-        Ok(Grant { connection, version, client, data_center, scopes, refresh_token, api_domain })
+        Ok(Grant { connection, version, client, data_center, scopes, refresh_token, api_domain, granted_at })
     }
 }
 
@@ -424,7 +426,7 @@ mod tests {
         let check = |data_center: &str, api_domain: Option<&str>| {
             let data_center = DataCenters::default().get(data_center).expect("a data centre").clone();
             let mut document = SecretDocument::parse(&SecretText::new(before)).expect("a document");
-            document.grant(&Grant { data_center, ..grant.clone() }, Timestamp::UNIX_EPOCH);
+            document.grant(&Grant { data_center, granted_at: Some(Timestamp::UNIX_EPOCH), ..grant.clone() });
             let fields: Value = serde_json::from_str(document.text().expose()).expect("JSON");
             assert_eq!((fields["note"].clone(), fields["client_secret"].clone()), (json!([1]), json!("s")));
             assert_eq!(fields["api_domain"].as_str(), api_domain);

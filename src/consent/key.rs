@@ -15,7 +15,7 @@ const KEY_LIFE: SignedDuration = SignedDuration::from_mins(5);
 
 /// How long the lack of a usable key is remembered. Strangers could otherwise cause a read with each
 /// request.
-const LACK_LIFE: SignedDuration = SignedDuration::from_secs(30);
+const NO_KEY_LIFE: SignedDuration = SignedDuration::from_secs(30);
 
 /// The signing key. It is read when the first link comes, and again after `KEY_LIFE`.
 #[derive(Default)]
@@ -34,7 +34,7 @@ impl KeyRing {
         Self(Mutex::new(Some(Kept { key: Ok(key), until: None })))
     }
 
-    /// The key, not older than `KEY_LIFE`; or that there is none, not older than `LACK_LIFE`.
+    /// The key, not older than `KEY_LIFE`; or that there is none, not older than `NO_KEY_LIFE`.
     ///
     /// # Errors
     /// As [`read_signing_key`].
@@ -55,7 +55,7 @@ impl KeyRing {
             Err(NoKey::Broken(broken)) => Err(broken),
             Err(error) => return Err(error),
         };
-        let until = Some(now + if key.is_ok() { KEY_LIFE } else { LACK_LIFE });
+        let until = Some(now + if key.is_ok() { KEY_LIFE } else { NO_KEY_LIFE });
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Kept { key: key.clone(), until });
         Ok(key?)
     }

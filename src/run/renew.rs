@@ -292,7 +292,11 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
         let mut lease = Lease::active(grant, token, last);
         lease.api_domain = api_domain.or(lease.api_domain);
         lease.scope = scope.unwrap_or(lease.scope);
-        let description = notice::description(&grant.connection, &lease, last);
+        let description = if notice::unannounced(grant, last) {
+            notice::consented(&grant.connection, &lease, last.is_some(), last)
+        } else {
+            notice::description(&grant.connection, &lease, last)
+        };
         let written = self.leases.publish(turn, &grant.connection, &lease, &description).await;
         start.put(&written);
         match written {

@@ -81,19 +81,24 @@ async fn a_reconnection_replaces_the_grant_keeps_other_fields_and_revokes_the_ol
 }
 
 #[tokio::test]
-async fn the_next_run_reports_a_consent_whose_first_token_was_not_published() {
+async fn the_next_run_sends_the_notice_of_a_consent_whose_first_token_was_not_published() {
     let world = World::new().await;
     Browser::default().consent(&world, &world.link("desk")).await;
+    world.advance_minutes(1);
     world.zoho.kill(&world.refresh_token("desk").expect("a refresh token"));
     let report = world.send(json!({"connections": ["desk"], "force": true})).await.expect("a run");
     assert_eq!(report["consent_required"], json!(["desk"]));
+    world.advance_minutes(1);
     world.aws.deny_put(&lease_name("desk"));
     Browser::default().consent(&world, &world.link("desk")).await;
     assert_eq!(world.notices("desk").len(), 2, "its first consent and its death");
     world.aws.allow(&lease_name("desk"));
     world.run().await;
-    let recovered = "Token Keeper: desk has recovered, its token lives until 2026-11-21T01:00:00Z.";
-    assert_eq!(world.notices("desk").last().map(String::as_str), Some(recovered));
+    let said = "Token Keeper: desk has a new consent, with an account in the data centre eu. It replaces a grant that no longer worked.";
+    assert_eq!(world.notices("desk").last().map(String::as_str), Some(said));
+    world.advance_minutes(30);
+    world.run().await;
+    assert_eq!(world.notices("desk").len(), 3, "once");
 }
 
 #[tokio::test]

@@ -226,7 +226,7 @@ async fn no_secret_reaches_a_log_a_page_or_a_description_at_any_level() {
             "connected",
             "the code was not exchanged",
             "the new grant could not be stored",
-            "is connected again",
+            "has a new consent",
         ] {
             assert!(said.contains(word), "{word} is not in {said}");
         }

@@ -340,6 +340,7 @@ impl World {
             scopes: vec!["ZohoCRM.modules.ALL".to_owned()],
             refresh_token: Some(RefreshToken::new(secret.refresh_token.to_string())),
             api_domain: None,
+            granted_at: None,
         }
     }
 
@@ -675,7 +676,7 @@ impl State {
         if description.starts_with(MARKER) {
             let says = match lease.status {
                 Status::ConsentRequired(_) => Says::Dead(lease.grant_version.clone()),
-                _ if description.contains(" is connected ") => Says::Consented,
+                _ if description.contains(" has a new consent") => Says::Consented,
                 _ => Says::Recovered,
             };
             notices.push(Notice { connection: index, says });

@@ -105,6 +105,8 @@ struct Memory {
     died: Option<Instant>,
     more_mints: u32,
     notified_dead: bool,
+    /// A consent that could not publish its lease, so that a run has to send its notice.
+    unannounced: bool,
 }
 
 struct Quarter {
@@ -404,6 +406,9 @@ impl Quarter {
             assert!(notices.iter().any(said), "c{index:05}: no notice of its consent");
         }
         let puts = self.world.disturbed(begin, end, |fault| matches!(fault, Fault::Puts(_)));
+        for (index, _) in consents.iter().filter(|(_, published)| !published) {
+            self.memory[*index].unannounced = true;
+        }
         for notice in notices {
             let index = notice.connection;
             let covering = || invocations.iter().filter(|invocation| invocation.covers(index));
@@ -414,7 +419,9 @@ impl Quarter {
                 || consents.iter().any(|(consenting, _)| *consenting == index);
             let memory = &mut self.memory[index];
             if notice.says == Says::Consented {
-                assert!(consents.iter().any(|(consenting, _)| *consenting == index), "nobody consented to c{index:05}");
+                let now = consents.iter().any(|(consenting, _)| *consenting == index);
+                assert!(now || memory.unannounced, "nobody consented to c{index:05}");
+                memory.unannounced = false;
                 memory.notified_dead = false;
             } else if let Says::Dead(version) = notice.says {
                 let death = self.world.state.borrow().death_of(index, &version);

@@ -182,9 +182,8 @@ fn callback(url: Option<&BaseUrl>) -> Finding {
         }
         None => {
             let why = "connect and reconnect need --callback-url each time, and doctor cannot name the redirect URI to register";
-            let remedy =
-                "set it to the callback function's public URL, here and at the function (connect --local needs no URL)";
-            Finding::new("callback", Severity::Note, "TOKEN_KEEPER_CALLBACK_URL is not set", why, remedy)
+            let remedy = "set TOKEN_KEEPER_CALLBACK_URL to the callback function's public URL, or let the stack write its settings (connect --local needs no URL)";
+            Finding::new("callback", Severity::Note, "the callback function's URL is not known", why, remedy)
         }
     }
 }

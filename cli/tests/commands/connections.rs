@@ -266,6 +266,31 @@ async fn revoke_asks_and_ends_a_connection_everywhere() {
 }
 
 #[tokio::test]
+async fn whatever_zoho_answers_revoke_removes_nothing_while_the_refresh_token_lives() {
+    for (answer, complaint) in [
+        (answers::throttled(), "Zoho did not revoke the refresh token (too_many_requests); nothing was removed"),
+        (answers::throttled_translated(), "try again in ten minutes"),
+        (answers::status(429, &json!({})), "(too_many_requests)"),
+        (answers::status(200, &json!({"error": "invalid_client"})), "(invalid_client)"),
+        (answers::status(200, &json!({"status": "failure"})), "(too_many_requests)"),
+        (answers::status(200, &json!({})), "did not revoke the refresh token"),
+        (answers::status(200, &json!({"status": "success", "error": "x"})), "did not revoke the refresh token"),
+        (answers::empty(), "(HTTP 200 with an empty body)"),
+        (answers::html(), "did not revoke the refresh token"),
+        (answers::status(400, &json!({"error": "general_error"})), "(general_error (HTTP 400))"),
+        // A proxy's page. Zoho itself still gives tokens.
+        (answers::page(400, "Bad request", ""), "and it still gives access tokens for it; nothing was removed"),
+    ] {
+        let world = office().await;
+        let before = (world.grant("books"), world.document("books"));
+        world.faults.add(Rule::on("zoho", "revoke"), Fault::Respond(answer));
+        let seen = type_in(&world, "revoke books --yes", "").await.expect_err("not revoked");
+        assert!(seen.contains(complaint), "{complaint}: {seen}");
+        assert_eq!((world.grant("books"), world.document("books")), before, "{seen}");
+    }
+}
+
+#[tokio::test]
 async fn revoke_removes_nothing_until_zoho_confirms_and_finishes_what_it_began() {
     let world = office().await;
     world.faults.add(Rule::on("zoho", "revoke").times(1), Fault::Respond(answers::server_error("general_error")));
@@ -352,9 +377,9 @@ async fn each_consent_sends_a_notice_that_says_what_became_of_the_grant_before()
     Browser::default().consent(&world, &world.link("desk")).await;
     Browser::default().consent(&world, &world.link("desk")).await;
     let account = "with an account in the data centre eu.";
-    let first = format!("Token Keeper: desk is connected for the first time, {account}");
+    let first = format!("Token Keeper: desk has a new consent, {account}");
     let replaced = format!(
-        "Token Keeper: desk is connected again, {account} The grant before still worked. If nobody should have done this, type: \
+        "Token Keeper: desk has a new consent, {account} It replaces a grant that Zoho still took. If nobody should have done this, type: \
          token-keeper revoke desk"
     );
     assert_eq!(world.notices("desk"), [first.as_str(), &replaced]);
@@ -373,13 +398,14 @@ async fn each_consent_sends_a_notice_that_says_what_became_of_the_grant_before()
     let shown = type_in(&world, command, "").await.expect("a link");
     let link = shown.lines().map(str::trim).find(|line| line.contains("ticket=")).expect("a link");
     assert_eq!(title(&Browser::default().consent(&world, link).await), "Connected");
-    let healed = format!("Token Keeper: desk is connected again, {account} The grant before no longer worked.");
+    let healed = format!("Token Keeper: desk has a new consent, {account} It replaces a grant that no longer worked.");
     assert_eq!(world.notices("desk"), [first.as_str(), &replaced, &notice, &healed]);
     type_in(&world, "refresh desk --force", "").await.expect("refreshed");
     assert_eq!(world.notices("desk").len(), 4, "one notice of the consent");
 
-    // A self client's code heals it too.
+    // A change of the connection in between does not hide that its grant was dead.
     die().await;
+    type_in(&world, "connect desk --scope ZohoDesk.tickets.READ", "").await.expect("a link");
     let code = world.zoho.code("eu", CLIENT_ID, &["ZohoCRM.modules.ALL"], None);
     type_in(&world, "grant desk", &code).await.expect("connected");
     assert_eq!(world.notices("desk")[2..], [&notice, &healed, &notice, &healed].map(Clone::clone));

@@ -262,7 +262,12 @@ async fn in_a_new_installation_doctor_says_what_comes_next() {
     let (shown, done) = examine(&world, "").await;
     let none = "connections: there are none yet: no secret's name starts with team/new/connections/";
     check(&shown, "note", none, "connect an account: token-keeper connect --help");
-    check(&shown, "note", "callback: TOKEN_KEEPER_CALLBACK_URL is not set", "set it to the callback function's");
+    check(
+        &shown,
+        "note",
+        "callback: the callback function's URL is not known",
+        "set TOKEN_KEEPER_CALLBACK_URL to the callback function's",
+    );
     let create =
         "openssl rand -base64 48 | aws secretsmanager create-secret --name team/new/signing-key --secret-string";
     check(&shown, "note", "signing-key: secret team/new/signing-key: there is no secret of this name", create);

@@ -45,6 +45,7 @@ async fn every_command_answers_with_the_fields_that_the_reference_lists() {
         ("client list", "client list".to_owned(), "", String::new()),
         ("client remove", "client remove old".to_owned(), "", String::new()),
         ("connect", format!("connect crm {new} --callback-url BASE"), "", String::new()),
+        ("connect --void", "connect crm --void".to_owned(), "", String::new()),
         ("reconnect", "reconnect --callback-url BASE".to_owned(), "", String::new()),
         ("grant", format!("grant desk {new}"), &code, String::new()),
         ("import", "import kept.json".to_owned(), "", row("kept")),

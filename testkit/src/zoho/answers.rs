@@ -59,7 +59,8 @@ pub(super) fn throttle(code: u16, translated: bool) -> Response<Bytes> {
     status(code, &json!({"error_description": description, "error": error, "status": "failure"}))
 }
 
-pub(super) fn page(status: u16, title: &str, body: &str) -> Response<Bytes> {
+/// An HTML page.
+pub fn page(status: u16, title: &str, body: &str) -> Response<Bytes> {
     let page = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
