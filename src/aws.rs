@@ -119,6 +119,9 @@ where
 {
     let service = error.as_service_error();
     if let Some(code) = service.and_then(ProvideErrorMetadata::code) {
+        if error.raw_response().is_some_and(|response| response.status().is_server_error()) {
+            return Cause::OutOfOrder { code: code.to_owned() };
+        }
         // Only this sentence is known to quote no values: it names caller, action and resource.
         let quotable = ["AccessDeniedException", "AccessDenied"].contains(&code);
         let message = service.and_then(ProvideErrorMetadata::message).filter(|_| quotable);

@@ -21,14 +21,17 @@ use self::link::{LinkError, STATE_LIFE, State, code_challenge, encode, hash, wel
 use crate::connection::{DataCenter, Grant, GrantSecret, SecretDocument, SecretVersion, read_clients};
 use crate::failure::{Refusal, StoreError, Untrusted};
 use crate::flaw::{Broken, Flaw};
-use crate::lease::{Lease, Token, whole_second};
+use crate::lease::{Lease, Status, Token, whole_second};
 use crate::name::{ConnectionName, VersionId};
-use crate::notice;
-use crate::ports::{Authorizer, Exchanged, Grants, Leases, Proof, SecretWriter};
+use crate::notice::{self, Replaced};
+use crate::ports::{Authorizer, Exchanged, Grants, Leases, Proof, Revoked, SecretWriter};
 use crate::secret::{AuthorizationCode, RefreshToken, SigningKey};
 use crate::settings::Settings;
 use crate::source::Source;
 
+/// How long a consent waits until its grant is stored. The callback function has 30 seconds in all, and
+/// Zoho may take ten of them.
+const STORE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a consent waits until its first lease is published. Meanwhile somebody looks at an
 /// empty page, and the callback function has 30 seconds in all.
 const PUBLISH_PATIENCE: Duration = Duration::from_secs(8);
@@ -181,6 +184,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
     pub async fn redeem(&self, secret: CurrentGrant, home: DataCenter, proof: &Proof) -> Result<Connected, Stop> {
         let CurrentGrant { connection, version: read, since, mut document, parsed } = secret;
         let replaced = parsed.refresh_token().map(|replaced| (replaced.clone(), parsed.data_center().clone()));
+        let (connected, granted_before) = (replaced.is_some(), document.granted_at());
         let grant = self.resolve(&connection, parsed.at(home.clone())).await?;
         let Exchanged { minted, refresh_token } = match self.zoho.exchange(&grant.client, &home, proof).await {
             Ok(exchanged) => exchanged,
@@ -203,11 +207,19 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         let granted_at = Some(minted.token.issued_at);
         let grant = Grant { scopes, refresh_token: Some(refresh_token.clone()), api_domain, granted_at, ..grant };
         document.grant(&grant);
-        let version = self.store(&grant, &refresh_token, &document, &read, since).await?;
+        let stored = self.store(&grant, &refresh_token, &document, &read, since);
+        let version = timeout(STORE_PATIENCE, stored).await.unwrap_or_else(|_| {
+            error!(
+                connection = connection.as_str(),
+                "Secrets Manager took too long: not known whether the new grant is stored"
+            );
+            Err(Stop::NotStored { connection: connection.clone(), revoked: false })
+        })?;
         // From here on the consent is valid, whatever happens.
         let grant = Grant { version, ..grant };
         let replaced = replaced.filter(|(replaced, _)| replaced.expose() != refresh_token.expose());
-        let published = self.publish(&grant, minted.token, &read, replaced.is_some()).await;
+        let before = Before { version: read, connected, granted_at: granted_before };
+        let published = self.publish(&grant, minted.token, &before).await;
         // If the new lease is not published, programs still read the old token, which would end
         // with the replaced refresh token.
         if replaced.is_some() && !published {
@@ -297,86 +309,141 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
             Ok(version) => return Ok(version),
             Err(why) => why,
         };
-        let ours = |current: &SecretVersion| {
-            let stored = SecretDocument::parse(&current.text).ok();
-            stored.and_then(|stored| stored.string("refresh_token").map(|token| token == refresh_token.expose()))
-        };
         let stop = match self.secrets.read_one(&name).await.map(|secret| secret.content) {
-            Ok(Ok(current)) if ours(&current) == Some(true) => return Ok(current.id),
+            Ok(Ok(current)) if holds(&current, refresh_token) => return Ok(current.id),
             Ok(Ok(current)) if why.overtaken() => Some(overtaken(connection, &current, since)),
             Ok(Ok(_)) if why.undone() => None,
-            Ok(Err(Flaw::NotFound | Flaw::Deleted)) => Some(Stop::Gone(connection.clone())),
+            Ok(Err(Flaw::NotFound | Flaw::Deleted)) if why.undone() => Some(Stop::Gone(connection.clone())),
             _ => {
                 error!(connection = connection.as_str(), error = %why, remedy = why.remedy(),
                     "not known whether the new grant is stored");
                 return Err(Stop::NotStored { connection: connection.clone(), revoked: false });
             }
         };
+        // Zoho has just issued it, so a page that says "unknown" is not Zoho's.
         let revoked = self.zoho.revoke(refresh_token, &grant.data_center).await;
-        if let Err(refusal) = &revoked {
-            warn!(connection = connection.as_str(), error = %refusal, "the unused refresh token was not revoked");
+        let error = match &revoked {
+            Ok(Revoked::Now) => None,
+            Ok(Revoked::Unknown) => Some("Zoho says that it does not know it".to_owned()),
+            Err(refusal) => Some(refusal.to_string()),
+        };
+        let revoked = error.is_none();
+        if let Some(error) = error {
+            warn!(connection = connection.as_str(), error, "the unused refresh token was not revoked");
         }
         let Some(stop) = stop else {
             error!(connection = connection.as_str(), error = %why, remedy = why.remedy(),
                 "the new grant could not be stored");
-            return Err(Stop::NotStored { connection: connection.clone(), revoked: revoked.is_ok() });
+            return Err(Stop::NotStored { connection: connection.clone(), revoked });
         };
         Err(stop)
     }
 
     /// Publishes the first lease, in place of one of the grant `read` or an older one. If that
     /// fails, the refresher's next run sees the new version of the grant and mints.
-    async fn publish(&self, grant: &Grant, token: Token, read: &VersionId, replaces: bool) -> bool {
-        let connection = &grant.connection;
+    async fn publish(&self, grant: &Grant, token: Token, before: &Before) -> bool {
         let late = |_| Err("Parameter Store took too long".to_owned());
-        let published = timeout(PUBLISH_PATIENCE, self.try_to_publish(grant, token, read, replaces)).await;
+        let published = timeout(PUBLISH_PATIENCE, self.try_to_publish(grant.clone(), token, before)).await;
         let published = published.unwrap_or_else(late);
         if let Err(error) = &published {
-            warn!(connection = connection.as_str(), error, "connected, but the first token was not published");
+            let connection = grant.connection.as_str();
+            warn!(connection, error, "connected, but the first token was not published");
         }
         published.is_ok()
     }
 
-    async fn try_to_publish(
-        &self,
-        grant: &Grant,
-        token: Token,
-        read: &VersionId,
-        replaces: bool,
-    ) -> Result<(), String> {
-        let connection = &grant.connection;
+    async fn try_to_publish(&self, mut grant: Grant, token: Token, before: &Before) -> Result<(), String> {
+        let connection = grant.connection.clone();
         let words = |error: StoreError| error.to_string();
-        let mut leases = self.leases.read(std::slice::from_ref(connection)).await.map_err(words)?;
-        // A parameter that holds no lease, or the lease of a newer program, is left alone.
-        let last = leases.remove(connection.as_str()).transpose().map_err(|broken| broken.to_string())?;
-        let foreign = last.as_ref().is_some_and(|last| last.grant_version != *read);
-        if foreign && self.newer_than(grant, read).await.is_some() {
-            return Ok(());
+        let last = self.lease(&connection).await?;
+        match self.newer_than(&grant, before).await {
+            None => {}
+            // Somebody has changed the secret and kept this grant.
+            Some(Newer { version, same_grant: true }) => grant.version = version,
+            // A newer consent. Its own lease is right, and may have come just now.
+            Some(Newer { version, .. }) => {
+                let newest = self.lease(&connection).await?;
+                let published = newest.is_some_and(|newest| newest.grant_version == version);
+                let missing = "there is a newer consent, and its token is not published yet";
+                return if published { Ok(()) } else { Err(missing.to_owned()) };
+            }
         }
-        let lease = Lease::active(grant, token, None);
-        let description = notice::consented(connection, &lease, replaces, last.as_ref());
+        let lease = Lease::active(&grant, token, None);
+        let description = notice::consented(&connection, &lease, before.replaced(last.as_ref()));
         let turn = self.leases.pace().turn().await;
-        let written = self.leases.publish(turn, connection, &lease, &description).await.map_err(words)?;
+        let written = self.leases.publish(turn, &connection, &lease, &description).await.map_err(words)?;
         if written == last.map_or(0, |last| last.version) + 1 {
             return Ok(());
         }
         // Somebody else has written meanwhile. If that was a newer consent, its lease is right.
         sleep(self.settings.settling).await;
-        let overwritten = self.leases.read_version(connection, written - 1).await.map_err(words)?;
-        let newer = self.newer_than(grant, read).await;
+        let overwritten = self.leases.read_version(&connection, written - 1).await.map_err(words)?;
+        let newer = self.newer_than(&grant, before).await.map(|newer| newer.version);
         if let Some(right) = overwritten.filter(|lease| Some(&lease.grant_version) == newer.as_ref()) {
             let turn = self.leases.pace().another().await;
-            self.leases.publish(turn, connection, &right, notice::QUIET).await.map_err(words)?;
+            self.leases.publish(turn, &connection, &right, notice::QUIET).await.map_err(words)?;
         }
         Ok(())
     }
 
-    /// The version of a grant that has replaced this one already.
-    async fn newer_than(&self, grant: &Grant, read: &VersionId) -> Option<VersionId> {
-        let name = self.settings.prefix.grant(grant.connection.as_str());
-        let current = self.secrets.read_one(&name).await.ok()?.content.ok()?.id;
-        (current != grant.version && current != *read).then_some(current)
+    /// What is published. A parameter that holds no lease, or the lease of a newer program, is an
+    /// error: it is left alone.
+    async fn lease(&self, connection: &ConnectionName) -> Result<Option<Lease>, String> {
+        let leases = self.leases.read(std::slice::from_ref(connection)).await;
+        let lease = leases.map_err(|error| error.to_string())?.remove(connection.as_str());
+        lease.transpose().map_err(|broken| broken.to_string())
     }
+
+    /// The version that has replaced this grant already.
+    async fn newer_than(&self, grant: &Grant, before: &Before) -> Option<Newer> {
+        let name = self.settings.prefix.grant(grant.connection.as_str());
+        let current = self.secrets.read_one(&name).await.ok()?.content.ok()?;
+        if current.id == grant.version || current.id == before.version {
+            return None;
+        }
+        let same_grant = grant.refresh_token.as_ref().is_some_and(|token| holds(&current, token));
+        Some(Newer { version: current.id, same_grant })
+    }
+}
+
+/// A version that came after a consent.
+struct Newer {
+    version: VersionId,
+    /// Whether it has the refresh token of that consent.
+    same_grant: bool,
+}
+
+/// What a consent replaces.
+struct Before {
+    version: VersionId,
+    /// Whether there was a refresh token.
+    connected: bool,
+    granted_at: Option<Timestamp>,
+}
+
+impl Before {
+    /// Whether it was dead, as far as the newest lease says. A lease of another version counts if it
+    /// called the grant dead after somebody had consented to it.
+    fn replaced(&self, last: Option<&Lease>) -> Replaced {
+        let death = last.and_then(|last| match &last.status {
+            Status::ConsentRequired(trouble) => Some((last, trouble.since)),
+            _ => None,
+        });
+        let dead = death.is_some_and(|(last, since)| {
+            last.grant_version == self.version || self.granted_at.is_some_and(|granted_at| granted_at <= since)
+        });
+        match (self.connected, dead) {
+            (false, _) => Replaced::Nothing,
+            (true, true) => Replaced::Dead,
+            (true, false) => Replaced::Living,
+        }
+    }
+}
+
+/// Whether a version of a secret has this refresh token.
+fn holds(version: &SecretVersion, refresh_token: &RefreshToken) -> bool {
+    let document = SecretDocument::parse(&version.text);
+    document.is_ok_and(|document| document.string("refresh_token") == Some(refresh_token.expose()))
 }
 
 /// The current version of a connection's secret.

@@ -96,6 +96,11 @@ pub enum Cause {
         /// AWS's own sentence if it quotes no values; otherwise empty.
         detail: String,
     },
+    /// AWS is out of order. It may have carried out the call.
+    OutOfOrder {
+        /// AWS's error code.
+        code: String,
+    },
     /// Something answered that is not AWS, for example a proxy.
     NotAws,
     /// Somebody else has changed it since it was read. Nothing was changed.
@@ -134,6 +139,7 @@ impl fmt::Display for Cause {
         match self {
             Self::Refused { code, detail } if detail.is_empty() => f.write_str(code),
             Self::Refused { code, detail } => write!(f, "{code} ({detail})"),
+            Self::OutOfOrder { code } => f.write_str(code),
             Self::NotAws => f.write_str("something answered that is not AWS"),
             Self::Overtaken => f.write_str("somebody else was first"),
             Self::NoAnswer => f.write_str("no answer"),
@@ -220,15 +226,15 @@ impl StoreError {
         Self { action, cause: Cause::Refused { code: code.into(), detail: String::new() } }
     }
 
-    /// AWS's error code, if AWS refused the call.
+    /// AWS's error code, if AWS answered one.
     pub fn code(&self) -> Option<&str> {
         match &self.cause {
-            Cause::Refused { code, .. } => Some(code),
+            Cause::Refused { code, .. } | Cause::OutOfOrder { code } => Some(code),
             _ => None,
         }
     }
 
-    /// Whether AWS refused the call with one of these error codes.
+    /// Whether AWS answered one of these error codes.
     pub fn is_one_of(&self, codes: &[&str]) -> bool {
         self.code().is_some_and(|code| codes.contains(&code))
     }
@@ -251,14 +257,15 @@ impl StoreError {
     /// Whether the call certainly changed nothing that anybody reads.
     pub fn undone(&self) -> bool {
         // A new version of a secret is read only after another call has made it the current one.
-        self.action == "secretsmanager:PutSecretValue" || !matches!(self.cause, Cause::NoAnswer | Cause::NotAws)
+        self.action == "secretsmanager:PutSecretValue"
+            || !matches!(self.cause, Cause::NoAnswer | Cause::NotAws | Cause::OutOfOrder { .. })
     }
 
     /// What to do about it, as an instruction.
     pub fn remedy(&self) -> String {
         let (action, health) = (self.action, "the next run tries again; if this continues, see the AWS health page");
         let code = match &self.cause {
-            Cause::Refused { code, .. } => code.as_str(),
+            Cause::Refused { code, .. } | Cause::OutOfOrder { code } => code.as_str(),
             Cause::Untrusted(untrusted) => return untrusted.remedy().to_owned(),
             Cause::NotAws => {
                 return "find out what answers there: perhaps a proxy, or the server in AWS_ENDPOINT_URL".to_owned();
@@ -271,6 +278,10 @@ impl StoreError {
             Cause::NoRegion => return "set AWS_REGION, or give --region".to_owned(),
         };
         match code {
+            "LimitExceededException" if action.starts_with("secretsmanager:") => {
+                "a secret has at most 20 staging labels and 100 versions of a day: remove labels, or wait a day"
+                    .to_owned()
+            }
             "AccessDeniedException" | "AccessDenied" => format!("allow {action} to the role or user that ran this"),
             "InvalidKeyId" | "KMSAccessDeniedException" => {
                 "allow the role kms:Encrypt and kms:Decrypt on the key, and check TOKEN_KEEPER_KMS_KEY_ID".to_owned()

@@ -142,6 +142,7 @@ impl Flaw {
     pub fn in_public(&self) -> String {
         match self {
             Self::Denied(_) => Self::Denied(String::new()).to_string(),
+            Self::Aws(_) => "AWS does not return it".to_owned(),
             flaw => flaw.to_string(),
         }
     }

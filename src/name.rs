@@ -113,12 +113,11 @@ impl VersionId {
         Self(id.into())
     }
 
-    /// The id of the version with this text in place of `replaced`, or of a new secret's first
-    /// version. Whoever makes the same change again makes the same version, so AWS takes it for the
-    /// same request.
-    pub fn of(replaced: Option<&Self>, text: &SecretText) -> Self {
+    /// The id of the version with this text in place of `replaced`. Whoever makes the same change
+    /// again makes the same version, so AWS takes it for the same request.
+    pub fn after(replaced: &Self, text: &SecretText) -> Self {
         let mut hash = Sha256::new_with_prefix("token-keeper secret version 1");
-        let replaced = replaced.map_or("", Self::as_str);
+        let replaced = replaced.as_str();
         // The length makes sure that no two pairs give the same bytes.
         hash.update((replaced.len() as u64).to_be_bytes());
         hash.update(replaced);

@@ -23,16 +23,25 @@ pub fn description(connection: &ConnectionName, lease: &Lease, last: Option<&Lea
     notice(connection, lease, last).map_or_else(|| QUIET.to_owned(), |notice| format!("{MARKER}{notice}"))
 }
 
+/// What a new consent replaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replaced {
+    /// Nobody had consented before.
+    Nothing,
+    /// A grant that Zoho had called dead.
+    Dead,
+    /// A grant that may have worked.
+    Living,
+}
+
 /// The description of the first document after a consent: always a notice. Whoever has a link can
-/// connect another account, so the operator hears of each consent. `replaces`: whether there was a
-/// grant before.
-pub fn consented(connection: &ConnectionName, lease: &Lease, replaces: bool, last: Option<&Lease>) -> String {
-    let refused = last.is_some_and(|last| matches!(last.status, Status::ConsentRequired(_) | Status::Misconfigured(_)));
-    let replaced = match (replaces, refused) {
-        (false, _) => String::new(),
-        (true, true) => " It replaces a grant that no longer worked.".to_owned(),
-        (true, false) => format!(
-            " It replaces a grant that Zoho still took. If nobody should have done this, type: token-keeper revoke {connection}"
+/// connect another account, so the operator hears of each consent.
+pub fn consented(connection: &ConnectionName, lease: &Lease, replaced: Replaced) -> String {
+    let replaced = match replaced {
+        Replaced::Nothing => String::new(),
+        Replaced::Dead => " It replaces a grant that no longer worked.".to_owned(),
+        Replaced::Living => format!(
+            " It replaces a grant that may still have worked. If nobody should have done this, type: token-keeper revoke {connection}"
         ),
     };
     let home = &lease.data_center;
@@ -139,9 +148,8 @@ mod tests {
         assert!(said.len() <= 1024 && said.starts_with(MARKER), "{said}");
         assert!(said.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()), "{said}");
         assert!(!said.contains("hush"), "{said}");
-        for last in [None, Some(lease(Status::Active, "v0")), Some(lease(Status::ConsentRequired(trouble("x")), "v0"))]
-        {
-            let said = consented(&name, &lease(Status::Active, "v1"), true, last.as_ref());
+        for replaced in [Replaced::Nothing, Replaced::Dead, Replaced::Living] {
+            let said = consented(&name, &lease(Status::Active, "v1"), replaced);
             assert!(said.len() <= 1024 && said.starts_with(MARKER) && !said.contains("hush"), "{said}");
             assert!(said.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()), "{said}");
         }

@@ -54,8 +54,8 @@ pub struct Unsent {
 /// Writes secrets: for consent and the operator, never for the refresher.
 #[expect(async_fn_in_trait, reason = "see Grants")]
 pub trait SecretWriter {
-    /// Creates the secret of this full name, and returns its version. If it exists with another
-    /// text, nothing changes ([`StoreError::overtaken`]).
+    /// Creates the secret of this full name, and returns its version. If it exists, nothing changes
+    /// ([`StoreError::overtaken`]).
     async fn create(&self, name: &SecretName, text: &SecretText) -> Result<VersionId, StoreError>;
     /// Gives the secret this text in place of the version `read`, and returns the new version. If
     /// somebody else has replaced that version, nothing changes ([`StoreError::overtaken`]).
@@ -70,6 +70,11 @@ pub trait SecretRemover {
     /// The same, if the secret still has the version that was `read`. If it has a newer one, it
     /// stays ([`StoreError::overtaken`]).
     async fn remove_unchanged(&self, name: &SecretName, read: &VersionId) -> Result<(), StoreError>;
+    /// Takes back the mark for deletion.
+    async fn restore(&self, name: &SecretName) -> Result<(), StoreError>;
+    /// The texts of the version before the current one, and of the last version that a writer has
+    /// put aside. A consent that was cut off may have left a refresh token in one of them.
+    async fn leftovers(&self, name: &SecretName) -> Result<Vec<SecretText>, StoreError>;
 }
 
 /// How long a removed secret can be restored, in days (`RecoveryWindowInDays`).

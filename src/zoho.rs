@@ -186,11 +186,13 @@ pub fn classify(status: u16, body: &[u8]) -> Result<Answer, Refusal> {
 /// # Errors
 /// For every other answer: the token may still live.
 pub fn revoked(status: u16, body: &[u8]) -> Result<Revoked, Refusal> {
-    let answer = serde_json::from_slice(body).unwrap_or(Value::Null);
-    match (status, &answer["status"], &answer) {
-        (200..300, Value::String(word), _) if word == "success" && answer["error"].is_null() => Ok(Revoked::Now),
-        (400, _, Value::Null) => Ok(Revoked::Unknown),
-        (_, Value::String(word), _) if word == "failure" => Err(Refusal::Throttled),
+    let answer = serde_json::from_slice::<Value>(body);
+    let word = |field: &str| answer.as_ref().ok()?.get(field)?.as_str();
+    let page = answer.is_err() && (body.is_empty() || body.trim_ascii_start().starts_with(b"<"));
+    match (status, word("status")) {
+        (200..300, Some("success")) if word("error").is_none() => Ok(Revoked::Now),
+        (400, None) if page => Ok(Revoked::Unknown),
+        (_, Some("failure")) => Err(Refusal::Throttled),
         _ => match classify(status, body) {
             Err(refusal @ (Refusal::OutOfOrder(_) | Refusal::Throttled | Refusal::Unclear { .. })) => Err(refusal),
             Err(refusal) => Err(Refusal::Unclear { error: refusal.to_string(), at_once: false }),

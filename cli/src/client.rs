@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use token_keeper::connection::{ClientSecrets, Clients, SecretDocument, clients_of, read_clients};
+use token_keeper::connection::{ClientSecrets, Clients, SecretDocument, SecretVersion, clients_of, read_clients};
 use token_keeper::flaw::Broken;
 use token_keeper::name::{ClientName, SecretName, VersionId};
 use token_keeper::ports::{Grants as _, RECOVERY_DAYS, SecretRemover as _};
@@ -135,10 +135,12 @@ impl Operator {
         console: &Console<'_>,
     ) -> Result<(), Failure> {
         let name = &arguments.name;
-        let (clients, users) = self.clients().await?;
-        if !clients.contains_key(name) {
+        let secret = self.settings.prefix.client(name.as_str());
+        // Before the list, so that nothing newer than the list is removed.
+        let Ok(SecretVersion { id: version, .. }) = self.secrets.read_one(&secret).await?.content else {
             return Err(Failure::new(format!("there is no client {name}"), "see token-keeper client list"));
-        }
+        };
+        let (_, users) = self.clients().await?;
         if let Some(users) = users.get(name) {
             let what = format!("client {name} is used by {}", users.join(", "));
             return Err(Failure::new(
@@ -146,8 +148,13 @@ impl Operator {
                 "revoke these connections first: token-keeper revoke --help; nothing was changed",
             ));
         }
-        let secret = self.settings.prefix.client(name.as_str());
-        self.secrets.remove(&secret).await?;
+        match self.secrets.remove_unchanged(&secret, &version).await {
+            Err(error) if error.overtaken() => {
+                let what = format!("somebody else has just changed client {name}");
+                return Err(Failure::new(what, "see token-keeper client list; nothing was removed"));
+            }
+            removed => removed?,
+        }
         let until = self.source.now() + SignedDuration::from_hours(24 * RECOVERY_DAYS);
         console.answer(json!({"client": name.as_str(), "secret": secret.as_str()}));
         console.show(&format!(

@@ -2,6 +2,8 @@
 //!
 //! With `--local`, `connect` also answers the redirect on this machine and finishes the consent.
 
+use std::cell::RefCell;
+
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde_json::json;
 use token_keeper::address::BaseUrl;
@@ -123,13 +125,21 @@ impl Operator {
         Ok(())
     }
 
-    /// Stores the same content as a new version. A link is for one version.
+    /// Stores the same grant as a new version. A link is for one version.
     async fn void(&self, connection: &ConnectionName, console: &Console<'_>) -> Result<(), Failure> {
         let name = self.settings.prefix.grant(connection.as_str());
+        let before = RefCell::new(None);
         let renew = async || {
-            let Some((document, read)) = self.document(&name).await? else {
+            let Some((mut document, read)) = self.document(&name).await? else {
                 return Err(Failure::new(format!("there is no connection {connection}"), "see token-keeper list"));
             };
+            let granted_at = document.granted_at();
+            if *before.borrow_mut().get_or_insert(granted_at) != granted_at {
+                let what = format!("somebody has connected an account to {connection} at the same moment");
+                return Err(Failure::new(what, format!("if that was not wanted: token-keeper revoke {connection}")));
+            }
+            // Without this, a version that a person puts back could bring its links back.
+            document.set("voided_at", json!(whole_second(self.source.now())));
             self.write(&name, Some(&read), &document).await.map_err(Failure::from)
         };
         self.until_written(&name, renew).await?;

@@ -28,7 +28,7 @@ use url::Url;
 use crate::console::Console;
 pub use crate::console::{Failure, Look, Terminal};
 pub use crate::operator::Operator;
-use crate::stack::Unread;
+use crate::stack::{Stack, Unread};
 
 /// Keeps Zoho OAuth access tokens fresh in AWS SSM Parameter Store.
 #[derive(Debug, Parser)]
@@ -123,6 +123,11 @@ impl Command {
         }
     }
 
+    /// Whether it may send a secret to Zoho.
+    fn sends_secrets(&self) -> bool {
+        self.writes() || matches!(self, Self::Revoke(_))
+    }
+
     /// Whether it says first where it looks: if nothing is found there, or the wrong thing, the Region
     /// or the prefix may be wrong.
     fn says_where(&self) -> bool {
@@ -162,12 +167,25 @@ impl Operator {
         {
             console.answer_failure(failure);
         }
-        console.check().and(done)
+        match (console.check(), done) {
+            (Err(lost), Err(failure)) => Err(Failure::new(format!("{}; {}", failure.what, lost.what), failure.remedy)),
+            (check, done) => check.and(done),
+        }
     }
 
     async fn carry_out(self, command: Command, console: &Console<'_>) -> Result<(), Failure> {
         match (&self.stack, &command) {
-            (Ok(_), _) | (_, Command::Doctor(_)) => {}
+            (_, Command::Doctor(_)) => {}
+            (Ok(Some(Stack { parameter, data_centers: Some(theirs), .. })), command) if command.sends_secrets() => {
+                return Err(Failure::new(
+                    format!("the stack has data centres that are not set here (parameter {parameter}): {theirs}"),
+                    format!(
+                        "if these hosts may get refresh tokens and client secrets: export TOKEN_KEEPER_DATA_CENTERS='{theirs}'; nothing \
+                         was done"
+                    ),
+                ));
+            }
+            (Ok(_), _) => {}
             (Err(Unread::Failed(error)), _) => return Err(error.clone().into()),
             (Err(Unread::Unusable { what, remedy }), command) if command.writes() => {
                 return Err(Failure::new(what, format!("{remedy}; nothing was done")));

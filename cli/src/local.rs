@@ -95,7 +95,6 @@ pub(super) async fn until_connected(
             Some((request, answer)) = asked.recv() => {
                 console.terminal.finish_first(request.path.ends_with("/callback"));
                 let response = respond(&request, consent, Some(base)).await;
-                console.terminal.finish_first(false);
                 let (path, status) = (request.path.as_str(), response.status);
                 console.say(&format!("  {} {path}: {status}", request.method));
                 let connected = path.ends_with("/callback") && status == 200;
@@ -104,6 +103,7 @@ pub(super) async fn until_connected(
                     let _idle = timeout(LAST_PAGE, connections.join_all()).await;
                     return Ok(());
                 }
+                console.terminal.finish_first(false);
             },
             () = &mut over => {
                 return Err(Failure::new("nobody agreed before the link expired", "run the command again"));

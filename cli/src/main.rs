@@ -151,17 +151,34 @@ struct Interrupts {
     waiting: AtomicBool,
 }
 
-/// Ends the program at Ctrl-C, but not before it has finished what it must. It starts when something
-/// must be finished for the first time: until then the system itself ends the program, also at a
-/// prompt.
+/// Ends the program at Ctrl-C, and when it is told to end or its terminal goes away, but not before
+/// it has finished what it must. It starts when something must be finished for the first time:
+/// until then the system itself ends the program, also at a prompt.
 async fn watch_for_interrupts(interrupts: Arc<Interrupts>) {
-    while tokio::signal::ctrl_c().await.is_ok() {
+    while interrupted().await.is_ok() {
         if !interrupts.hold.load(Ordering::Relaxed) {
             std::process::exit(INTERRUPTED);
         }
         interrupts.waiting.store(true, Ordering::Relaxed);
         complain(&"One moment: Zoho's code is being exchanged. The command ends when the result is stored.");
     }
+}
+
+#[cfg(unix)]
+async fn interrupted() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let [mut hangup, mut terminate] = [signal(SignalKind::hangup())?, signal(SignalKind::terminate())?];
+    tokio::select! {
+        interrupt = tokio::signal::ctrl_c() => interrupt,
+        _ = hangup.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+async fn interrupted() -> io::Result<()> {
+    tokio::signal::ctrl_c().await
 }
 
 impl Terminal for Standard {

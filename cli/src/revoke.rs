@@ -5,13 +5,15 @@
 
 use jiff::SignedDuration;
 use serde_json::json;
-use token_keeper::connection::{GrantSecret, SecretDocument, read_clients};
+use token_keeper::connection::{DataCenter, GrantSecret, SecretDocument, read_clients};
 use token_keeper::failure::Refusal;
 use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::name::{ConnectionName, SecretName};
 use token_keeper::ports::{
     Authorizer as _, Grants as _, Issuer as _, LeaseRemover as _, RECOVERY_DAYS, Revoked, SecretRemover as _,
 };
+
+use token_keeper::secret::RefreshToken;
 
 use crate::console::{Console, Failure};
 use crate::operator::Operator;
@@ -32,13 +34,11 @@ impl Operator {
         let Arguments { connection, yes } = arguments;
         let name = self.settings.prefix.grant(connection.as_str());
         let parameter = self.settings.prefix.lease(connection.as_str());
-        // An earlier revoke may have stopped after it had removed the secret.
-        let removed = match self.secrets.read_one(&name).await?.content {
-            Err(Flaw::Deleted) => true,
+        let deleted = match self.secrets.read_one(&name).await?.content {
             Err(Flaw::NotFound) => {
                 return Err(Failure::new(format!("there is no connection {connection}"), "see token-keeper list"));
             }
-            _ => false,
+            found => matches!(found, Err(Flaw::Deleted)),
         };
         let question = format!(
             "End the connection {connection}? Its refresh token is revoked at Zoho, and the parameter {parameter} is removed. [y/N] "
@@ -46,19 +46,22 @@ impl Operator {
         if !yes && !console.terminal.confirm(&question).map_err(|error| Failure::new(error, "use --yes"))? {
             return Err(Failure::new("nothing was done, because nobody said yes", "use --yes where nobody can answer"));
         }
-        if !removed {
-            let end = async || self.end_grant(connection, &name, console).await;
-            self.until_written(&name, end).await?;
-            let until = self.source.now() + SignedDuration::from_hours(24 * RECOVERY_DAYS);
-            console.say(&format!(
-                "Secret {name} is marked for deletion. You can restore it until {}; it then needs a new consent:",
-                until.strftime("%Y-%m-%d")
-            ));
-            console.say(&format!("  aws secretsmanager restore-secret --secret-id {name}"));
+        if deleted {
+            // Only a restored secret can be read. An earlier revoke may have stopped here, or a person
+            // has deleted it, with a refresh token that still lives.
+            self.secrets.restore(&name).await?;
         }
+        let end = async || self.end_grant(connection, &name, console).await;
+        let refresh_token = self.until_written(&name, end).await?;
+        let until = self.source.now() + SignedDuration::from_hours(24 * RECOVERY_DAYS);
+        console.say(&format!(
+            "Secret {name} is marked for deletion. You can restore it until {}; it then needs a new consent:",
+            until.strftime("%Y-%m-%d")
+        ));
+        console.say(&format!("  aws secretsmanager restore-secret --secret-id {name}"));
         self.leases.remove(connection).await?;
         console.answer(
-            json!({"connection": connection.as_str(), "secret": name.as_str(), "parameter": parameter.as_str()}),
+            json!({"connection": connection.as_str(), "refresh_token": refresh_token, "secret": name.as_str(), "parameter": parameter}),
         );
         console.say(&format!("Parameter {parameter} is removed."));
         Ok(())
@@ -66,58 +69,79 @@ impl Operator {
 
     /// Revokes the refresh token, stores a version without it, and removes the secret. With the new
     /// version every open link is out of date, so no consent can store a refresh token in the secret
-    /// that is about to go. `None` if somebody else was first.
+    /// that is about to go. Returns what became of the refresh token; `None` if somebody else was
+    /// first.
     async fn end_grant(
         &self,
         connection: &ConnectionName,
         name: &SecretName,
         console: &Console<'_>,
-    ) -> Result<Option<()>, Failure> {
+    ) -> Result<Option<&'static str>, Failure> {
         let broken = |flaw: Flaw| Failure::from(Broken::secret(name, flaw));
         let version = match self.secrets.read_one(name).await?.content {
-            Err(Flaw::NotFound | Flaw::Deleted) => return Ok(Some(())),
+            // Just restored, and not everybody sees it yet.
+            Err(Flaw::NotFound | Flaw::Deleted) => return Ok(None),
             found => found.map_err(broken)?,
         };
         let mut document = SecretDocument::parse(&version.text).map_err(broken)?;
         let table = &self.settings.data_centers;
         let secret = GrantSecret::of(connection.clone(), version.id.clone(), &document, table).map_err(broken)?;
-        match secret.refresh_token() {
-            None => console.say("There is no refresh token to revoke."),
-            Some(refresh_token) => {
-                let revoked = self.zoho.revoke(refresh_token, secret.data_center()).await.map_err(|refusal| {
-                    let what = format!("Zoho did not revoke the refresh token ({refusal}); nothing was removed");
-                    let remedy = match refusal {
-                        Refusal::Throttled => "try again in ten minutes",
-                        _ => "try again in a few minutes",
-                    };
-                    Failure::new(what, remedy)
-                })?;
-                console.say(match revoked {
-                    Revoked::Now => {
-                        "Zoho has revoked the refresh token and every access token made from it. This cannot be undone."
-                    }
-                    Revoked::Unknown => {
-                        self.check_dead(secret, name).await?;
-                        "Zoho does not know this refresh token: it was revoked or replaced before."
-                    }
-                });
-            }
-        }
+        let (what, words) = match secret.refresh_token() {
+            None => ("none", "There is no refresh token to revoke."),
+            Some(refresh_token) => match self.revoke_at(refresh_token, secret.data_center()).await? {
+                Revoked::Now => (
+                    "revoked",
+                    "Zoho has revoked the refresh token and every access token made from it. This cannot be undone.",
+                ),
+                Revoked::Unknown => {
+                    self.check_dead(&secret, name).await?;
+                    ("unknown", "Zoho does not know this refresh token: it was revoked or replaced before.")
+                }
+            },
+        };
+        console.say(words);
+        self.end_leftovers(name, &secret).await?;
         document.end_grant();
         let Some(version) = self.write(name, Some(&version.id), &document).await? else { return Ok(None) };
         match self.secrets.remove_unchanged(name, &version).await {
             Err(error) if error.overtaken() => Ok(None),
-            removed => Ok(Some(removed?)),
+            removed => removed.map(|()| Some(what)).map_err(Failure::from),
         }
+    }
+
+    /// Ends the refresh tokens that consents have left in older versions of the secret, because they
+    /// were cut off or could not publish.
+    async fn end_leftovers(&self, name: &SecretName, secret: &GrantSecret) -> Result<(), Failure> {
+        for text in self.secrets.leftovers(name).await? {
+            let Ok(document) = SecretDocument::parse(&text) else { continue };
+            let home = document.string("data_center").and_then(|home| self.settings.data_centers.get(home));
+            let left = document.string("refresh_token").map(RefreshToken::new);
+            let current = secret.refresh_token().map(RefreshToken::expose);
+            if let Some(left) = left.filter(|left| Some(left.expose()) != current) {
+                self.revoke_at(&left, home.unwrap_or(secret.data_center())).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn revoke_at(&self, refresh_token: &RefreshToken, home: &DataCenter) -> Result<Revoked, Failure> {
+        self.zoho.revoke(refresh_token, home).await.map_err(|refusal| {
+            let what = format!("Zoho did not revoke the refresh token ({refusal}); nothing was removed");
+            let remedy = match refusal {
+                Refusal::Throttled => "try again in ten minutes",
+                _ => "try again in a few minutes",
+            };
+            Failure::new(what, remedy)
+        })
     }
 
     /// Zoho's page for a token that it does not know could be anybody's page. So this asks for an
     /// access token: Zoho's refusal is proof.
-    async fn check_dead(&self, secret: GrantSecret, name: &SecretName) -> Result<(), Failure> {
+    async fn check_dead(&self, secret: &GrantSecret, name: &SecretName) -> Result<(), Failure> {
         let prefix = &self.settings.prefix;
         let clients: Vec<_> = secret.client().iter().map(|client| prefix.client(client.as_str())).collect();
         let clients = read_clients(&self.secrets.read(&clients).await?, prefix);
-        let why = match self.zoho.refresh(&secret.resolve(&clients, prefix)?).await {
+        let why = match self.zoho.refresh(&secret.clone().resolve(&clients, prefix)?).await {
             Err(Refusal::ConsentRequired { .. }) => return Ok(()),
             Ok(_) => "it still gives access tokens for it".to_owned(),
             Err(refusal) => refusal.to_string(),

@@ -33,6 +33,10 @@ pub struct Stack {
     pub(crate) schedule: Option<String>,
     /// Where the environment says something else.
     pub(crate) overruled: Vec<Overruled>,
+    /// The data centres of the stack, if the environment does not name the same. Refresh tokens and
+    /// client secrets go to these hosts, and more people may write this parameter than may read the
+    /// secrets. So the command line takes them from the environment only.
+    pub(crate) data_centers: Option<String>,
     variables: Vec<(String, String)>,
 }
 
@@ -110,10 +114,14 @@ impl Stack {
             Some(Value::Number(number)) => Ok(number.to_string()),
             Some(_) => Err(flawed(Flaw::WrongType { field: field.to_owned(), wanted: "a text or a number" })),
         };
-        let (mut variables, mut overruled) = (Vec::new(), Vec::new());
+        let (mut variables, mut overruled, mut data_centers) = (Vec::new(), Vec::new(), None);
         for (name, variable) in FIELDS {
             let said = field(name)?;
             let there = if said.is_empty() { default(variable).to_owned() } else { said.clone() };
+            if name == "data_centers" {
+                let same = here.get(variable).is_some_and(|here| same(here, &there));
+                data_centers = Some(said.clone()).filter(|said| !said.is_empty() && !same);
+            }
             if !said.is_empty() {
                 variables.push((variable.to_owned(), said));
             }
@@ -125,8 +133,9 @@ impl Stack {
             let problems: Vec<_> = problems.into_iter().map(|(name, why)| format!("{}: {why}", named(&name))).collect();
             unusable(format!("parameter {parameter}: {}", problems.join("; ")))
         })?;
+        variables.retain(|(name, _)| name != "TOKEN_KEEPER_DATA_CENTERS");
         let schedule = Some(field("schedule")?).filter(|schedule| !schedule.is_empty());
-        Ok(Self { parameter: parameter.to_owned(), schedule, overruled, variables })
+        Ok(Self { parameter: parameter.to_owned(), schedule, overruled, data_centers, variables })
     }
 }
 
@@ -177,8 +186,9 @@ mod tests {
         );
         assert_eq!((publishing.kms_key_id.as_deref(), publishing.tier), (Some("arn:key"), Tier::Advanced));
         assert_eq!((publishing.plain, publishing.rate, settings.margin.as_secs()), (true, 7, 600));
-        assert!(settings.data_centers.get("lab").is_some());
+        assert!(settings.data_centers.get("lab").is_none(), "a host for secrets comes from the environment only");
         let stack = told.ok().flatten().expect("the stack's settings");
+        assert_eq!(stack.data_centers.as_deref(), Some("lab=http://127.0.0.1:9"));
         assert_eq!((stack.schedule.as_deref(), stack.overruled.len()), (Some("rate(5 minutes)"), 0));
     }
 

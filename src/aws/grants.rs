@@ -26,6 +26,8 @@ const ACTION: &str = "secretsmanager:BatchGetSecretValue";
 const MOVE: &str = "secretsmanager:UpdateSecretVersionStage";
 /// The label of the version that everybody reads.
 const CURRENT: &str = "AWSCURRENT";
+/// The label of the version that was current before.
+const PREVIOUS: &str = "AWSPREVIOUS";
 /// The label of a version that is not current yet. It is not AWSPENDING, which belongs to AWS's own
 /// rotation.
 const ASIDE: &str = "token-keeper-next";
@@ -108,11 +110,12 @@ impl GrantNames for SecretsManager {
 
 impl SecretWriter for SecretsManager {
     async fn create(&self, name: &SecretName, text: &SecretText) -> Result<VersionId, StoreError> {
-        let version = VersionId::of(None, text);
+        // The SDK chooses the version. If it came from the text, links of a secret that was removed
+        // would work again for a new one.
         let call = self.client.create_secret().name(name.as_str()).secret_string(text.expose());
-        let call = call.client_request_token(version.as_str()).set_kms_key_id(self.kms_key_id.clone());
+        let call = call.set_kms_key_id(self.kms_key_id.clone());
         match call.send().await.map_err(|error| failed("secretsmanager:CreateSecret", &error)) {
-            Ok(_) => Ok(version),
+            Ok(created) => Ok(VersionId::new(created.version_id.unwrap_or_default())),
             Err(error) if error.is_one_of(&["ResourceExistsException"]) => {
                 Err(StoreError { cause: Cause::Overtaken, ..error })
             }
@@ -124,7 +127,7 @@ impl SecretWriter for SecretsManager {
     /// refuses the move if `AWSCURRENT` is not at `read`. A writer that is cut off between the two
     /// has changed nothing.
     async fn replace(&self, name: &SecretName, text: &SecretText, read: &VersionId) -> Result<VersionId, StoreError> {
-        let version = VersionId::of(Some(read), text);
+        let version = VersionId::after(read, text);
         let call = self.client.put_secret_value().secret_id(name.as_str()).secret_string(text.expose());
         let call = call.client_request_token(version.as_str()).version_stages(ASIDE);
         call.send().await.map_err(|error| failed("secretsmanager:PutSecretValue", &error))?;
@@ -132,19 +135,19 @@ impl SecretWriter for SecretsManager {
         if !why.is_one_of(&["InvalidParameterException"]) {
             return Err(why);
         }
-        // Another version is current. It may be ours, if the answer to a first try was lost.
+        // Another version is current. It may be ours, if the answer to a first try was lost. What is
+        // read may be old, so only two looks that agree count, with time between them.
+        let mut before = None;
         for wait in [Duration::ZERO, self.settling] {
             sleep(wait).await;
-            match self.read_one(name).await?.content {
-                Ok(current) if current.id == version => return Ok(version),
-                // An old state: what AWS has just said is newer.
-                Ok(current) if current.id == *read => why.cause = Cause::NoAnswer,
-                Ok(_) | Err(Flaw::NotFound | Flaw::Deleted) => {
-                    why.cause = Cause::Overtaken;
-                    break;
-                }
-                Err(_) => why.cause = Cause::NoAnswer,
-            }
+            let seen = match self.read_one(name).await.map(|secret| secret.content) {
+                Ok(Ok(current)) if current.id == version => return Ok(version),
+                Ok(Ok(current)) => Some(current.id).filter(|id| id != read),
+                Ok(Err(Flaw::NotFound | Flaw::Deleted)) => Some(VersionId::default()),
+                Ok(Err(_)) | Err(_) => None,
+            };
+            why.cause = if seen.is_some() && seen == before { Cause::Overtaken } else { Cause::NoAnswer };
+            before = seen;
         }
         Err(why)
     }
@@ -156,10 +159,16 @@ impl SecretRemover for SecretsManager {
         call.send().await.map(|_| ()).map_err(|error| failed("secretsmanager:DeleteSecret", &error))
     }
 
-    /// AWS deletes whatever is current. So this looks afterwards, and restores a newer version.
+    /// AWS deletes whatever is current. So this looks afterwards, when every write is seen, and
+    /// restores a newer version.
     async fn remove_unchanged(&self, name: &SecretName, read: &VersionId) -> Result<(), StoreError> {
         const DESCRIBE: &str = "secretsmanager:DescribeSecret";
-        self.remove(name).await?;
+        match self.remove(name).await {
+            // The answer to a first try was lost.
+            Err(error) if error.is_one_of(&["InvalidRequestException"]) => {}
+            removed => removed?,
+        }
+        sleep(self.settling).await;
         let described = self.client.describe_secret().secret_id(name.as_str()).send().await;
         let described = described.map_err(|error| failed(DESCRIBE, &error))?;
         let labels = described.version_ids_to_stages.unwrap_or_default();
@@ -167,9 +176,26 @@ impl SecretRemover for SecretsManager {
         if current.is_none_or(|(id, _)| id == read.as_str()) {
             return Ok(());
         }
-        let restored = self.client.restore_secret().secret_id(name.as_str()).send().await;
-        restored.map_err(|error| failed("secretsmanager:RestoreSecret", &error))?;
+        self.restore(name).await?;
         Err(StoreError { action: DESCRIBE, cause: Cause::Overtaken })
+    }
+
+    async fn restore(&self, name: &SecretName) -> Result<(), StoreError> {
+        let restored = self.client.restore_secret().secret_id(name.as_str()).send().await;
+        restored.map(|_| ()).map_err(|error| failed("secretsmanager:RestoreSecret", &error))
+    }
+
+    async fn leftovers(&self, name: &SecretName) -> Result<Vec<SecretText>, StoreError> {
+        let mut texts = Vec::new();
+        for label in [PREVIOUS, ASIDE] {
+            let read = self.client.get_secret_value().secret_id(name.as_str()).version_stage(label).send().await;
+            match read.map_err(|error| failed("secretsmanager:GetSecretValue", &error)) {
+                Ok(version) => texts.extend(version.secret_string.map(SecretText::new)),
+                Err(error) if error.is_one_of(&["ResourceNotFoundException"]) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(texts)
     }
 }
 

@@ -162,7 +162,7 @@ impl SecretDocument {
 }
 
 /// A connection's secret, not joined with its client yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct GrantSecret {
     connection: ConnectionName,
     version: VersionId,
@@ -174,7 +174,7 @@ pub struct GrantSecret {
     granted_at: Option<Timestamp>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum ClientReference {
     Named(ClientName),
     Inline(Client),

@@ -17,6 +17,9 @@ const KEY_LIFE: SignedDuration = SignedDuration::from_mins(5);
 /// request.
 const NO_KEY_LIFE: SignedDuration = SignedDuration::from_secs(30);
 
+/// The same if AWS does not answer: short, because that passes.
+const NO_ANSWER_LIFE: SignedDuration = SignedDuration::from_secs(5);
+
 /// The signing key. It is read when the first link comes, and again after `KEY_LIFE`.
 #[derive(Default)]
 pub struct KeyRing(Mutex<Option<Kept>>);
@@ -24,7 +27,7 @@ pub struct KeyRing(Mutex<Option<Kept>>);
 /// What was read, and until when it counts; without a time, for ever.
 #[derive(Clone)]
 struct Kept {
-    key: Result<SigningKey, Broken>,
+    key: Result<SigningKey, NoKey>,
     until: Option<Timestamp>,
 }
 
@@ -48,16 +51,17 @@ impl KeyRing {
         if let Some(Kept { key, until }) = kept
             && until.is_none_or(|until| now < until)
         {
-            return Ok(key?);
+            return key;
         }
-        let key = match read_signing_key(secrets, prefix).await {
-            Ok(key) => Ok(key),
-            Err(NoKey::Broken(broken)) => Err(broken),
-            Err(error) => return Err(error),
+        let key = read_signing_key(secrets, prefix).await;
+        let life = match &key {
+            Ok(_) => KEY_LIFE,
+            Err(NoKey::Broken(_)) => NO_KEY_LIFE,
+            Err(NoKey::Store(_)) => NO_ANSWER_LIFE,
         };
-        let until = Some(now + if key.is_ok() { KEY_LIFE } else { NO_KEY_LIFE });
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Kept { key: key.clone(), until });
-        Ok(key?)
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Kept { key: key.clone(), until: Some(now + life) });
+        key
     }
 }
 

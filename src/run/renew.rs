@@ -18,7 +18,7 @@ use crate::connection::Grant;
 use crate::failure::{Refusal, StoreError, Untrusted};
 use crate::lease::{Lease, Status, Trouble, whole_second};
 use crate::name::ConnectionName;
-use crate::notice;
+use crate::notice::{self, Replaced};
 use crate::pace::Turn;
 use crate::ports::{Grants, Issuer, Leases, Minted};
 use crate::run::brake::{Permit, Start};
@@ -293,7 +293,12 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
         lease.api_domain = api_domain.or(lease.api_domain);
         lease.scope = scope.unwrap_or(lease.scope);
         let description = if notice::unannounced(grant, last) {
-            notice::consented(&grant.connection, &lease, last.is_some(), last)
+            let replaced = match last.map(|last| &last.status) {
+                None => Replaced::Nothing,
+                Some(Status::ConsentRequired(_)) => Replaced::Dead,
+                Some(_) => Replaced::Living,
+            };
+            notice::consented(&grant.connection, &lease, replaced)
         } else {
             notice::description(&grant.connection, &lease, last)
         };

@@ -30,9 +30,9 @@ async fn a_consent_cut_off_at_any_call_leaves_a_whole_grant_and_a_way_to_go_on()
     let (world, browser, _, callback) = returning().await;
     assert_eq!(title(&browser.open(&world, &callback).await), "Connected");
     let calls = world.faults.calls();
-    // Grant, client, exchange, grant stored and made current, lease read, lease published, old
-    // refresh token revoked. The key is already in memory.
-    assert_eq!(calls.len(), 8, "{calls:#?}");
+    // Grant, client, exchange, grant stored and made current, lease read, grant read again, lease
+    // published, old refresh token revoked. The key is already in memory.
+    assert_eq!(calls.len(), 9, "{calls:#?}");
     for (at, call) in calls.iter().enumerate() {
         for handled in [false, true] {
             let when = format!("cut at call {at} ({call}), handled: {handled}");
@@ -60,7 +60,7 @@ async fn a_consent_cut_off_at_any_call_leaves_a_whole_grant_and_a_way_to_go_on()
             whole(&world, &when);
             let document = world.document("crm-prod").expect("a document");
             assert!(
-                world.zoho.access_token_lives(document["access_token"].as_str().expect("a token")) || at < 7,
+                world.zoho.access_token_lives(document["access_token"].as_str().expect("a token")) || at < 8,
                 "{when}"
             );
         }
@@ -171,6 +171,58 @@ async fn if_the_secret_is_deleted_during_the_exchange_the_new_refresh_token_is_r
     let page = browser.open(&world, &callback).await;
     assert_eq!((page.status, title(&page)), (502, "Out of order"), "the old state is still seen");
     assert_eq!(world.zoho.refresh_tokens(), [old]);
+}
+
+#[tokio::test]
+async fn nothing_is_revoked_while_an_old_state_is_read_and_the_grant_may_be_stored() {
+    let moved = || Rule::on("secretsmanager", "UpdateSecretVersionStage");
+    let out_of_order = Fault::Respond(testkit::aws::server_error());
+    for second in [None, Some(out_of_order)] {
+        let (world, browser, _, callback) = returning().await;
+        world.aws.hold_back_secret(&grant_name("crm-prod"));
+        world.faults.add(moved().times(1), Fault::Drop { handled: true });
+        if let Some(fault) = second {
+            world.faults.add(moved(), fault);
+        }
+        let page = browser.open(&world, &callback).await;
+        assert!(page.body.contains("it is not certain that"), "{}", page.body);
+        world.aws.release(&grant_name("crm-prod"));
+        whole(&world, "seen again");
+        assert_eq!(world.faults.count("zoho", "revoke"), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_a_proxy_does_not_count_as_handed_back() {
+    let (world, browser, _, callback) = returning().await;
+    world.faults.add(
+        Rule::on("secretsmanager", "PutSecretValue"),
+        Fault::Respond(testkit::aws::error("AccessDeniedException", "not you")),
+    );
+    world.faults.add(Rule::on("zoho", "revoke"), Fault::Respond(answers::page(400, "Bad request", "")));
+    let page = browser.open(&world, &callback).await;
+    assert!(page.body.contains("it is not certain that"), "{}", page.body);
+}
+
+#[tokio::test]
+async fn a_link_that_is_cancelled_while_its_consent_is_stored_does_not_end_what_programs_read() {
+    let (world, browser, _, callback) = returning().await;
+    let hold = world.faults.hold_at(5);
+    let request = browser.request(&callback);
+    let mut consent = Box::pin(world.respond(&request));
+    tokio::select! {
+        biased;
+        page = &mut consent => panic!("not held: {}", title(&page)),
+        () = hold.reached() => {}
+    }
+    let mut grant = world.grant("crm-prod");
+    grant["note"] = json!("by hand");
+    world.aws.put_secret(&grant_name("crm-prod"), &grant.to_string());
+    hold.release();
+    assert_eq!(title(&consent.await), "Connected");
+    assert!(world.token_lives("crm-prod"));
+    assert_eq!(world.field("crm-prod", "grant_version"), json!(world.aws.secret_version(&grant_name("crm-prod"))));
+    assert_eq!(world.zoho.refresh_tokens().len(), 1);
 }
 
 #[tokio::test]

@@ -903,7 +903,7 @@ impl SecretWriter for Port {
         let stored: serde_json::Value = serde_json::from_str(text.expose()).expect("a grant's text");
         let refresh_token = stored["refresh_token"].as_str().and_then(|token| token.parse().ok());
         let refresh_token = refresh_token.expect("a refresh token of this world");
-        let version = VersionId::of(Some(read), text);
+        let version = VersionId::after(read, text);
         let put = |state: &mut State, now| state.gate.write(now).map_err(refused);
         world.secrets_call("secretsmanager:PutSecretValue", put).await?;
         let make_current = |state: &mut State, now| {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use testkit::browser::{Browser, title};
 use testkit::wire::{Fault, Rule};
-use testkit::world::{BASE, CLIENT_ID, EU_SECRET, World, grant_name};
+use testkit::world::{BASE, CLIENT_ID, EU_SECRET, World, grant_name, lease_name};
 use testkit::zoho::answers;
 
 use crate::typed::{Typed, run, type_in};
@@ -291,6 +291,26 @@ async fn whatever_zoho_answers_revoke_removes_nothing_while_the_refresh_token_li
 }
 
 #[tokio::test]
+async fn revoke_ends_also_what_a_person_has_deleted_and_what_older_versions_hold() {
+    let world = office().await;
+    let token = world.refresh_token("books").expect("a refresh token");
+    world.aws.delete_secret(&grant_name("books"));
+    let shown = type_in(&world, "revoke books --yes", "").await.expect("revoked");
+    assert!(shown.contains("Zoho has revoked the refresh token"), "{shown}");
+    assert!(!world.zoho.refresh_token_lives(&token));
+    assert_eq!(world.aws.secret(&grant_name("books")), None);
+
+    // A consent that could not publish has kept the token before alive.
+    let before = world.refresh_token("crm-prod").expect("a refresh token");
+    world.aws.deny_put(&lease_name("crm-prod"));
+    Browser::default().consent(&world, &world.link("crm-prod")).await;
+    let stored = world.refresh_token("crm-prod").expect("a refresh token");
+    assert!(world.zoho.refresh_token_lives(&before));
+    type_in(&world, "revoke crm-prod --yes", "").await.expect("revoked");
+    assert!(![before, stored].iter().any(|token| world.zoho.refresh_token_lives(token)));
+}
+
+#[tokio::test]
 async fn revoke_removes_nothing_until_zoho_confirms_and_finishes_what_it_began() {
     let world = office().await;
     world.faults.add(Rule::on("zoho", "revoke").times(1), Fault::Respond(answers::server_error("general_error")));
@@ -307,7 +327,8 @@ async fn revoke_removes_nothing_until_zoho_confirms_and_finishes_what_it_began()
     let seen = type_in(&world, "revoke books --yes", "").await.expect_err("lease not removed");
     assert!(seen.starts_with("ssm:DeleteParameters failed: AccessDeniedException"), "{seen}");
     let shown = type_in(&world, "revoke books --yes", "").await.expect("finished");
-    assert!(shown.ends_with("token-keeper\nParameter /token-keeper/tokens/books is removed.\n"), "{shown}");
+    assert!(shown.contains("There is no refresh token to revoke."), "{shown}");
+    assert!(shown.ends_with("\nParameter /token-keeper/tokens/books is removed.\n"), "{shown}");
     let seen = type_in(&world, "revoke nobody --yes", "").await.expect_err("nobody");
     assert!(seen.starts_with("there is no connection nobody\n  -> see token-keeper list"), "{seen}");
 }
@@ -379,7 +400,7 @@ async fn each_consent_sends_a_notice_that_says_what_became_of_the_grant_before()
     let account = "with an account in the data centre eu.";
     let first = format!("Token Keeper: desk has a new consent, {account}");
     let replaced = format!(
-        "Token Keeper: desk has a new consent, {account} It replaces a grant that Zoho still took. If nobody should have done this, type: \
+        "Token Keeper: desk has a new consent, {account} It replaces a grant that may still have worked. If nobody should have done this, type: \
          token-keeper revoke desk"
     );
     assert_eq!(world.notices("desk"), [first.as_str(), &replaced]);

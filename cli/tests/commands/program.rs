@@ -281,7 +281,13 @@ fn a_watch_prints_one_line_of_json_for_each_run_also_if_the_run_fails() {
 }
 
 #[tokio::test]
-async fn ctrl_c_waits_until_the_new_refresh_token_is_stored() {
+async fn a_signal_waits_until_the_new_refresh_token_is_stored() {
+    for signal in ["-INT", "-TERM", "-HUP"] {
+        end_grant_by(signal).await;
+    }
+}
+
+async fn end_grant_by(signal: &str) {
     let outside = installation();
     let code = outside.zoho.code("eu", CLIENT_ID, &["ZohoCRM.modules.ALL"], None);
     let stored = Hold::default();
@@ -290,7 +296,7 @@ async fn ctrl_c_waits_until_the_new_refresh_token_is_stored() {
     let mut running = grant.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("grant");
     writeln!(running.stdin.take().expect("a pipe"), "{code}").expect("a code");
     stored.reached().await;
-    let interrupt = Command::new("kill").args(["-INT", &running.id().to_string()]).status().expect("kill");
+    let interrupt = Command::new("kill").args([signal, &running.id().to_string()]).status().expect("kill");
     assert!(interrupt.success());
     let mut said = BufReader::new(running.stderr.take().expect("a pipe"));
     let mut line = String::new();

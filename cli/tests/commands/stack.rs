@@ -257,3 +257,20 @@ async fn the_program_itself_reads_the_parameter() {
     let [_, complaint] = type_at_the_program(&world, "refresh");
     assert!(complaint.ends_with("-> update token-keeper; nothing was done\n"), "{complaint}");
 }
+
+#[tokio::test]
+async fn a_host_for_secrets_never_comes_from_the_parameter() {
+    let world = World::new().await;
+    world.connect("crm");
+    let theirs = "eu=https://accounts.attacker.example";
+    let text = json!({"schema": 1, "data_centers": theirs}).to_string();
+    world.aws.put_string_parameter(PARAMETER, &text);
+    world.faults.forget_calls();
+    for command in ["refresh crm --force", "revoke crm --yes", "grant crm", "connect crm --local"] {
+        let refused = type_in(&world, command, "code").await.expect_err(command);
+        assert!(refused.contains("the stack has data centres that are not set here"), "{command}: {refused}");
+        assert!(refused.contains(&format!("TOKEN_KEEPER_DATA_CENTERS='{theirs}'")), "{command}: {refused}");
+    }
+    assert_eq!((world.writes(), world.zoho_calls()), (0, 0));
+    type_in(&world, "list", "").await.expect("it sends nothing");
+}

@@ -71,9 +71,10 @@ pub(crate) async fn run(world: &World, command: &str, console: &dyn Terminal) ->
         if cli.command.uses_settings() { read_text(&world.shared().await, &parameter).await } else { Ok(None) };
     let configured = configure(&world.environment(), &parameter, stored);
     let (config, stack) = configured.map_err(|problems| problems.to_string())?;
+    // Reads see writes at once here, so nothing waits.
+    let config = Config { settings: Settings { settling, ..config.settings }, ..config };
     let (Adapters { secrets, leases, zoho, .. }, source) = world.process_with(&config).await;
     let Config { settings, publishing, callback_url, .. } = config;
-    let settings = Settings { settling, ..settings };
     let region = Some(REGION.to_owned());
     let operator =
         Operator { settings, publishing, callback_url, stack, secrets, zoho, leases, source, region, profile: None };
