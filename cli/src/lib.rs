@@ -161,7 +161,8 @@ impl Operator {
         if cli.command.says_where() {
             console.say(&self.place());
         }
-        let done = self.carry_out(cli.command, console).await;
+        // Boxed, because it is as large as all commands.
+        let done = Box::pin(self.carry_out(cli.command, console)).await;
         if let Err(failure) = &done
             && !console.has_answered()
         {

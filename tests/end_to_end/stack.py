@@ -178,7 +178,8 @@ class Story:
         self.aws.type_in(shown_block("infra/README.md", "openssl rand"))
         check("the signing key has changed", (self.signing_key() != before, len(self.signing_key()) >= 64), (True, True))
         key = self.aws.client("kms").create_key()["KeyMetadata"]["Arn"]
-        self.printed += self.aws.type_in(shown_block("infra/README.md", "KEY_ARN"), KEY_ARN=key)
+        hosts = {"TOKEN_KEEPER_DATA_CENTERS": self.zoho.data_centers}
+        self.printed += self.aws.type_in(shown_block("infra/README.md", "KEY_ARN"), KEY_ARN=key, **hosts)
         check("every document is under the KMS key", self.keys(), {key})
         self.invoke({"connections": ["books"], "force": True})
         check("and stays there after a renewal", self.keys(), {key})
@@ -416,7 +417,7 @@ class Story:
         ran = subprocess.run(
             [compiled("token-keeper"), *arguments],
             cwd=ROOT,
-            env=environment(**self.aws.variables),
+            env=environment(**self.aws.variables, TOKEN_KEEPER_DATA_CENTERS=self.zoho.data_centers),
             input=typed,
             capture_output=True,
             text=True,

@@ -197,15 +197,15 @@ async fn meet_halfway(first: Writer, second: Writer) {
             if until_held(&mut one, &hold).await.is_some() {
                 return;
             }
-            let held = stage.world.faults.hold_at(then);
+            let second_hold = stage.world.faults.hold_at(then);
             let mut other = Box::pin(stage.act(second, 1));
-            let over = until_held(&mut other, &held).await;
+            let over = until_held(&mut other, &second_hold).await;
             if over.is_some() {
                 stage.world.faults.clear();
             }
             hold.release();
             let one = one.await;
-            held.release();
+            second_hold.release();
             let said = match over {
                 Some(over) => [(first, one), (second, over)],
                 None => [(first, one), (second, other.await)],
