@@ -195,9 +195,9 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
         Ok(Report::of(&entries, ended, ended.duration_since(started)))
     }
 
-    /// Just after a consent, Secrets Manager may answer with the grant before it, while the lease is
-    /// already that of the new one. Such connections are looked at again when every write is seen,
-    /// before anybody asks Zoho with the old grant. If that fails, the next run does them.
+    /// Just after a consent, Secrets Manager may answer with the grant before it, while the lease
+    /// is already that of the new one. Such connections are looked at again when every write is
+    /// seen, before anybody asks Zoho with the old grant. If that fails, the next run does them.
     async fn look_again_at_consents(
         &self,
         seen: Vec<Seen>,

@@ -179,8 +179,8 @@ pub fn classify(status: u16, body: &[u8]) -> Result<Answer, Refusal> {
     })
 }
 
-/// Turns status and body of a revocation into its result. Zoho's throttle has status 400 as well, so
-/// only a 400 without JSON may be Zoho's page for a token that it does not know. Its text is not
+/// Turns status and body of a revocation into its result. Zoho's throttle has status 400 as well,
+/// so only a 400 without JSON may be Zoho's page for a token that it does not know. Its text is not
 /// documented. Whoever needs certainty asks for an access token.
 ///
 /// # Errors

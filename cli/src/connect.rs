@@ -41,8 +41,9 @@ pub struct Arguments {
     /// Allow an account in another data centre than before
     #[arg(long)]
     pub allow_move: bool,
-    /// Wait for the consent and answer the redirect on this machine, without a callback function. It
-    /// answers at `http://localhost:8765`, or at --callback-url if that is `http://localhost` and a port
+    /// Wait for the consent and answer the redirect on this machine, without a callback function.
+    /// It answers at `http://localhost:8765`, or at --callback-url if that is `http://localhost`
+    /// and a port
     #[arg(long)]
     pub local: bool,
     /// Cancel all links of this connection. Its grant stays as it is; the next run mints a token

@@ -108,8 +108,8 @@ impl<'t> Console<'t> {
         self.lost.get().is_some()
     }
 
-    /// Fails if something could not be written. A reader that has seen enough, such as `head`, is no
-    /// failure.
+    /// Fails if something could not be written. A reader that has seen enough, such as `head`, is
+    /// no failure.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         match self.lost.get() {
             Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(

@@ -1,8 +1,8 @@
 //! The operator's command line: its commands and their answers.
 //!
 //! Answers go to standard output: words for people, or one JSON object for programs. Errors go to
-//! standard error, each with a remedy. Secrets come from a prompt or from standard input, never from
-//! an argument: everybody on the machine can read arguments.
+//! standard error, each with a remedy. Secrets come from a prompt or from standard input, never
+//! from an argument: everybody on the machine can read arguments.
 
 pub mod console;
 pub mod stack;
@@ -128,8 +128,8 @@ impl Command {
         self.writes() || matches!(self, Self::Revoke(_))
     }
 
-    /// Whether it says first where it looks: if nothing is found there, or the wrong thing, the Region
-    /// or the prefix may be wrong.
+    /// Whether it says first where it looks: if nothing is found there, or the wrong thing, the
+    /// Region or the prefix may be wrong.
     fn says_where(&self) -> bool {
         use Command::{Client, Connect, Doctor, List, Reconnect, Refresh, Revoke};
         matches!(

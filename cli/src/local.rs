@@ -27,8 +27,8 @@ const LAST_PAGE: Duration = Duration::from_secs(2);
 
 type Asked = (Request, oneshot::Sender<Response>);
 
-/// "Address family not supported by protocol" on Linux, macOS and Windows: no IPv6 here. Rust has no
-/// name for it.
+/// "Address family not supported by protocol" on Linux, macOS and Windows: no IPv6 here. Rust has
+/// no name for it.
 const NO_SUCH_FAMILY: [i32; 3] = [97, 47, 10047];
 
 /// Binds every address of this machine that `base` leads to: a browser may try any of them, and

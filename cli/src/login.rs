@@ -169,8 +169,8 @@ impl Origin {
             match (found, seen.len()) {
                 (Some(profile), place) => {
                     kind = Kind::of(profile);
-                    // The machine's role is for the profile that was asked for. For a role, it would
-                    // be another account's.
+                    // The machine's role is for the profile that was asked for. For a role, it
+                    // would be another account's.
                     if kind == Kind::Machine && place > 1 {
                         return Err(NoCredentials {
                             why: format!(

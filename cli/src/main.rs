@@ -44,8 +44,8 @@ async fn main() -> ExitCode {
         let quiet = Targets::new().with_default(LevelFilter::TRACE).with_target("aws_config", LevelFilter::OFF);
         telemetry::subscriber(Some("DEBUG"), true, io::stderr).with(quiet).init();
     } else {
-        // Libraries are silent here: the command's own failure says what they would warn of. The pace
-        // logs too, so that you see why a command waits.
+        // Libraries are silent here: the command's own failure says what they would warn of. The
+        // pace logs too, so that you see why a command waits.
         let ours = Targets::new()
             .with_target("token_keeper", LevelFilter::WARN)
             .with_target("token_keeper::pace", LevelFilter::INFO);
@@ -81,8 +81,8 @@ async fn operator(cli: &Cli) -> Result<Operator, String> {
     let config = Config::read(environment.clone()).map_err(|problems| words(&problems))?;
     let parameter = config.settings.prefix.settings();
     let source = Source::system();
-    // As version 2 of the AWS CLI: the option wins over keys in the environment, and these over both
-    // variables for a profile, which then still says the Region.
+    // As version 2 of the AWS CLI: the option wins over keys in the environment, and these over
+    // both variables for a profile, which then still says the Region.
     let variable = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
     let keys = variable("AWS_ACCESS_KEY_ID").is_some() && cli.profile.is_none();
     let named = cli.profile.clone().or_else(|| variable("AWS_PROFILE")).or_else(|| variable("AWS_DEFAULT_PROFILE"));

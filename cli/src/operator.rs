@@ -83,8 +83,8 @@ impl Operator {
         }
     }
 
-    /// Creates a secret, or replaces the version that was `read`. `None` if somebody else was first:
-    /// then nothing has changed.
+    /// Creates a secret, or replaces the version that was `read`. `None` if somebody else was
+    /// first: then nothing has changed.
     pub(crate) async fn write(
         &self,
         name: &SecretName,

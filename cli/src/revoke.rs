@@ -47,8 +47,8 @@ impl Operator {
             return Err(Failure::new("nothing was done, because nobody said yes", "use --yes where nobody can answer"));
         }
         if deleted {
-            // Only a restored secret can be read. An earlier revoke may have stopped here, or a person
-            // has deleted it, with a refresh token that still lives.
+            // Only a restored secret can be read. An earlier revoke may have stopped here, or a
+            // person has deleted it, with a refresh token that still lives.
             self.secrets.restore(&name).await?;
         }
         let end = async || self.end_grant(connection, &name, console).await;
@@ -68,9 +68,9 @@ impl Operator {
     }
 
     /// Revokes the refresh token, stores a version without it, and removes the secret. With the new
-    /// version every open link is out of date, so no consent can store a refresh token in the secret
-    /// that is about to go. Returns what became of the refresh token; `None` if somebody else was
-    /// first.
+    /// version every open link is out of date, so no consent can store a refresh token in the
+    /// secret that is about to go. Returns what became of the refresh token; `None` if somebody
+    /// else was first.
     async fn end_grant(
         &self,
         connection: &ConnectionName,
@@ -109,8 +109,8 @@ impl Operator {
         }
     }
 
-    /// Ends the refresh tokens that consents have left in older versions of the secret, because they
-    /// were cut off or could not publish.
+    /// Ends the refresh tokens that consents have left in older versions of the secret, because
+    /// they were cut off or could not publish.
     async fn end_leftovers(&self, name: &SecretName, secret: &GrantSecret) -> Result<(), Failure> {
         for text in self.secrets.leftovers(name).await? {
             let Ok(document) = SecretDocument::parse(&text) else { continue };

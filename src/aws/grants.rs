@@ -135,8 +135,8 @@ impl SecretWriter for SecretsManager {
         if !why.is_one_of(&["InvalidParameterException"]) {
             return Err(why);
         }
-        // Another version is current. It may be ours, if the answer to a first try was lost. What is
-        // read may be old, so only two looks that agree count, with time between them.
+        // Another version is current. It may be ours, if the answer to a first try was lost. What
+        // is read may be old, so only two looks that agree count, with time between them.
         let mut before = None;
         for wait in [Duration::ZERO, self.settling] {
             sleep(wait).await;

@@ -13,8 +13,8 @@ use crate::secret::SigningKey;
 /// How long the signing key is kept before it is read again. A rotated key is used after this time.
 const KEY_LIFE: SignedDuration = SignedDuration::from_mins(5);
 
-/// How long the lack of a usable key is remembered. Strangers could otherwise cause a read with each
-/// request.
+/// How long the lack of a usable key is remembered. Strangers could otherwise cause a read with
+/// each request.
 const NO_KEY_LIFE: SignedDuration = SignedDuration::from_secs(30);
 
 /// The same if AWS does not answer: short, because that passes.

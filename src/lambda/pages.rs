@@ -1,5 +1,5 @@
-//! What a person sees: what happened, to which connection, and what to do next. Plain HTML without a
-//! script.
+//! What a person sees: what happened, to which connection, and what to do next. Plain HTML without
+//! a script.
 //!
 //! A page shows names that a signature has vouched for, and nothing else of what was sent.
 

@@ -93,8 +93,8 @@ struct Stopped {
 }
 
 impl Brakes {
-    /// A run begins: on each stopped service, one connection may try at once. How much of a pause is
-    /// over is not certain, because a function's clock may stop between two runs.
+    /// A run begins: on each stopped service, one connection may try at once. How much of a pause
+    /// is over is not certain, because a function's clock may stop between two runs.
     pub fn begin(&self, now: Instant) {
         for stopped in self.0.borrow_mut().values_mut().filter_map(|brake| brake.stopped.as_mut()) {
             stopped.until = now;

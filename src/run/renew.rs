@@ -166,7 +166,8 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
         for (place, due) in waiting.iter().enumerate() {
             match self.brakes.permit(&due.grant, due.last.is_none(), now) {
                 Permit::Go => return Next::Start(place),
-                // The one whose grant has worked last: if it fails too, the service is probably sick.
+                // The one whose grant has worked last: if it fails too, the service is probably
+                // sick.
                 Permit::Try => tries = tries.max(Some((due.proven(), token_end(due.last.as_ref()), place))),
                 Permit::Wait(_, until) => hold = [hold, until].into_iter().flatten().min(),
             }

@@ -19,8 +19,8 @@ use testkit::world::{World, grant_name, lease_name};
 
 const QUEUE: &str = "https://sqs.eu-central-1.amazonaws.com/123456789012/token-keeper";
 
-/// Connections `c-000`, …, and their refresh tokens. A run with more than `above` connections uses the
-/// queue.
+/// Connections `c-000`, …, and their refresh tokens. A run with more than `above` connections uses
+/// the queue.
 async fn world(connections: usize, above: usize) -> (World, Vec<(String, String)>) {
     let settings = [("TOKEN_KEEPER_QUEUE_URL", QUEUE), ("TOKEN_KEEPER_QUEUE_ABOVE", &above.to_string())];
     let world = World::with(&settings).await;

@@ -117,7 +117,8 @@ impl Stage {
         }
         // Of the other refresh tokens that live, those to import were brought along. `import
         // --replace` revokes nothing, and a person may write over anything; so the token before may
-        // live on then, and so may one that was stored before it was written over. A loser's is dead.
+        // live on then, and so may one that was stored before it was written over. A loser's is
+        // dead.
         let others = live.iter().filter(|token| Some(*token) != stored.as_ref() && !self.imports.contains(token));
         let (before, issued): (Vec<_>, Vec<_>) = others.partition(|token| self.before.as_ref() == Some(token));
         let written_over = done(Import) || among(Person);
