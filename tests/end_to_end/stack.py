@@ -202,6 +202,8 @@ class Story:
         url = self.aws.client("lambda").get_function_url_config(FunctionName=f"{STACK}-callback")["FunctionUrl"]
         self.browser.host = urlsplit(url).netloc
         self.connect("crm-prod")
+        [notice] = self.notices()
+        check("its notice says that it replaced a living grant", "a grant that may still have worked" in notice)
 
     def many_connections_go_through_the_queue(self) -> None:
         """More connections than one run takes: three new ones, one of them dead"""
