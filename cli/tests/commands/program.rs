@@ -296,7 +296,8 @@ async fn end_grant_by(signal: &str) {
     let mut running = grant.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("grant");
     writeln!(running.stdin.take().expect("a pipe"), "{code}").expect("a code");
     stored.reached().await;
-    let interrupt = Command::new("kill").args([signal, &running.id().to_string()]).status().expect("kill");
+    let interrupt =
+        Command::new("sh").args(["-c", &format!("kill {signal} {}", running.id())]).status().expect("a shell");
     assert!(interrupt.success());
     let mut said = BufReader::new(running.stderr.take().expect("a pipe"));
     let mut line = String::new();
