@@ -6,7 +6,7 @@
 //! account, as functions do.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -175,8 +175,8 @@ pub(crate) enum Says {
     Dead(VersionId),
     /// The connection has recovered.
     Recovered,
-    /// Somebody has consented.
-    Consented,
+    /// Somebody has consented: to the grant of this version.
+    Consented(VersionId),
 }
 
 #[derive(Default)]
@@ -206,6 +206,8 @@ pub(crate) struct State {
     pub(crate) least_life: Vec<Duration>,
     /// Every version of a grant, and its refresh token.
     versions: HashMap<VersionId, usize>,
+    /// The versions that consents have stored.
+    pub(crate) consented: HashSet<VersionId>,
     clients: usize,
     gate: Gate,
     beginning: Instant,
@@ -251,6 +253,7 @@ impl World {
             mints_of: Vec::new(),
             least_life: Vec::new(),
             versions: HashMap::new(),
+            consented: HashSet::new(),
             clients: 0,
             gate: Gate::new(&quotas, beginning),
             beginning: Instant::now(),
@@ -676,7 +679,7 @@ impl State {
         if description.starts_with(MARKER) {
             let says = match lease.status {
                 Status::ConsentRequired(_) => Says::Dead(lease.grant_version.clone()),
-                _ if description.contains(" has a new consent") => Says::Consented,
+                _ if description.contains(" has a new consent") => Says::Consented(lease.grant_version.clone()),
                 _ => Says::Recovered,
             };
             notices.push(Notice { connection: index, says });
@@ -916,6 +919,7 @@ impl SecretWriter for Port {
                 return Err(OVERTAKEN);
             }
             state.versions.insert(version.clone(), refresh_token);
+            state.consented.insert(version.clone());
             let secrets = &mut state.connections[index].secrets;
             let secret = Secret { at: Instant::now(), id: version.clone(), text: text.clone(), refresh_token };
             secrets.push_back(secret);

@@ -105,8 +105,6 @@ struct Memory {
     died: Option<Instant>,
     more_mints: u32,
     notified_dead: bool,
-    /// A consent that could not publish its lease, so that a run has to send its notice.
-    unannounced: bool,
 }
 
 struct Quarter {
@@ -402,13 +400,10 @@ impl Quarter {
     fn check_notices(&mut self, begin: Instant, end: Instant, invocations: &[Invocation], consents: &[(usize, bool)]) {
         let notices = std::mem::take(&mut self.world.state.borrow_mut().notices);
         for (index, _) in consents.iter().filter(|(_, published)| *published) {
-            let said = |notice: &Notice| notice.connection == *index && notice.says == Says::Consented;
+            let said = |notice: &Notice| notice.connection == *index && matches!(notice.says, Says::Consented(_));
             assert!(notices.iter().any(said), "c{index:05}: no notice of its consent");
         }
         let puts = self.world.disturbed(begin, end, |fault| matches!(fault, Fault::Puts(_)));
-        for (index, _) in consents.iter().filter(|(_, published)| !published) {
-            self.memory[*index].unannounced = true;
-        }
         for notice in notices {
             let index = notice.connection;
             let covering = || invocations.iter().filter(|invocation| invocation.covers(index));
@@ -418,10 +413,9 @@ impl Quarter {
                 || covering().any(|one| Self::overlapped(invocations, one, index))
                 || consents.iter().any(|(consenting, _)| *consenting == index);
             let memory = &mut self.memory[index];
-            if notice.says == Says::Consented {
-                let now = consents.iter().any(|(consenting, _)| *consenting == index);
-                assert!(now || memory.unannounced, "nobody consented to c{index:05}");
-                memory.unannounced = false;
+            if let Says::Consented(version) = &notice.says {
+                let consented = self.world.state.borrow().consented.contains(version);
+                assert!(consented, "nobody consented to c{index:05}");
                 memory.notified_dead = false;
             } else if let Says::Dead(version) = notice.says {
                 let death = self.world.state.borrow().death_of(index, &version);
