@@ -2,13 +2,17 @@
 //!
 //! Pure. Errors name secrets and fields, and never quote the text of a secret.
 
+mod account;
 mod data_center;
 mod document;
+mod stored;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use account::{Account, PROFILE_SCOPE, tells_account};
 pub use data_center::{DataCenter, DataCenters};
-pub use document::{GrantSecret, SecretDocument, UniqueFields};
+pub use document::{SecretDocument, UniqueFields};
+pub use stored::GrantSecret;
 
 use jiff::Timestamp;
 
@@ -47,12 +51,43 @@ pub struct Grant {
     pub data_center: DataCenter,
     /// Scopes recorded at the consent; may be empty in a hand-made secret.
     pub scopes: Vec<String>,
-    /// `None` until somebody has given consent.
-    pub refresh_token: Option<RefreshToken>,
+    /// What a token is asked for with; `None` until somebody has given consent.
+    pub credential: Option<Credential>,
     /// Base URL of the account's APIs as recorded with the consent.
     pub api_domain: Option<String>,
     /// When somebody consented, if the secret says so.
     pub granted_at: Option<Timestamp>,
+    /// Who consented, if that could be told.
+    pub account: Option<Account>,
+}
+
+impl Grant {
+    /// The refresh token, if tokens are asked for with one.
+    pub fn refresh_token(&self) -> Option<&RefreshToken> {
+        self.credential.as_ref()?.refresh_token()
+    }
+}
+
+/// What an access token is asked for with.
+#[derive(Clone, Debug)]
+pub enum Credential {
+    /// What a consent left (RFC 6749 §6).
+    RefreshToken(RefreshToken),
+    /// The client's own id and secret (RFC 6749 §4.4). Zoho takes them from self clients.
+    ClientCredentials {
+        /// The organisation, where the service has several: `ZohoCRM.600000434`.
+        soid: Option<String>,
+    },
+}
+
+impl Credential {
+    /// The refresh token, if it is one.
+    pub fn refresh_token(&self) -> Option<&RefreshToken> {
+        match self {
+            Self::RefreshToken(refresh_token) => Some(refresh_token),
+            Self::ClientCredentials { .. } => None,
+        }
+    }
 }
 
 /// A registered application with the one secret that is right for the grant's data centre.

@@ -4,35 +4,28 @@
 //! version. A consent changes that version, so each link works once. Zoho is asked only after every
 //! check has passed, and the refresh token is stored before anything else is done with the answer.
 
+mod accept;
 mod key;
 pub mod link;
 mod publish;
 mod stop;
 
-use std::time::Duration;
-
 use jiff::Timestamp;
-use tokio::time::timeout;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 pub use key::{KeyRing, NoKey, read_signing_key};
 pub use stop::Stop;
 
 use self::link::{LinkError, STATE_LIFE, State, code_challenge, encode, hash, well_formed};
-use self::publish::Before;
-use crate::connection::{DataCenter, Grant, GrantSecret, SecretDocument, SecretVersion, read_clients};
-use crate::failure::{Refusal, StoreError, Untrusted};
+use crate::connection::{Account, Grant, GrantSecret, SecretDocument, SecretVersion, read_clients};
+use crate::failure::StoreError;
 use crate::flaw::{Broken, Flaw};
 use crate::lease::whole_second;
 use crate::name::{ConnectionName, VersionId};
-use crate::ports::{Authorizer, Exchanged, Grants, Leases, Proof, Revoked, SecretWriter};
-use crate::secret::{AuthorizationCode, RefreshToken, SigningKey};
+use crate::ports::{Authorizer, Grants, Leases, Proof, SecretWriter};
+use crate::secret::{AuthorizationCode, SigningKey};
 use crate::settings::Settings;
 use crate::source::Source;
-
-/// How long a consent waits until its grant is stored. The callback function has 30 seconds in all,
-/// and Zoho may take ten of them.
-const STORE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The consents of one installation: settings, and the services that a consent needs.
 pub struct Consent<S, Z, L> {
@@ -87,6 +80,8 @@ pub struct Connected {
     pub connection: ConnectionName,
     /// Where the account lives.
     pub data_center: String,
+    /// Whose account it is, if that could be told.
+    pub account: Option<Account>,
     /// Scopes that were asked for, but not granted.
     pub withheld: Vec<String>,
     /// Whether the first lease is published already. If not, the next run does it.
@@ -171,78 +166,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
             return Err(Stop::Moved { connection, from: from.clone(), to: home.name });
         }
         let proof = Proof { code, redirect: Some((redirect_uri.to_owned(), key.code_verifier(&state))) };
-        self.redeem(secret, home, &proof).await
-    }
-
-    /// Spends a code, stores the grant, publishes the first lease and revokes the refresh token
-    /// that was replaced.
-    ///
-    /// # Errors
-    /// As [`complete`](Self::complete).
-    pub async fn redeem(&self, secret: CurrentGrant, home: DataCenter, proof: &Proof) -> Result<Connected, Stop> {
-        let CurrentGrant { connection, version: read, since, mut document, parsed } = secret;
-        let replaced = parsed.refresh_token().map(|replaced| (replaced.clone(), parsed.data_center().clone()));
-        let (connected, granted_before) = (replaced.is_some(), document.granted_at());
-        let grant = self.resolve(&connection, parsed.at(home.clone())).await?;
-        let Exchanged { minted, refresh_token } = match self.zoho.exchange(&grant.client, &home, proof).await {
-            Ok(exchanged) => exchanged,
-            Err(refusal) => {
-                // The same redirect may have come twice, and the other request was first.
-                if let Refusal::ConsentRequired { .. } = refusal {
-                    self.current_grant(&connection, &read, since).await?;
-                }
-                return Err(refused(&connection, &home, &refusal));
-            }
-        };
-        let refresh_token = refresh_token.ok_or_else(|| Stop::NoRefreshToken(connection.clone()))?;
-        let asked = grant.scopes;
-        let scopes = match &minted.scope {
-            Some(scope) => scope.split([' ', ',']).filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
-            None => asked.clone(),
-        };
-        let api_domain = minted.api_domain;
-        // The same time as in the first lease: a lease from before shows that this one is missing.
-        let granted_at = Some(minted.token.issued_at);
-        let grant = Grant { scopes, refresh_token: Some(refresh_token.clone()), api_domain, granted_at, ..grant };
-        document.grant(&grant);
-        let stored = self.store(&grant, &refresh_token, &document, &read, since);
-        let version = timeout(STORE_PATIENCE, stored).await.unwrap_or_else(|_| {
-            error!(
-                connection = connection.as_str(),
-                "Secrets Manager took too long: not known whether the new grant is stored"
-            );
-            Err(Stop::NotStored { connection: connection.clone(), revoked: false })
-        })?;
-        // From here on the consent is valid, whatever happens.
-        let grant = Grant { version, ..grant };
-        let replaced = replaced.filter(|(replaced, _)| replaced.expose() != refresh_token.expose());
-        let before = Before { version: read, connected, granted_at: granted_before };
-        let published = self.publish(&grant, minted.token, &before).await;
-        // If the new lease is not published, programs still read the old token, which would end
-        // with the replaced refresh token.
-        if replaced.is_some() && !published {
-            warn!(
-                connection = connection.as_str(),
-                "the replaced refresh token was not revoked: programs still need its token"
-            );
-        } else if let Some((replaced, at)) = replaced
-            && let Err(refusal) = self.zoho.revoke(&replaced, &at).await
-        {
-            warn!(
-                connection = connection.as_str(),
-                error = %refusal,
-                "the replaced refresh token was not revoked"
-            );
-        }
-        let withheld: Vec<_> = asked.into_iter().filter(|scope| !grant.scopes.contains(scope)).collect();
-        info!(
-            connection = connection.as_str(),
-            data_center = home.name,
-            published,
-            withheld = withheld.join(" "),
-            "connected"
-        );
-        Ok(Connected { connection, data_center: home.name, withheld, published })
+        self.redeem(secret, home, &proof, state.ticket.allow_other_account).await
     }
 
     /// The key, if the text looks like a signed one.
@@ -282,6 +206,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         Ok(CurrentGrant { connection: connection.clone(), version: current.id, since, document, parsed })
     }
 
+    /// Joins the secret with its client.
     async fn resolve(&self, connection: &ConnectionName, secret: GrantSecret) -> Result<Grant, Stop> {
         let prefix = &self.settings.prefix;
         let names: Vec<_> = secret.client().iter().map(|client| prefix.client(client.as_str())).collect();
@@ -289,59 +214,6 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         let clients = read_clients(&clients, prefix);
         secret.resolve(&clients, prefix).map_err(|broken| flawed(connection, &broken))
     }
-
-    /// Stores a new grant in place of the version `read`, and returns its version. After an error
-    /// it reads the secret, to find out whether the grant was stored. A refresh token that is
-    /// certainly not stored is revoked: nobody could use it, and Zoho allows a user only twenty.
-    async fn store(
-        &self,
-        grant: &Grant,
-        refresh_token: &RefreshToken,
-        document: &SecretDocument,
-        read: &VersionId,
-        since: Timestamp,
-    ) -> Result<VersionId, Stop> {
-        let connection = &grant.connection;
-        let name = self.settings.prefix.grant(connection.as_str());
-        let why = match self.secrets.replace(&name, &document.text(), read).await {
-            Ok(version) => return Ok(version),
-            Err(why) => why,
-        };
-        let stop = match self.secrets.read_one(&name).await.map(|secret| secret.content) {
-            Ok(Ok(current)) if holds(&current, refresh_token) => return Ok(current.id),
-            Ok(Ok(current)) if why.overtaken() => Some(overtaken(connection, &current, since)),
-            Ok(Ok(_)) if why.undone() => None,
-            Ok(Err(Flaw::NotFound | Flaw::Deleted)) if why.undone() => Some(Stop::Gone(connection.clone())),
-            _ => {
-                error!(connection = connection.as_str(), error = %why, remedy = why.remedy(),
-                    "not known whether the new grant is stored");
-                return Err(Stop::NotStored { connection: connection.clone(), revoked: false });
-            }
-        };
-        // Zoho has just issued it, so a page that says "unknown" is not Zoho's.
-        let revoked = self.zoho.revoke(refresh_token, &grant.data_center).await;
-        let error = match &revoked {
-            Ok(Revoked::Now) => None,
-            Ok(Revoked::Unknown) => Some("Zoho says that it does not know it".to_owned()),
-            Err(refusal) => Some(refusal.to_string()),
-        };
-        let revoked = error.is_none();
-        if let Some(error) = error {
-            warn!(connection = connection.as_str(), error, "the unused refresh token was not revoked");
-        }
-        let Some(stop) = stop else {
-            error!(connection = connection.as_str(), error = %why, remedy = why.remedy(),
-                "the new grant could not be stored");
-            return Err(Stop::NotStored { connection: connection.clone(), revoked });
-        };
-        Err(stop)
-    }
-}
-
-/// Whether a version of a secret has this refresh token.
-fn holds(version: &SecretVersion, refresh_token: &RefreshToken) -> bool {
-    let document = SecretDocument::parse(&version.text);
-    document.is_ok_and(|document| document.string("refresh_token") == Some(refresh_token.expose()))
 }
 
 /// The current version of a connection's secret.
@@ -386,24 +258,4 @@ fn flawed(connection: &ConnectionName, broken: &Broken) -> Stop {
         "no consent is possible"
     );
     Stop::Misconfigured { connection: connection.clone(), why: broken.flaw.in_public() }
-}
-
-fn refused(connection: &ConnectionName, home: &DataCenter, refusal: &Refusal) -> Stop {
-    warn!(
-        connection = connection.as_str(),
-        data_center = home.name,
-        error = %refusal,
-        remedy = refusal.untrusted().map(Untrusted::remedy),
-        "the code was not exchanged"
-    );
-    match refusal {
-        Refusal::ConsentRequired { .. } => Stop::CodeRefused(connection.clone()),
-        Refusal::Misconfigured { error } => Stop::Misconfigured {
-            connection: connection.clone(),
-            why: format!("Zoho refuses the client in the data centre {} ({error})", home.name),
-        },
-        Refusal::Throttled | Refusal::OutOfOrder { .. } | Refusal::Unclear { .. } => {
-            Stop::ZohoOutOfOrder(connection.clone())
-        }
-    }
 }

@@ -8,7 +8,7 @@
 //! The document holds only the last status. So a connection that goes from `consent_required` to
 //! `throttled` and then to `active` sends no notice that it has recovered.
 
-use crate::connection::Grant;
+use crate::connection::{Account, Grant};
 use crate::lease::{Lease, Status};
 use crate::name::ConnectionName;
 
@@ -36,7 +36,7 @@ pub enum Replaced {
 
 /// The description of the first document after a consent: always a notice. Whoever has a link can
 /// connect another account, so the operator hears of each consent.
-pub fn consented(connection: &ConnectionName, lease: &Lease, replaced: Replaced) -> String {
+pub fn consented(connection: &ConnectionName, lease: &Lease, replaced: Replaced, account: Option<&Account>) -> String {
     let replaced = match replaced {
         Replaced::Nothing => String::new(),
         Replaced::Dead => " It replaces a grant that no longer worked.".to_owned(),
@@ -45,7 +45,11 @@ pub fn consented(connection: &ConnectionName, lease: &Lease, replaced: Replaced)
         ),
     };
     let home = &lease.data_center;
-    format!("{MARKER}{connection} has a new consent, with an account in the data centre {home}.{replaced}")
+    let whose = match account {
+        Some(account) => format!("with the account {account} in the data centre {home}."),
+        None => format!("with an account in the data centre {home}; whose it is could not be told."),
+    };
+    format!("{MARKER}{connection} has a new consent, {whose}{replaced}")
 }
 
 /// Whether a consent has not been announced: its own document was not published, because the newest
@@ -149,7 +153,10 @@ mod tests {
         assert!(said.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()), "{said}");
         assert!(!said.contains("hush"), "{said}");
         for replaced in [Replaced::Nothing, Replaced::Dead, Replaced::Living] {
-            let said = consented(&name, &lease(Status::Active, "v1"), replaced);
+            let email = format!("{}@{}.example", "e".repeat(64), "x".repeat(180));
+            let account = Account::new(&"9".repeat(32), Some(&email)).expect("an account");
+            assert_eq!(account.email(), Some(email.as_str()));
+            let said = consented(&name, &lease(Status::Active, "v1"), replaced, Some(&account));
             assert!(said.len() <= 1024 && said.starts_with(MARKER) && !said.contains("hush"), "{said}");
             assert!(said.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()), "{said}");
         }

@@ -5,13 +5,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::connection::{Client, DataCenter, Grant, StoredSecret};
+use crate::connection::{Account, Client, DataCenter, Grant, StoredSecret};
 use crate::failure::{Refusal, StoreError};
 use crate::flaw::{Broken, Flaw};
 use crate::lease::{Lease, Token};
 use crate::name::{ConnectionName, SecretName, VersionId};
 use crate::pace::{Pace, Turn};
-use crate::secret::{AuthorizationCode, CodeVerifier, RefreshToken, SecretText};
+use crate::secret::{AccessToken, AuthorizationCode, CodeVerifier, RefreshToken, SecretText};
 
 /// Reads grants and clients. Nothing here can write one.
 #[expect(async_fn_in_trait, reason = "a function serves one event at a time, so nothing here needs to be Send")]
@@ -126,8 +126,9 @@ pub trait Leases {
 /// Zoho's token endpoint.
 #[expect(async_fn_in_trait, reason = "see Grants")]
 pub trait Issuer {
-    /// Asks for an access token (RFC 6749 §6). Sends nothing for a grant without a refresh token.
-    async fn refresh(&self, grant: &Grant) -> Result<Minted, Refusal>;
+    /// Asks for an access token, with a refresh token (RFC 6749 §6) or the client's own credentials
+    /// (§4.4). Sends nothing for a grant that awaits a consent.
+    async fn mint(&self, grant: &Grant) -> Result<Minted, Refusal>;
     /// The longest time that one request may take.
     fn timeout(&self) -> Duration;
 }
@@ -140,6 +141,9 @@ pub trait Authorizer {
     async fn exchange(&self, client: &Client, at: &DataCenter, proof: &Proof) -> Result<Exchanged, Refusal>;
     /// Revokes a refresh token (RFC 7009) and with it its access tokens.
     async fn revoke(&self, refresh_token: &RefreshToken, at: &DataCenter) -> Result<Revoked, Refusal>;
+    /// Whose account an access token is for. The token needs the scope
+    /// [`PROFILE_SCOPE`](crate::connection::PROFILE_SCOPE).
+    async fn account(&self, token: &AccessToken, at: &DataCenter) -> Result<Account, Refusal>;
 }
 
 /// Why a refresh token no longer works after a revocation.

@@ -152,7 +152,7 @@ impl Demo {
         let secrets = self.0.refresher.grants.list().await.expect("the secrets");
         let grants = read_grants(&secrets, &settings.prefix, &settings.data_centers);
         let grant = grants[name].as_ref().expect("a grant");
-        while self.0.refresher.issuer.refresh(grant).await.is_ok() {}
+        while self.0.refresher.issuer.mint(grant).await.is_ok() {}
     }
 
     async fn send(&self) -> Value {

@@ -92,7 +92,16 @@ impl Operator {
         let name = self.settings.prefix.grant(connection.as_str());
         let issued_at = whole_second(self.source.now());
         let expires_at = issued_at + life;
-        let ticket = Ticket { connection: connection.clone(), version, data_center, allow_move, issued_at, expires_at };
+        let allow_other_account = wanted.allow_other_account;
+        let ticket = Ticket {
+            connection: connection.clone(),
+            version,
+            data_center,
+            allow_move,
+            allow_other_account,
+            issued_at,
+            expires_at,
+        };
         let url = link(&base, &key, &ticket);
         let parameter = self.settings.prefix.lease(connection.as_str());
         // With --local the link is not yet the answer.
@@ -174,7 +183,15 @@ impl Operator {
             .map(|(grant, why)| {
                 let Grant { connection, version, data_center, .. } = grant;
                 let data_center = data_center.name;
-                let ticket = Ticket { connection, version, data_center, allow_move: false, issued_at, expires_at };
+                let ticket = Ticket {
+                    connection,
+                    version,
+                    data_center,
+                    allow_move: false,
+                    allow_other_account: false,
+                    issued_at,
+                    expires_at,
+                };
                 let url = link(&base, &key, &ticket);
                 (ticket.connection, why, url)
             })

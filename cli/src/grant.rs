@@ -47,7 +47,7 @@ impl Operator {
         let home = ready.grant.data_center.clone();
         let done = async {
             let secret = consent.current_grant(connection, &ready.grant.version, now).await?;
-            consent.redeem(secret, home, &proof).await
+            consent.redeem(secret, home, &proof, arguments.wanted.allow_other_account).await
         };
         // The code is good for one exchange, and its refresh token has to be stored.
         console.terminal.finish_first(true);

@@ -26,6 +26,13 @@ pub struct Wanted {
     /// What the access token may do: Zoho's scopes, separated by commas. You can repeat the option
     #[arg(long, value_delimiter = ',', value_name = "SCOPE")]
     pub scope: Vec<String>,
+    /// Also ask whose account it is, with the scope AaaServer.profile.READ. From then on a consent
+    /// by another account is refused
+    #[arg(long)]
+    pub identify: bool,
+    /// Allow another account than before
+    #[arg(long)]
+    pub allow_other_account: bool,
 }
 
 /// A connection that is stored and ready for a consent.
@@ -50,7 +57,7 @@ impl Operator {
 
     /// `None` if somebody else was first.
     async fn prepare_once(&self, wanted: &Wanted, allow_move: bool) -> Result<Option<Ready>, Failure> {
-        let Wanted { connection, client, data_center, scope } = wanted;
+        let Wanted { connection, client, data_center, scope, identify, allow_other_account } = wanted;
         let table = &self.settings.data_centers;
         let name = self.settings.prefix.grant(connection.as_str());
         let broken = |flaw: Flaw| Failure::from(Broken::secret(&name, flaw));
@@ -91,6 +98,10 @@ impl Operator {
             document.set("scopes", json!(scopes));
         } else if document.field("scopes").and_then(Value::as_array).is_none_or(Vec::is_empty) {
             return Err(needed("scope"));
+        }
+        // Once an account is known, each consent has to show that it is the same.
+        if *identify || (document.account().is_some() && !allow_other_account) {
+            document.ask_for_account();
         }
         // The new document is checked as the refresher will read it, before anything is written.
         let read = before.as_ref().map(|(_, version)| version);

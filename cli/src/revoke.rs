@@ -141,7 +141,7 @@ impl Operator {
         let prefix = &self.settings.prefix;
         let clients: Vec<_> = secret.client().iter().map(|client| prefix.client(client.as_str())).collect();
         let clients = read_clients(&self.secrets.read(&clients).await?, prefix);
-        let why = match self.zoho.refresh(&secret.clone().resolve(&clients, prefix)?).await {
+        let why = match self.zoho.mint(&secret.clone().resolve(&clients, prefix)?).await {
             Err(Refusal::ConsentRequired { .. }) => return Ok(()),
             Ok(_) => "it still gives access tokens for it".to_owned(),
             Err(refusal) => refusal.to_string(),

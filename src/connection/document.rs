@@ -1,22 +1,19 @@
-//! The JSON object in a secret: reads it, edits it, and turns it into a grant or a client.
+//! The JSON object in a secret: reads it and edits it.
 //!
 //! Flaws name fields, never their values.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
-use super::{Client, ClientSecrets, Clients, DataCenter, DataCenters, Grant};
-use crate::address::origin;
-use crate::flaw::{Broken, Flaw};
-use crate::name::{ClientName, ConnectionName, Prefix, VersionId};
-use crate::secret::{ClientSecret, RefreshToken, SecretText};
+use super::{Account, Grant, PROFILE_SCOPE, tells_account};
+use crate::flaw::Flaw;
+use crate::secret::{RefreshToken, SecretText};
 
 /// The fields that mean something in a secret, or in an input of `import`.
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 13] = [
     "connection",
     "client",
     "client_id",
@@ -27,6 +24,9 @@ const KNOWN: [&str; 10] = [
     "refresh_token",
     "api_domain",
     "granted_at",
+    "account",
+    "grant_type",
+    "soid",
 ];
 
 /// The fields of a JSON object. A field that means something here and occurs twice is an error;
@@ -134,8 +134,12 @@ impl SecretDocument {
         }
         self.set("data_center", json!(grant.data_center.name));
         self.set("scopes", json!(grant.scopes));
-        self.set("refresh_token", json!(grant.refresh_token.as_ref().map(RefreshToken::expose)));
+        self.set("refresh_token", json!(grant.refresh_token().map(RefreshToken::expose)));
         self.set("granted_at", json!(grant.granted_at));
+        match &grant.account {
+            Some(account) => self.set("account", account.as_json()),
+            None => drop(self.0.0.remove("account")),
+        }
         if let Some(api_domain) = &grant.api_domain {
             self.set("api_domain", json!(api_domain));
         }
@@ -143,8 +147,24 @@ impl SecretDocument {
 
     /// Removes the refresh token, so that the connection awaits a consent.
     pub fn end_grant(&mut self) {
-        self.0.0.remove("refresh_token");
-        self.0.0.remove("granted_at");
+        for field in ["refresh_token", "granted_at", "account"] {
+            self.0.0.remove(field);
+        }
+    }
+
+    /// Adds the scope that tells whose account it is, unless it is there.
+    pub fn ask_for_account(&mut self) {
+        if let Some(Value::Array(scopes)) = self.0.0.get_mut("scopes") {
+            let texts: Vec<_> = scopes.iter().filter_map(Value::as_str).collect();
+            if !tells_account(&texts) {
+                scopes.push(json!(PROFILE_SCOPE));
+            }
+        }
+    }
+
+    /// Whose account it is, as far as the document says.
+    pub fn account(&self) -> Option<Account> {
+        Account::of(self.field("account")?)
     }
 
     /// When somebody consented, if the document says so.
@@ -152,143 +172,17 @@ impl SecretDocument {
         self.string("granted_at")?.parse().ok()
     }
 
-    fn optional(&self, field: &str) -> Result<Option<String>, Flaw> {
+    pub(super) fn optional(&self, field: &str) -> Result<Option<String>, Flaw> {
         self.field(field).map(|value| text(field, value)).transpose()
     }
 
-    fn needed(&self, field: &str) -> Result<String, Flaw> {
+    pub(super) fn needed(&self, field: &str) -> Result<String, Flaw> {
         self.optional(field)?.ok_or_else(|| Flaw::Missing(field.to_owned()))
     }
 }
 
-/// A connection's secret, not joined with its client yet.
-#[derive(Clone, Debug)]
-pub struct GrantSecret {
-    connection: ConnectionName,
-    version: VersionId,
-    client: ClientReference,
-    data_center: DataCenter,
-    scopes: Vec<String>,
-    refresh_token: Option<RefreshToken>,
-    api_domain: Option<String>,
-    granted_at: Option<Timestamp>,
-}
-
-#[derive(Clone, Debug)]
-enum ClientReference {
-    Named(ClientName),
-    Inline(Client),
-}
-
-impl GrantSecret {
-    /// Reads the document of `{prefix}/connections/{connection}`.
-    ///
-    /// # Errors
-    /// The first flaw found.
-    pub fn of(
-        connection: ConnectionName,
-        version: VersionId,
-        document: &SecretDocument,
-        table: &DataCenters,
-    ) -> Result<Self, Flaw> {
-        let name = document.needed("data_center")?;
-        let data_center = table.get(&name).ok_or_else(|| Flaw::UnknownDataCenter(table.names()))?.clone();
-        let inline = document.field("client_id").or_else(|| document.field("client_secret")).is_some();
-        let client = match (document.optional("client")?, inline) {
-            (Some(name), false) => ClientReference::Named(name.parse().map_err(Flaw::Name)?),
-            (Some(_), true) => return Err(Flaw::TwoClients),
-            (None, false) => return Err(Flaw::Missing("client".to_owned())),
-            (None, true) => {
-                let id = document.needed("client_id")?;
-                let secret = ClientSecret::new(document.needed("client_secret")?);
-                ClientReference::Inline(Client { id, secret })
-            }
-        };
-        let scopes = match document.field("scopes") {
-            None => Vec::new(),
-            Some(Value::Array(scopes)) => scopes.iter().map(|scope| text("scopes", scope)).collect::<Result<_, _>>()?,
-            Some(_) => return Err(Flaw::WrongType { field: "scopes".to_owned(), wanted: "an array of strings" }),
-        };
-        let api_domain = match document.optional("api_domain")? {
-            None => None,
-            Some(text) => Some(origin(&text).ok_or(Flaw::ApiDomain)?),
-        };
-        let refresh_token = document.optional("refresh_token")?.map(RefreshToken::new);
-        let granted_at = document.granted_at();
-        Ok(Self { connection, version, client, data_center, scopes, refresh_token, api_domain, granted_at })
-    }
-
-    /// The name of the client; `None` if the client is inline.
-    pub fn client(&self) -> Option<&ClientName> {
-        match &self.client {
-            ClientReference::Named(name) => Some(name),
-            ClientReference::Inline(_) => None,
-        }
-    }
-
-    /// The data centre that the secret names.
-    pub fn data_center(&self) -> &DataCenter {
-        &self.data_center
-    }
-
-    /// The refresh token, if somebody has given consent.
-    pub fn refresh_token(&self) -> Option<&RefreshToken> {
-        self.refresh_token.as_ref()
-    }
-
-    /// The same secret for an account in this data centre.
-    #[must_use]
-    pub fn at(self, data_center: DataCenter) -> Self {
-        Self { data_center, ..self }
-    }
-
-    /// Joins it with its client.
-    ///
-    /// # Errors
-    /// If the client is not among `clients`, is itself broken, or has no secret for the data
-    /// centre.
-    pub fn resolve(self, clients: &Clients, prefix: &Prefix) -> Result<Grant, Broken> {
-        let Self { connection, version, client, data_center, scopes, refresh_token, api_domain, granted_at } = self;
-        let client = match client {
-            ClientReference::Inline(client) => client,
-            ClientReference::Named(name) => {
-                let broken = |flaw| Broken::secret(&prefix.client(name.as_str()), flaw);
-                let client =
-                    clients.get(&name).ok_or_else(|| broken(Flaw::NotFound))?.as_ref().map_err(Clone::clone)?;
-                client
-                    .for_data_center(&data_center.name)
-                    .ok_or_else(|| broken(Flaw::NoSecretFor(data_center.name.clone())))?
-            }
-        };
-        Ok(Grant { connection, version, client, data_center, scopes, refresh_token, api_domain, granted_at })
-    }
-}
-
-impl ClientSecrets {
-    /// Reads the document of `{prefix}/clients/{client}`.
-    ///
-    /// # Errors
-    /// The first flaw found.
-    pub fn of(document: &SecretDocument) -> Result<Self, Flaw> {
-        let id = document.needed("client_id")?;
-        let common = document.optional("client_secret")?.map(ClientSecret::new);
-        let by_data_center = match document.field("client_secrets") {
-            None => BTreeMap::new(),
-            Some(Value::Object(secrets)) => secrets
-                .iter()
-                .map(|(data_center, secret)| {
-                    let secret = text(&format!("client_secrets.{data_center}"), secret)?;
-                    Ok((data_center.clone(), ClientSecret::new(secret)))
-                })
-                .collect::<Result<_, Flaw>>()?,
-            Some(_) => return Err(Flaw::WrongType { field: "client_secrets".to_owned(), wanted: "a JSON object" }),
-        };
-        Ok(Self { id, common, by_data_center })
-    }
-}
-
 /// Reads a text without white space. Not by serde, whose messages quote the value that they refuse.
-fn text(field: &str, value: &Value) -> Result<String, Flaw> {
+pub(super) fn text(field: &str, value: &Value) -> Result<String, Flaw> {
     let field = field.to_owned();
     match value {
         Value::Null => Err(Flaw::Missing(field)),
@@ -296,152 +190,5 @@ fn text(field: &str, value: &Value) -> Result<String, Flaw> {
         Value::String(text) if !text.chars().all(|c| c.is_ascii_graphic()) => Err(Flaw::WhiteSpace(field)),
         Value::String(text) => Ok(text.clone()),
         _ => Err(Flaw::WrongType { field, wanted: "a string" }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn grant(text: &str) -> Result<Grant, String> {
-        let acme = r#"{"client_id":"1000.ACME","client_secret":"common","client_secrets":{"eu":"european"}}"#;
-        let half = r#"{"client_id":"1000.HALF","client_secrets":{"us":"american"}}"#;
-        let prefix: Prefix = "k".parse().expect("a prefix");
-        let clients = [("acme", acme), ("half", half), ("bad", "{")].map(|(name, text)| {
-            let client = client(text).map_err(|flaw| Broken::secret(&prefix.client(name), flaw));
-            (name.parse().expect("a name"), client)
-        });
-        let clients = clients.into();
-        let connection: ConnectionName = "crm".parse().expect("a name");
-        SecretDocument::parse(&SecretText::new(text))
-            .and_then(|document| GrantSecret::of(connection, VersionId::new("v1"), &document, &DataCenters::default()))
-            .map_err(|flaw| Broken::secret(&prefix.grant("crm"), flaw))
-            .and_then(|grant| grant.resolve(&clients, &prefix))
-            .map_err(|broken| broken.to_string())
-    }
-
-    fn client(text: &str) -> Result<ClientSecrets, Flaw> {
-        ClientSecrets::of(&SecretDocument::parse(&SecretText::new(text))?)
-    }
-
-    #[test]
-    fn a_whole_grant_is_read_and_the_data_centers_own_secret_wins() {
-        let text = r#"{"client":"acme","data_center":"eu","scopes":["A.all","B.read"],"refresh_token":"1000.r",
-                       "api_domain":"https://www.zohoapis.eu/","granted_at":"2026-11-21T00:00:00Z","note":["mine"]}"#;
-        let read = grant(text).expect("a grant");
-        assert_eq!((read.client.id.as_str(), read.client.secret.expose()), ("1000.ACME", "european"));
-        assert_eq!(read.scopes, ["A.all", "B.read"]);
-        assert_eq!(read.api_domain.as_deref(), Some("https://www.zohoapis.eu"));
-        assert_eq!(read.refresh_token.expect("a refresh token").expose(), "1000.r");
-        let american = grant(r#"{"client":"acme","data_center":"us"}"#).expect("a grant");
-        assert_eq!(american.client.secret.expose(), "common");
-        assert!(american.refresh_token.is_none(), "awaiting consent is no error");
-    }
-
-    #[test]
-    fn one_hand_made_secret_is_enough() {
-        let text = r#"{"client_id":"1000.C","client_secret":"s","refresh_token":"1000.r","data_center":"us"}"#;
-        assert_eq!(grant(text).expect("a grant").client.secret.expose(), "s");
-    }
-
-    #[test]
-    fn each_flaw_is_named_with_its_secret_and_its_field() {
-        let check = |text: &str, expected: &str| {
-            let error = grant(text).expect_err(text);
-            assert!(error.ends_with(expected), "{text}: {error}");
-            assert!(!error.contains("hush"), "{error}");
-        };
-        check("", "secret k/connections/crm: not JSON: it breaks off or goes wrong at line 1, column 0");
-        check("hush", "not JSON: it breaks off or goes wrong at line 1, column 1");
-        check(r#"{"client":"hush""#, "line 1, column 16");
-        check(r#""hush""#, "not a JSON object");
-        check("[]", "not a JSON object");
-        check("{}", "the field `data_center` is missing");
-        check(r#"{"data_center":"mars"}"#, "the data centre is not one of ae, au, ca, cn, eu, in, jp, sa, sg, uk, us");
-        check(r#"{"data_center":7}"#, "the field `data_center` is not a string");
-        check(r#"{"data_center":"eu"}"#, "the field `client` is missing");
-        check(r#"{"data_center":"eu","client":"Hush"}"#, "a name is made of a-z, 0-9, '-', '_' and '.', not of 'H'");
-        check(r#"{"data_center":"eu","client":"nobody"}"#, "secret k/clients/nobody: there is no secret of this name");
-        check(
-            r#"{"data_center":"eu","client":"bad"}"#,
-            "secret k/clients/bad: not JSON: it breaks off or goes wrong at line 1, column 1",
-        );
-        check(
-            r#"{"data_center":"eu","client":"half"}"#,
-            "secret k/clients/half: it has no client secret for the data centre eu",
-        );
-        check(
-            r#"{"data_center":"eu","client":"acme","client_id":"hush"}"#,
-            "both `client` and `client_id`/`client_secret` are given",
-        );
-        check(r#"{"data_center":"eu","client_id":"hush"}"#, "the field `client_secret` is missing");
-        check(r#"{"data_center":"eu","client_secret":"hush"}"#, "the field `client_id` is missing");
-        check(
-            r#"{"data_center":"eu","client_id":"c","client_secret":["hush"]}"#,
-            "the field `client_secret` is not a string",
-        );
-        check(r#"{"data_center":"eu","client":"acme","refresh_token":""}"#, "the field `refresh_token` is empty");
-        check(
-            r#"{"data_center":"eu","client":"acme","refresh_token":"hush\n"}"#,
-            "the field `refresh_token` contains white space or another character that it cannot have",
-        );
-        check(
-            r#"{"data_center":"eu","client":"acme","refresh_token":{"hush":1}}"#,
-            "the field `refresh_token` is not a string",
-        );
-        check(
-            r#"{"data_center":"eu","client":"acme","scopes":"hush"}"#,
-            "the field `scopes` is not an array of strings",
-        );
-        check(r#"{"data_center":"eu","client":"acme","scopes":[1]}"#, "the field `scopes` is not a string");
-        check(
-            r#"{"data_center":"eu","client":"acme","api_domain":"http://hush"}"#,
-            "the field `api_domain` is not a URL such as https://www.zohoapis.eu",
-        );
-        check(r#"{"data_center":"eu","client":"acme","client":"hush"}"#, "a field occurs twice");
-        assert!(grant(r#"{"data_center":"eu","client":"acme","note":1,"note":2}"#).is_ok(), "the operator's own field");
-    }
-
-    #[test]
-    fn a_flawed_client_is_named_by_field_too() {
-        let check = |text: &str, expected: &str| {
-            assert_eq!(client(text).expect_err(text).to_string(), expected);
-        };
-        check(r#"{"client_secret":"s"}"#, "the field `client_id` is missing");
-        check(r#"{"client_id":"c","client_secrets":"s"}"#, "the field `client_secrets` is not a JSON object");
-        check(r#"{"client_id":"c","client_secrets":{"eu":5}}"#, "the field `client_secrets.eu` is not a string");
-    }
-
-    #[test]
-    fn a_secret_of_64_kilobytes_is_read() {
-        let text = format!(r#"{{"client":"acme","data_center":"eu","padding":"{}"}}"#, "x".repeat(65_400));
-        assert!(grant(&text).is_ok());
-    }
-
-    #[test]
-    fn a_consent_keeps_fields_of_others_and_forgets_the_api_domain_of_another_data_center() {
-        let before = r#"{"client_id":"c","client_secret":"s","data_center":"eu","api_domain":"https://www.zohoapis.eu","note":[1]}"#;
-        let refresh_token = Some(RefreshToken::new("r"));
-        let grant = Grant { refresh_token, api_domain: None, ..grant(before).expect("a grant") };
-        let check = |data_center: &str, api_domain: Option<&str>| {
-            let data_center = DataCenters::default().get(data_center).expect("a data centre").clone();
-            let mut document = SecretDocument::parse(&SecretText::new(before)).expect("a document");
-            document.grant(&Grant { data_center, granted_at: Some(Timestamp::UNIX_EPOCH), ..grant.clone() });
-            let fields: Value = serde_json::from_str(document.text().expose()).expect("JSON");
-            assert_eq!((fields["note"].clone(), fields["client_secret"].clone()), (json!([1]), json!("s")));
-            assert_eq!(fields["api_domain"].as_str(), api_domain);
-        };
-        check("eu", Some("https://www.zohoapis.eu"));
-        check("us", None);
-    }
-
-    #[test]
-    fn a_secret_for_a_data_center_is_never_lost() {
-        for before in [r#"{"client_id":"c"}"#, r#"{"client_id":"c","client_secrets":null}"#] {
-            let mut document = SecretDocument::parse(&SecretText::new(before)).expect("a document");
-            document.set_within("client_secrets", "eu", json!("s"));
-            let client = ClientSecrets::of(&document).expect("a client");
-            assert_eq!(client.for_data_center("eu").expect("a secret").secret.expose(), "s", "{before}");
-        }
     }
 }

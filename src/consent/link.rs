@@ -41,6 +41,9 @@ pub struct Ticket {
     /// Whether the account may live in another data centre than before.
     #[serde(rename = "m", default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_move: bool,
+    /// Whether it may be another account than before.
+    #[serde(rename = "o", default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_other_account: bool,
     /// When it was made.
     #[serde(rename = "i", with = "jiff::fmt::serde::timestamp::second::required")]
     pub issued_at: Timestamp,

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-use super::{Consent, holds};
+use super::Consent;
+use super::accept::holds;
 use crate::connection::Grant;
 use crate::failure::StoreError;
 use crate::lease::{Lease, Status, Token};
@@ -49,7 +50,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
             }
         }
         let lease = Lease::active(&grant, token, None);
-        let description = notice::consented(&connection, &lease, before.replaced(last.as_ref()));
+        let description = notice::consented(&connection, &lease, before.replaced(last.as_ref()), grant.account.as_ref());
         let turn = self.leases.pace().turn().await;
         let written = self.leases.publish(turn, &connection, &lease, &description).await.map_err(words)?;
         if written == last.map_or(0, |last| last.version) + 1 {
@@ -81,7 +82,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         if current.id == grant.version || current.id == before.version {
             return None;
         }
-        let same_grant = grant.refresh_token.as_ref().is_some_and(|token| holds(&current, token));
+        let same_grant = grant.refresh_token().is_some_and(|token| holds(&current, token));
         Some(Newer { version: current.id, same_grant })
     }
 }

@@ -34,6 +34,10 @@ pub enum Stop {
         /// The account's.
         to: String,
     },
+    /// It is another account than the one connected before.
+    OtherAccount(ConnectionName),
+    /// The connection belongs to a known account, and Zoho did not say whose account this is.
+    AccountUnknown(ConnectionName),
     /// The operator has to fix a secret first.
     Misconfigured {
         /// The connection.
@@ -73,6 +77,8 @@ impl Stop {
             Self::Gone(_) => "gone",
             Self::UnknownDataCenter(_) => "unknown_data_center",
             Self::Moved { .. } => "moved",
+            Self::OtherAccount(_) => "other_account",
+            Self::AccountUnknown(_) => "account_unknown",
             Self::Misconfigured { .. } => "misconfigured",
             Self::CodeRefused(_) => "code_refused",
             Self::NoRefreshToken(_) => "no_refresh_token",
@@ -95,6 +101,8 @@ impl Stop {
             | Self::Superseded(connection)
             | Self::Gone(connection)
             | Self::UnknownDataCenter(connection)
+            | Self::OtherAccount(connection)
+            | Self::AccountUnknown(connection)
             | Self::CodeRefused(connection)
             | Self::NoRefreshToken(connection)
             | Self::ZohoOutOfOrder(connection)

@@ -206,6 +206,22 @@ pub(super) fn stopped(stop: &Stop) -> Page {
             ),
             "Log out at Zoho, open the link once more and use the account that was connected before. If the account has really moved, ask for a link that allows it.",
         ),
+        Stop::OtherAccount(_) => (
+            409,
+            "Another account than before",
+            format!(
+                "The connection {name} belongs to another Zoho account than the one that you agreed with. Your permission was handed back to Zoho."
+            ),
+            "Log out at Zoho, open the link once more and use the account that was connected before. If another account is right, ask for a link that allows it.",
+        ),
+        Stop::AccountUnknown(_) => (
+            502,
+            "It is not known whose account this is",
+            format!(
+                "The connection {name} belongs to one Zoho account, and Zoho did not say whether you agreed with that one. Your permission was handed back to Zoho."
+            ),
+            "Open the link that you were sent once more. If this page comes again, tell the person who sent it.",
+        ),
         Stop::Misconfigured { why, .. } => (
             502,
             "Not set up completely",

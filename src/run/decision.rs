@@ -98,7 +98,7 @@ fn settled(state: State, grant: Option<Grant>, lease: Option<Lease>) -> Decision
 
 /// `None` for a connection that is due.
 fn state(grant: &Grant, lease: Option<&Lease>, now: Timestamp, policy: Policy) -> Option<State> {
-    if grant.refresh_token.is_none() {
+    if grant.credential.is_none() {
         return Some(State::AwaitingConsent);
     }
     let lease = lease.filter(|lease| lease.grant_version == grant.version)?;

@@ -207,14 +207,14 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
 
     /// Asks Zoho, and once more after a fault that may be over in a second.
     async fn mint(&self, grant: &Grant, end: Option<Instant>) -> Result<Minted, Refusal> {
-        let answer = self.issuer.refresh(grant).await;
+        let answer = self.issuer.mint(grant).await;
         let again = answer.as_ref().is_err_and(Refusal::passes_at_once);
         let wait = RETRY_AFTER + spread(grant.connection.as_str());
         if !again || !self.time_to_mint(end.map(|end| end - wait)) {
             return answer;
         }
         sleep(wait).await;
-        self.issuer.refresh(grant).await
+        self.issuer.mint(grant).await
     }
 
     /// Before a grant is called dead: is it still the current one? This waits until the stores show
@@ -247,7 +247,7 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
         let newer_lease = foreign.is_some_and(came) || self.may_be_old(&grant, lease.as_ref());
         *last = lease;
         match newer {
-            Some(newer) if newer.refresh_token.is_none() => {
+            Some(newer) if newer.credential.is_none() => {
                 (grant, unclear("its refresh token has just been removed".to_owned()))
             }
             Some(_) if !self.time_to_mint(end) => {
@@ -299,7 +299,7 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
                 Some(Status::ConsentRequired(_)) => Replaced::Dead,
                 Some(_) => Replaced::Living,
             };
-            notice::consented(&grant.connection, &lease, replaced)
+            notice::consented(&grant.connection, &lease, replaced, grant.account.as_ref())
         } else {
             notice::description(&grant.connection, &lease, last)
         };

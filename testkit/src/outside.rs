@@ -67,13 +67,15 @@ pub struct Asked<'a> {
     pub scopes: &'a [&'a str],
     /// Whether the account may live in another data centre than before.
     pub allow_move: bool,
+    /// Whether it may be another account than before.
+    pub allow_other_account: bool,
     /// How long the link works.
     pub life: SignedDuration,
 }
 
 impl Default for Asked<'_> {
     fn default() -> Self {
-        Self { data_center: "eu", scopes: &[], allow_move: false, life: TICKET_LIFE }
+        Self { data_center: "eu", scopes: &[], allow_move: false, allow_other_account: false, life: TICKET_LIFE }
     }
 }
 
@@ -186,7 +188,7 @@ impl Outside {
     /// # Panics
     /// If the connection's name breaks the rules.
     pub fn link_with(&self, connection: &str, asked: Asked<'_>) -> String {
-        let Asked { data_center, scopes, allow_move, life } = asked;
+        let Asked { data_center, scopes, allow_move, allow_other_account, life } = asked;
         let stored = self.grant(connection);
         if stored.is_null() {
             self.store(connection, &json!({"data_center": data_center}));
@@ -200,7 +202,8 @@ impl Outside {
         let expires_at = self.clock.now() + life;
         let connection = connection.parse().expect("a name");
         let (data_center, issued_at) = (data_center.to_owned(), self.clock.now());
-        let ticket = Ticket { connection, version, data_center, allow_move, issued_at, expires_at };
+        let ticket =
+            Ticket { connection, version, data_center, allow_move, allow_other_account, issued_at, expires_at };
         let key = SigningKey::new(self.aws.secret("token-keeper/signing-key").expect("a signing key"));
         format!("{BASE}/connect?ticket={}", key.seal_ticket(&ticket))
     }

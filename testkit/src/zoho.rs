@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::clock::Clock;
 use crate::wire::{Faults, Server};
 use server::Accounts;
-pub use settings::{CountedPer, Settings};
+pub use settings::{CountedPer, Settings, User};
 use state::{Client, Code, State};
 
 /// Running accounts servers. They stop when this value is dropped.
@@ -86,8 +86,8 @@ impl Zoho {
     pub fn consent(&self, data_center: &str, client_id: &str, scopes: &[&str]) -> String {
         let mut state = self.state();
         state.consents(data_center, client_id);
-        let scopes = state.granted(scopes);
-        state.grant(data_center, client_id, scopes)
+        let (scopes, user) = (state.granted(scopes), state.settings.user.clone());
+        state.grant(data_center, client_id, scopes, user)
     }
 
     /// A code, as in a redirect to `redirect_uri` after an offline consent. Without a URI, as a
@@ -99,6 +99,7 @@ impl Zoho {
             data_center: data_center.to_owned(),
             client_id: client_id.to_owned(),
             scopes: state.granted(scopes),
+            user: state.settings.user.clone(),
             redirect_uri: redirect_uri.map(str::to_owned),
             challenge: None,
             offline: true,
@@ -121,10 +122,20 @@ impl Zoho {
         self.state().access_token_lives(access_token)
     }
 
+    /// Ends an access token before its time, as if the user or a limit ended it.
+    pub fn end_access_token(&self, access_token: &str) {
+        self.state().end_access_token(access_token);
+    }
+
     /// How many refreshes with this refresh token succeeded, also if it is dead now. The exchange
     /// of a code does not count.
     pub fn mints(&self, refresh_token: &str) -> usize {
         self.state().mints.get(refresh_token).copied().unwrap_or_default()
+    }
+
+    /// How many requests with the client's own credentials succeeded.
+    pub fn client_credential_mints(&self, client_id: &str) -> usize {
+        self.mints(client_id)
     }
 
     /// The live refresh tokens of all data centres, oldest first.

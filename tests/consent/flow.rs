@@ -94,7 +94,7 @@ async fn the_next_run_sends_the_notice_of_a_consent_whose_first_token_was_not_pu
     assert_eq!(world.notices("desk").len(), 2, "its first consent and its death");
     world.aws.allow(&lease_name("desk"));
     world.run().await;
-    let said = "Token Keeper: desk has a new consent, with an account in the data centre eu. It replaces a grant that no longer worked.";
+    let said = "Token Keeper: desk has a new consent, with an account in the data centre eu; whose it is could not be told. It replaces a grant that no longer worked.";
     assert_eq!(world.notices("desk").last().map(String::as_str), Some(said));
     world.advance_minutes(30);
     world.run().await;

@@ -30,6 +30,7 @@ fn ticket() -> Ticket {
         version: VersionId::new("1d0b14e4-8fed-4b01-8164-bb7b2b9b3e3a"),
         data_center: "eu".to_owned(),
         allow_move: false,
+        allow_other_account: false,
         issued_at: start(),
         expires_at: start() + SignedDuration::from_hours(1),
     }

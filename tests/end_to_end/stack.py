@@ -150,7 +150,7 @@ class Story:
         check("the API refuses an unknown route", self.browser.get(f"{CALLBACK_URL}/nothing")[0], 404)
         check("the health check reaches the function", self.browser.get(f"{CALLBACK_URL}/healthz")[0], 204)
         self.connect("crm-prod", "--client", "acme", "--data-center", "eu", "--scope", SCOPE)
-        wanted = f"{MARKER}crm-prod has a new consent, with an account in the data centre eu."
+        wanted = f"{MARKER}crm-prod has a new consent, with an account in the data centre eu; whose it is could not be told."
         check("the topic has a notice of it", self.notices(), [wanted])
 
     def a_dead_grant_sends_one_notice(self) -> None:
@@ -167,7 +167,7 @@ class Story:
         """A new consent, as the notice says"""
         self.connect("desk")
         [notice] = self.notices()
-        wanted = f"{MARKER}desk has a new consent, with an account in the data centre eu. It replaces a grant that no longer worked."
+        wanted = f"{MARKER}desk has a new consent, with an account in the data centre eu; whose it is could not be told. It replaces a grant that no longer worked."
         check("one notice says who has consented, and what that replaced", notice, wanted)
         self.invoke({"connections": ["desk"], "force": True})
         check("the next renewal sends no notice", self.notices(), [])

@@ -76,7 +76,7 @@ async fn debug_output_of_types_with_secrets_shows_no_secret() {
     let secrets = token_keeper::ports::Grants::list(&world.refresher.grants).await.expect("secrets");
     let grants = token_keeper::connection::read_grants(&secrets, &settings.prefix, &settings.data_centers);
     let grant = grants["crm-prod"].as_ref().expect("a grant");
-    let minted = token_keeper::ports::Issuer::refresh(&world.refresher.issuer, grant).await.expect("a token");
+    let minted = token_keeper::ports::Issuer::mint(&world.refresher.issuer, grant).await.expect("a token");
     world.run().await;
     let leases = token_keeper::ports::Leases::list(&world.refresher.leases).await.expect("leases");
     let text = format!("{secrets:?} {grants:?} {minted:?} {leases:?}");

@@ -97,7 +97,7 @@ impl Grants for &Memory {
 }
 
 impl Issuer for &Memory {
-    async fn refresh(&self, grant: &Grant) -> Result<Minted, Refusal> {
+    async fn mint(&self, grant: &Grant) -> Result<Minted, Refusal> {
         let name = grant.connection.as_str();
         self.asked.borrow_mut().push(name.to_owned());
         self.running.set(self.running.get() + 1);

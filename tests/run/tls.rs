@@ -49,7 +49,7 @@ impl Wire {
 
     async fn ask_zoho(&self) -> Result<Minted, Refusal> {
         let start = START.parse().expect("a time");
-        Zoho::new(self.http.clone(), ZOHO_TIMEOUT, Source::new(move || start, || [0; 32])).refresh(&self.grant()).await
+        Zoho::new(self.http.clone(), ZOHO_TIMEOUT, Source::new(move || start, || [0; 32])).mint(&self.grant()).await
     }
 
     fn grant(&self) -> Grant {

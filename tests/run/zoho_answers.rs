@@ -60,7 +60,7 @@ impl Wire {
             ZOHO_TIMEOUT,
             Source::new(move || start, || [0; 32]),
         )
-        .refresh(&self.grant())
+        .mint(&self.grant())
         .await
     }
 
@@ -207,7 +207,7 @@ async fn a_broken_connection_is_a_passing_fault_and_a_hung_one_is_not_tried_agai
         ZOHO_TIMEOUT,
         Source::new(move || start, || [0; 32]),
     )
-    .refresh(&gone)
+    .mint(&gone)
     .await;
     assert_eq!(answer.expect_err("a refusal"), Refusal::OutOfOrder(Silence::Unreachable));
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use testkit::quota::{Gate, Quotas, Throttled};
-use token_keeper::connection::{Client, DataCenter, DataCenters, Grant, SecretVersion, StoredSecret};
+use token_keeper::connection::{Account, Client, Credential, DataCenter, DataCenters, Grant, SecretVersion, StoredSecret};
 use token_keeper::consent::link::{TICKET_LIFE, Ticket};
 use token_keeper::consent::{Callback, Connected, Consent, KeyRing, Stop};
 use token_keeper::failure::{Cause, Refusal, Silence, StoreError};
@@ -341,9 +341,10 @@ impl World {
             client: Client { id: format!("id-{client}"), secret: token_keeper::secret::ClientSecret::new("hush") },
             data_center: self.table.get(DATA_CENTERS[*data_center]).expect("a data centre").clone(),
             scopes: vec!["ZohoCRM.modules.ALL".to_owned()],
-            refresh_token: Some(RefreshToken::new(secret.refresh_token.to_string())),
+            credential: Some(Credential::RefreshToken(RefreshToken::new(secret.refresh_token.to_string()))),
             api_domain: None,
             granted_at: None,
+            account: None,
         }
     }
 
@@ -463,7 +464,8 @@ impl World {
         };
         let issued_at = whole_second(self.now());
         let expires_at = issued_at + TICKET_LIFE;
-        let ticket = Ticket { connection, version, data_center, allow_move: false, issued_at, expires_at };
+        let (allow_move, allow_other_account) = (false, false);
+        let ticket = Ticket { connection, version, data_center, allow_move, allow_other_account, issued_at, expires_at };
         let redirect_uri = "https://consent.example/callback";
         let begun = Box::pin(consent.begin(&self.key.seal_ticket(&ticket), redirect_uri)).await?;
         let (_, state) = begun.location.split_once("&state=").expect("a state");
@@ -1033,11 +1035,11 @@ impl Leases for Port {
 }
 
 impl Issuer for Port {
-    async fn refresh(&self, grant: &Grant) -> Result<Minted, Refusal> {
+    async fn mint(&self, grant: &Grant) -> Result<Minted, Refusal> {
         let world = &self.0.world;
         let issued_at = whole_second(world.now());
         let index = index_of(grant.connection.as_str());
-        let refresh_token = grant.refresh_token.as_ref().and_then(|token| token.expose().parse().ok());
+        let refresh_token = grant.refresh_token().and_then(|token| token.expose().parse().ok());
         let refresh_token: usize = refresh_token.expect("a refresh token of this world");
         self.is_allowed(index, grant);
         let answered = self.zoho(index, true, |state| {
@@ -1179,5 +1181,9 @@ impl Authorizer for Port {
         world.state.borrow_mut().refresh_tokens[token].die(Death::Replaced);
         sleep(world.zoho_latency()).await;
         Ok(Revoked::Now)
+    }
+
+    async fn account(&self, _token: &AccessToken, _at: &DataCenter) -> Result<Account, Refusal> {
+        unreachable!("no consent here has the scope to ask for it")
     }
 }

@@ -79,7 +79,7 @@ impl<'s> Store<'s> {
             ));
         }
         let refresh_token =
-            grant.refresh_token.as_ref().ok_or_else(|| Failure::from(Flaw::Missing("refresh_token".to_owned())))?;
+            grant.refresh_token().ok_or_else(|| Failure::from(Flaw::Missing("refresh_token".to_owned())))?;
         let plan = match before.as_ref().and_then(|before| before.field("refresh_token")) {
             None => Plan::New,
             Some(before) if before == refresh_token.expose() => Plan::Same,
@@ -112,7 +112,7 @@ pub(super) fn refuse_duplicates(judged: &mut [Result<Taken, Failure>]) {
     let (mut names, mut tokens) = (BTreeMap::new(), BTreeMap::new());
     for (at, row) in judged.iter_mut().enumerate() {
         let Ok(Taken { grant, .. }) = row else { continue };
-        let token = grant.refresh_token.as_ref().map(|token| token.expose().to_owned());
+        let token = grant.refresh_token().map(|token| token.expose().to_owned());
         let first = *names.entry(grant.connection.clone()).or_insert(at);
         let holder = *tokens.entry(token).or_insert(at);
         if first != at {

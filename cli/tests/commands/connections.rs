@@ -397,7 +397,7 @@ async fn each_consent_sends_a_notice_that_says_what_became_of_the_grant_before()
     world.set("TOKEN_KEEPER_CALLBACK_URL", BASE);
     Browser::default().consent(&world, &world.link("desk")).await;
     Browser::default().consent(&world, &world.link("desk")).await;
-    let account = "with an account in the data centre eu.";
+    let account = "with an account in the data centre eu; whose it is could not be told.";
     let first = format!("Token Keeper: desk has a new consent, {account}");
     let replaced = format!(
         "Token Keeper: desk has a new consent, {account} It replaces a grant that may still have worked. If nobody should have done this, type: \

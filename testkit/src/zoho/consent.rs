@@ -103,6 +103,7 @@ fn accept(state: &mut State, data_center: &str, asked: &Asked) -> Response<Bytes
         data_center: home.clone(),
         client_id: asked.client_id.clone(),
         scopes: state.granted(&asked.scopes),
+        user: state.settings.user.clone(),
         redirect_uri: Some(asked.redirect_uri.clone()),
         challenge: asked.challenge.clone(),
         offline: asked.offline && (first || asked.prompt),

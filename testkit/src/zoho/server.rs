@@ -29,6 +29,7 @@ enum Endpoint {
     Auth,
     Decide,
     ServerInfo,
+    UserInfo,
     Other,
 }
 
@@ -40,6 +41,7 @@ impl Endpoint {
             (&Method::GET, "/oauth/v2/auth") => Self::Auth,
             (&Method::POST, consent::DECIDE) => Self::Decide,
             (&Method::GET, "/oauth/serverinfo") => Self::ServerInfo,
+            (&Method::GET, "/oauth/user/info") => Self::UserInfo,
             _ => Self::Other,
         }
     }
@@ -53,12 +55,14 @@ impl StandIn for Accounts {
             Endpoint::Token => match form.get("grant_type") {
                 "refresh_token" => ("refresh_token", form.get("refresh_token").to_owned()),
                 "authorization_code" => ("authorization_code", form.get("code").to_owned()),
+                "client_credentials" => ("client_credentials", form.get("client_id").to_owned()),
                 _ => ("other", String::new()),
             },
             Endpoint::Revoke => ("revoke", form.get("token").to_owned()),
             Endpoint::Auth => ("auth", client_id()),
             Endpoint::Decide => ("decide", client_id()),
             Endpoint::ServerInfo => ("serverinfo", String::new()),
+            Endpoint::UserInfo => ("userinfo", bearer(request).to_owned()),
             Endpoint::Other => ("other", String::new()),
         };
         Call { service: "zoho", operation: operation.to_owned(), subject }
@@ -78,9 +82,22 @@ impl StandIn for Accounts {
                 let locations: HashMap<_, _> = state.accounts.iter().cloned().collect();
                 answers::status(200, &json!({"result": "success", "locations": locations}))
             }
+            Endpoint::UserInfo => match state.user_of(&self.data_center, bearer(request)) {
+                Ok(user) => answers::status(
+                    200,
+                    &json!({"First_Name": "Ann", "Email": user.email, "Last_Name": "Example", "Display_Name": "Ann", "ZUID": user.id}),
+                ),
+                Err(code) => answers::status(401, &json!({"response": "error", "cause": code})),
+            },
             Endpoint::Other => answers::page(404, "Not found", "<p>There is nothing here.</p>"),
         }
     }
+}
+
+/// The access token of a request for an API.
+fn bearer(request: &Request<Bytes>) -> &str {
+    let header = request.headers().get("authorization").and_then(|header| header.to_str().ok());
+    header.and_then(|header| header.strip_prefix("Zoho-oauthtoken ")).unwrap_or_default()
 }
 
 fn query(request: &Request<Bytes>) -> &str {

@@ -38,6 +38,20 @@ pub struct Settings {
     pub home: Option<String>,
     /// Whether the redirect after a consent has `accounts-server`.
     pub redirect_names_accounts_server: bool,
+    /// Who sits at the browser, and so agrees from now on.
+    pub user: User,
+    /// The organisations of the self clients' owner. With more than one, a request with client
+    /// credentials has to name one (`soid`).
+    pub organisations: Vec<String>,
+}
+
+/// A user of Zoho.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Zoho's id of the user.
+    pub id: u64,
+    /// The user's e-mail address.
+    pub email: String,
 }
 
 /// What the throttle counts by. Zoho's pages disagree.
@@ -65,6 +79,8 @@ impl Default for Settings {
             withheld_scopes: Vec::new(),
             home: None,
             redirect_names_accounts_server: true,
+            user: User { id: 60_012_345, email: "ann@example.com".to_owned() },
+            organisations: vec!["ZohoCRM.600000434".to_owned()],
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use jiff::{SignedDuration, Timestamp};
 
 use super::digest::sha256;
-use super::settings::Settings;
+use super::settings::{Settings, User};
 use crate::clock::Clock;
 
 /// How long an access token lives.
@@ -26,8 +26,7 @@ pub(super) struct State {
     pub(super) mints: HashMap<String, usize>,
     clock: Clock,
     codes: HashMap<String, (Code, Timestamp)>,
-    /// When each access token expires.
-    access_tokens: HashMap<String, Timestamp>,
+    access_tokens: HashMap<String, Access>,
     /// Data centre and client of every consent so far.
     consents: HashSet<(String, String)>,
     windows: HashMap<String, Window>,
@@ -36,6 +35,7 @@ pub(super) struct State {
 }
 
 pub(super) struct Client {
+    /// Empty for a self client.
     pub(super) redirect_uris: Vec<String>,
     /// The secrets, by data centre.
     pub(super) secrets: HashMap<String, String>,
@@ -46,6 +46,7 @@ pub(super) struct Grant {
     pub(super) data_center: String,
     pub(super) client_id: String,
     pub(super) scopes: Vec<String>,
+    pub(super) user: User,
     /// The live access tokens, oldest first.
     access_tokens: VecDeque<String>,
 }
@@ -55,12 +56,22 @@ pub(super) struct Code {
     pub(super) data_center: String,
     pub(super) client_id: String,
     pub(super) scopes: Vec<String>,
+    /// Who agreed.
+    pub(super) user: User,
     /// `None` for a self client.
     pub(super) redirect_uri: Option<String>,
     /// The S256 challenge of PKCE.
     pub(super) challenge: Option<String>,
     /// Whether the exchange gives a refresh token.
     pub(super) offline: bool,
+}
+
+/// What an access token is good for.
+struct Access {
+    expires: Timestamp,
+    data_center: String,
+    scopes: Vec<String>,
+    user: User,
 }
 
 struct Window {
@@ -119,8 +130,9 @@ impl State {
     }
 
     /// A new refresh token. If the user then has too many, the oldest ends.
-    pub(super) fn grant(&mut self, data_center: &str, client_id: &str, scopes: Vec<String>) -> String {
-        let mut of_the_user = self.grants.iter().filter(|grant| grant.data_center == data_center);
+    pub(super) fn grant(&mut self, data_center: &str, client_id: &str, scopes: Vec<String>, user: User) -> String {
+        let mut of_the_user =
+            self.grants.iter().filter(|grant| grant.data_center == data_center && grant.user == user);
         if let Some(oldest) = of_the_user.next()
             && 1 + of_the_user.count() >= self.settings.refresh_tokens_per_user
         {
@@ -133,6 +145,7 @@ impl State {
             data_center: data_center.to_owned(),
             client_id: client_id.to_owned(),
             scopes,
+            user,
             access_tokens: VecDeque::new(),
         });
         refresh_token
@@ -150,19 +163,27 @@ impl State {
     }
 
     /// A new access token without a refresh token: no limit or death of one affects it.
-    pub(super) fn access_token(&mut self) -> String {
+    pub(super) fn access_token(&mut self, data_center: &str, scopes: Vec<String>, user: User) -> String {
         let access_token = self.make();
-        self.access_tokens.insert(access_token.clone(), self.clock.now() + ACCESS_TOKEN_LIFE);
+        let expires = self.clock.now() + ACCESS_TOKEN_LIFE;
+        let access = Access { expires, data_center: data_center.to_owned(), scopes, user };
+        self.access_tokens.insert(access_token.clone(), access);
         access_token
     }
 
     /// A new access token of a live refresh token. If it then has too many, the oldest ends.
+    ///
+    /// # Panics
+    /// If the refresh token is dead.
     pub(super) fn access_token_of(&mut self, refresh_token: &str) -> String {
-        let access_token = self.access_token();
+        let lives = |grant: &&Grant| grant.refresh_token == refresh_token;
+        let Grant { data_center, scopes, user, .. } = self.grants.iter().find(lives).expect("a live refresh token");
+        let (data_center, scopes, user) = (data_center.clone(), scopes.clone(), user.clone());
+        let access_token = self.access_token(&data_center, scopes, user);
         let now = self.clock.now();
         if let Some(grant) = self.grants.iter_mut().find(|grant| grant.refresh_token == refresh_token) {
             grant.access_tokens.push_back(access_token.clone());
-            grant.access_tokens.retain(|token| self.access_tokens.get(token).is_some_and(|expires| now < *expires));
+            grant.access_tokens.retain(|token| self.access_tokens.get(token).is_some_and(|access| now < access.expires));
             let surplus = grant.access_tokens.len().saturating_sub(self.settings.live_access_tokens);
             for evicted in grant.access_tokens.drain(..surplus) {
                 self.access_tokens.remove(&evicted);
@@ -171,8 +192,23 @@ impl State {
         access_token
     }
 
+    /// Whose account an access token is for, or the code of the refusal.
+    pub(super) fn user_of(&self, data_center: &str, access_token: &str) -> Result<&User, &'static str> {
+        let now = self.clock.now();
+        let access = self.access_tokens.get(access_token);
+        let access = access.filter(|access| now < access.expires && access.data_center == data_center);
+        let access = access.ok_or("INVALID_OAUTHTOKEN")?;
+        let tells = access.scopes.iter().any(|scope| scope.eq_ignore_ascii_case("AaaServer.profile.READ"));
+        if tells { Ok(&access.user) } else { Err("INVALID_OAUTHSCOPE") }
+    }
+
+    /// Ends an access token before its time, as if the user or a limit ended it.
+    pub(super) fn end_access_token(&mut self, access_token: &str) {
+        self.access_tokens.remove(access_token);
+    }
+
     pub(super) fn access_token_lives(&self, access_token: &str) -> bool {
-        self.access_tokens.get(access_token).is_some_and(|expires| self.clock.now() < *expires)
+        self.access_tokens.get(access_token).is_some_and(|access| self.clock.now() < access.expires)
     }
 
     /// Counts a request for `key` and says whether it is one too many. Such a request starts the

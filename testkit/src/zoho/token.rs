@@ -32,6 +32,7 @@ fn serve(state: &mut State, data_center: &str, form: &Parameters) -> Result<Valu
         return Err(Refused::With("invalid_client"));
     }
     let grant_type = form.get("grant_type");
+    let self_client = client.redirect_uris.is_empty();
     let key = match (grant_type, state.settings.counted_per) {
         ("refresh_token", CountedPer::RefreshToken) => refresh_token,
         _ => client_id,
@@ -42,6 +43,7 @@ fn serve(state: &mut State, data_center: &str, form: &Parameters) -> Result<Valu
     match grant_type {
         "refresh_token" => refresh(state, data_center, client_id, refresh_token),
         "authorization_code" => exchange(state, data_center, client_id, form),
+        "client_credentials" if self_client => own(state, data_center, client_id, form),
         _ => Err(Refused::With("unsupported_grant_type")),
     }
 }
@@ -70,16 +72,40 @@ fn exchange(state: &mut State, data_center: &str, client_id: &str, form: &Parame
         return Err(Refused::With("invalid_code"));
     }
     let refresh_token = (code.offline && state.settings.exchange_yields_refresh_token)
-        .then(|| state.grant(data_center, client_id, code.scopes.clone()));
+        .then(|| state.grant(data_center, client_id, code.scopes.clone(), code.user.clone()));
     let access_token = match &refresh_token {
         Some(refresh_token) => state.access_token_of(refresh_token),
-        None => state.access_token(),
+        None => state.access_token(data_center, code.scopes.clone(), code.user.clone()),
     };
     let mut answer = state.settings.minted(&access_token, &code.scopes);
     answer["api_domain"] = json!(state.settings.api_domain(data_center));
     if let Some(refresh_token) = refresh_token {
         answer["refresh_token"] = json!(refresh_token);
     }
+    Ok(answer)
+}
+
+/// A token for the self client's own organisation. There is no refresh token. If a service has
+/// several organisations, the request names one of them.
+fn own(state: &mut State, data_center: &str, client_id: &str, form: &Parameters) -> Result<Value, Refused> {
+    let asked: Vec<_> = form.get("scope").split(',').filter(|scope| !scope.is_empty()).collect();
+    let service = asked.first().and_then(|scope| scope.split_once('.')).ok_or(Refused::With("invalid_scope"))?.0;
+    let organisations = &state.settings.organisations;
+    match form.find("soid") {
+        None if organisations.iter().any(|soid| soid.split_once('.').is_some_and(|(name, _)| name == service)) => {
+            return Err(Refused::With("missing_org_info"));
+        }
+        // Zoho does not document this answer.
+        Some(soid) if !organisations.iter().any(|organisation| organisation == soid) => {
+            return Err(Refused::With("invalid_org_info"));
+        }
+        _ => {}
+    }
+    let (scopes, user) = (state.granted(&asked), state.settings.user.clone());
+    *state.mints.entry(client_id.to_owned()).or_default() += 1;
+    let access_token = state.access_token(data_center, scopes.clone(), user);
+    let mut answer = state.settings.minted(&access_token, &scopes);
+    answer["api_domain"] = json!(state.settings.api_domain(data_center));
     Ok(answer)
 }
 
