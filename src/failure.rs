@@ -76,6 +76,23 @@ impl Refusal {
     }
 }
 
+/// What to do if Zoho refuses a client with this code, as an instruction.
+pub fn refused_client_remedy(code: &str) -> &'static str {
+    match code {
+        "missing_org_info" => {
+            "the service has several organisations: say which one with `soid`, the service's name and the organisation's \
+             id, such as ZohoCRM.600000434: token-keeper grant NAME --client-credentials --soid SERVICE.ID"
+        }
+        "invalid_scope" => {
+            "compare `scopes` with token-keeper scopes: Zoho does not know one of them, or does not give it to this client"
+        }
+        _ => {
+            "compare client_id, the data centre's own client secret and data_center with Zoho's API console; then type token-keeper \
+             refresh NAME --force, or wait an hour"
+        }
+    }
+}
+
 /// An AWS call that failed, after every retry that made sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{action} failed: {cause}")]

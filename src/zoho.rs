@@ -9,7 +9,7 @@ use std::time::Duration;
 pub use answer::{Answer, classify, revoked};
 
 use self::answer::account;
-use crate::connection::{Account, Client, Credential, DataCenter, Grant};
+use crate::connection::{Account, CLIENT_CREDENTIALS, Client, Credential, DataCenter, Grant};
 use crate::failure::{Refusal, Silence};
 use crate::http::untrusted;
 use crate::lease::{TOKEN_TYPE, Token, whole_second};
@@ -80,7 +80,7 @@ impl Issuer for Zoho {
             Some(Credential::RefreshToken(token)) => ("refresh_token", vec![("refresh_token", token.expose())]),
             Some(Credential::ClientCredentials { soid }) => {
                 let soid = soid.iter().map(|soid| ("soid", soid.as_str()));
-                ("client_credentials", [("scope", scopes.as_str())].into_iter().chain(soid).collect())
+                (CLIENT_CREDENTIALS, [("scope", scopes.as_str())].into_iter().chain(soid).collect())
             }
         };
         let Client { id, secret } = &grant.client;

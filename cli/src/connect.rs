@@ -50,7 +50,9 @@ pub struct Arguments {
     /// for the new version of the secret
     #[arg(
         long,
-        conflicts_with_all = ["client", "data_center", "scope", "callback_url", "valid_for", "allow_move", "local"]
+        conflicts_with_all = [
+            "client", "data_center", "scope", "identify", "allow_other_account", "callback_url", "valid_for", "allow_move", "local"
+        ]
     )]
     pub void: bool,
 }
@@ -87,12 +89,13 @@ impl Operator {
             if local { self.local_url(callback_url.as_ref(), console)? } else { self.base_url(callback_url.as_ref())? };
         let listeners = if local { crate::local::listen(&base).await? } else { Vec::new() };
         let key = if local { SigningKey::new(encode(&self.source.random())) } else { self.signing_key().await? };
-        let Ready { grant: Grant { version, .. }, data_center, done } = self.prepare(&wanted, allow_move).await?;
+        let Ready { grant: Grant { version, account, .. }, data_center, done } =
+            self.prepare(&wanted, allow_move).await?;
         let connection = wanted.connection;
         let name = self.settings.prefix.grant(connection.as_str());
+        let allow_other_account = wanted.allow_other_account;
         let issued_at = whole_second(self.source.now());
         let expires_at = issued_at + life;
-        let allow_other_account = wanted.allow_other_account;
         let ticket = Ticket {
             connection: connection.clone(),
             version,
@@ -107,6 +110,9 @@ impl Operator {
         // With --local the link is not yet the answer.
         let tell = |text: &str| if local { console.say(text) } else { console.show(text) };
         tell(&format!("The connection {connection} awaits consent (secret {name} {done}).\n"));
+        if let Some(account) = account.filter(|_| !allow_other_account) {
+            tell(&format!("It belongs to {account}. A consent by another account is refused.\n"));
+        }
         tell("1. In Zoho's API console, register this redirect URI with the client:");
         tell(&format!("     {}", base.redirect_uri()));
         let who = if local { "Open this link" } else { "Send this link to an administrator of the Zoho account" };

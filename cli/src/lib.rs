@@ -13,6 +13,7 @@ pub mod local;
 pub mod prepare;
 pub mod client;
 pub mod connect;
+mod credentials;
 pub mod grant;
 pub mod import;
 pub mod list;
@@ -75,13 +76,13 @@ pub enum Command {
     Connect(connect::Arguments),
     /// Make a link for each connection that needs a new consent
     Reconnect(connect::AgainArguments),
-    /// Connect an account with a self client's code, without a browser
+    /// Connect a self client's organisation, with a code or the client's own credentials
     Grant(grant::Arguments),
     /// Take over refresh tokens that you already have
     Import(import::Arguments),
     /// Show every connection, how long its token lives, and what to do
     #[command(alias = "status")]
-    List,
+    List(list::Arguments),
     /// Print a live access token and nothing else
     Token(token::Arguments),
     /// Check the installation, without asking Zoho for a token
@@ -116,7 +117,7 @@ impl Command {
             Self::Revoke(_)
             | Self::Client(ClientCommand::List | ClientCommand::Remove(_))
             | Self::Reconnect(_)
-            | Self::List
+            | Self::List(_)
             | Self::Token(_)
             | Self::Doctor(_)
             | Self::Completions { .. } => false,
@@ -134,7 +135,7 @@ impl Command {
         use Command::{Client, Connect, Doctor, List, Reconnect, Refresh, Revoke};
         matches!(
             self,
-            Client(ClientCommand::List) | Connect(_) | Reconnect(_) | List | Doctor(_) | Refresh(_) | Revoke(_)
+            Client(ClientCommand::List) | Connect(_) | Reconnect(_) | List(_) | Doctor(_) | Refresh(_) | Revoke(_)
         )
     }
 }
@@ -203,7 +204,7 @@ impl Operator {
             Command::Reconnect(arguments) => self.reconnect(&arguments, console).await,
             Command::Grant(arguments) => self.grant(&arguments, console).await,
             Command::Import(arguments) => self.import(&arguments, console).await,
-            Command::List => self.list(console).await,
+            Command::List(arguments) => self.list(&arguments, console).await,
             Command::Token(arguments) => self.token(&arguments, console).await,
             Command::Doctor(arguments) => self.doctor(&arguments, console).await,
             Command::Refresh(arguments) => self.refresh(arguments, console).await,

@@ -3,6 +3,7 @@
 use comfy_table::{Cell, Color, ColumnConstraint};
 use jiff::Timestamp;
 use serde_json::json;
+use token_keeper::connection::{Account, CLIENT_CREDENTIALS, Credential, Grant};
 use token_keeper::run::decision::State;
 use token_keeper::run::{Request, RunError, Seen};
 
@@ -10,8 +11,17 @@ use crate::console::{Console, Failure};
 use crate::operator::Operator;
 use crate::text::{attention, table};
 
+/// How much to show.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  token-keeper list --long")]
+pub struct Arguments {
+    /// Show also whose account each is, and when somebody consented
+    #[arg(short, long)]
+    pub long: bool,
+}
+
 impl Operator {
-    pub(super) async fn list(self, console: &Console<'_>) -> Result<(), Failure> {
+    pub(super) async fn list(self, arguments: &Arguments, console: &Console<'_>) -> Result<(), Failure> {
         let refresher = self.refresher();
         let seen = refresher.look(&Request::All, false, None).await?;
         let now = refresher.source.now();
@@ -22,13 +32,14 @@ impl Operator {
             console.show("Next: token-keeper connect --help");
             return Ok(());
         }
-        let mut table =
-            table(console.terminal.look(), &["connection", "centre", "status", "token", "minted", "scopes"]);
+        let more: &[&str] = if arguments.long { &["account", "consented"] } else { &[] };
+        let headings = [&["connection", "centre", "status", "token", "minted"], more, &["scopes"]].concat();
+        let mut table = table(console.terminal.look(), &headings);
         for seen in &seen {
-            table.add_row(row(seen, now));
+            table.add_row(row(seen, now, arguments.long));
         }
         // In a narrow terminal, only the scopes may break into several lines.
-        table.column_iter_mut().take(5).for_each(|column| {
+        table.column_iter_mut().take(headings.len() - 1).for_each(|column| {
             column.set_constraint(ColumnConstraint::ContentWidth);
         });
         console.show(&table.trim_fmt());
@@ -96,21 +107,41 @@ fn data_center(seen: &Seen) -> &str {
     grant.or_else(|| Some(seen.lease()?.data_center.as_str())).unwrap_or("?")
 }
 
-fn row(seen: &Seen, now: Timestamp) -> Vec<Cell> {
+/// Whose account it is, and when somebody consented.
+fn consented(seen: &Seen) -> [String; 2] {
+    let unknown = || "not known".to_owned();
+    match seen.grant() {
+        None | Some(Grant { credential: None, .. }) => [String::new(), String::new()],
+        Some(Grant { credential: Some(Credential::ClientCredentials { soid }), .. }) => {
+            [soid.clone().unwrap_or_else(|| "the client's own".to_owned()), "not needed".to_owned()]
+        }
+        Some(Grant { account, granted_at, .. }) => {
+            let account = account.as_ref().map(|account| account.email().unwrap_or(account.id()).to_owned());
+            let day = granted_at.map(|granted_at| granted_at.strftime("%Y-%m-%d").to_string());
+            [account.unwrap_or_else(unknown), day.unwrap_or_else(unknown)]
+        }
+    }
+}
+
+fn row(seen: &Seen, now: Timestamp, long: bool) -> Vec<Cell> {
     let (_, words, color) = status(seen, Some(now));
     let token = seen.token();
     let minutes = token.map_or(0, |token| token.expires_at.duration_since(now).as_mins().max(0));
     let full = usize::try_from((minutes + 9) / 10).unwrap_or_default();
     let life = if minutes == 0 { "none".to_owned() } else { format!("[{:-<6}] {minutes:>2} min", "=".repeat(full)) };
     let minted = token.map_or("never".to_owned(), |token| ago(now.duration_since(token.issued_at).as_mins()));
-    vec![
+    let mut row = vec![
         Cell::new(&seen.name),
         Cell::new(data_center(seen)),
         Cell::new(words).fg(color),
         Cell::new(life),
         Cell::new(minted),
-        Cell::new(scopes(seen)),
-    ]
+    ];
+    if long {
+        row.extend(consented(seen).map(Cell::new));
+    }
+    row.push(Cell::new(scopes(seen)));
+    row
 }
 
 fn ago(minutes: i64) -> String {
@@ -123,12 +154,19 @@ fn ago(minutes: i64) -> String {
 }
 
 fn as_json(seen: &Seen) -> serde_json::Value {
-    let token = seen.token();
+    let (token, grant) = (seen.token(), seen.grant());
     let outcome = seen.state().map(State::outcome);
+    let grant_type = grant.and_then(|grant| grant.credential.as_ref()).map(|credential| match credential {
+        Credential::RefreshToken(_) => "refresh_token",
+        Credential::ClientCredentials { .. } => CLIENT_CREDENTIALS,
+    });
     json!({
         "connection": seen.name,
         "data_center": data_center(seen),
         "status": status(seen, None).0,
+        "grant_type": grant_type,
+        "account": grant.and_then(|grant| grant.account.as_ref()).map(Account::as_json),
+        "granted_at": grant.and_then(|grant| grant.granted_at),
         "issued_at": token.map(|token| token.issued_at),
         "expires_at": token.map(|token| token.expires_at),
         "scopes": scopes(seen).split(' ').filter(|scope| !scope.is_empty()).collect::<Vec<_>>(),

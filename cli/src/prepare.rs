@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use token_keeper::connection::{Grant, GrantSecret, read_clients};
+use token_keeper::connection::{CLIENT_CREDENTIALS, Grant, GrantSecret, SecretDocument, read_clients};
 use token_keeper::flaw::{Broken, Flaw};
-use token_keeper::name::{ClientName, ConnectionName};
+use token_keeper::name::{ClientName, ConnectionName, VersionId};
 use token_keeper::ports::Grants as _;
 
 use crate::console::Failure;
@@ -44,26 +44,71 @@ pub(crate) struct Ready {
     pub(crate) done: &'static str,
 }
 
+/// How tokens will be asked for.
+#[derive(Clone, Copy)]
+pub(crate) enum Way<'a> {
+    /// With what a consent gives.
+    Consent {
+        /// Whether the account may live in another data centre than before.
+        allow_move: bool,
+    },
+    /// With the client's own credentials. Without a `soid`, the stored one stays.
+    ClientCredentials { soid: Option<&'a str> },
+}
+
+/// What a connection's secret is to become.
+pub(crate) struct Plan {
+    /// As the refresher will read it. Its version is the one that was read.
+    pub(crate) grant: Grant,
+    document: SecretDocument,
+    before: Option<(SecretDocument, VersionId)>,
+}
+
 impl Operator {
     /// Checks that a consent can succeed, then stores what is new. Leaves the refresh token alone.
     ///
     /// # Errors
     /// What is missing or wrong.
     pub(crate) async fn prepare(&self, wanted: &Wanted, allow_move: bool) -> Result<Ready, Failure> {
-        self.check_data_center(wanted.data_center.as_deref())?;
         let name = self.settings.prefix.grant(wanted.connection.as_str());
-        Box::pin(self.until_written(&name, async || self.prepare_once(wanted, allow_move).await)).await
+        let prepare = async || {
+            let plan = self.plan(wanted, Way::Consent { allow_move }).await?;
+            let Some((version, done)) = self.save(&plan).await? else { return Ok(None) };
+            let data_center = plan.grant.data_center.name.clone();
+            Ok(Some(Ready { grant: Grant { version, ..plan.grant }, data_center, done }))
+        };
+        Box::pin(self.until_written(&name, prepare)).await
     }
 
-    /// `None` if somebody else was first.
-    async fn prepare_once(&self, wanted: &Wanted, allow_move: bool) -> Result<Option<Ready>, Failure> {
+    /// Stores what was planned. `None` if somebody else was first.
+    pub(crate) async fn save(&self, plan: &Plan) -> Result<Option<(VersionId, &'static str)>, Failure> {
+        let Plan { grant, document, before } = plan;
+        match before {
+            Some((before, version)) if before.same_as(document) => Ok(Some((version.clone(), "unchanged"))),
+            before => {
+                let name = self.settings.prefix.grant(grant.connection.as_str());
+                let read = before.as_ref().map(|(_, version)| version);
+                let written = self.write(&name, read, document).await?;
+                Ok(written.map(|version| (version, if read.is_some() { "updated" } else { "created" })))
+            }
+        }
+    }
+
+    /// What the secret is to become. It is checked as the refresher will read it, before anything is
+    /// written.
+    ///
+    /// # Errors
+    /// What is missing or wrong.
+    pub(crate) async fn plan(&self, wanted: &Wanted, way: Way<'_>) -> Result<Plan, Failure> {
         let Wanted { connection, client, data_center, scope, identify, allow_other_account } = wanted;
         let table = &self.settings.data_centers;
+        self.check_data_center(data_center.as_deref())?;
         let name = self.settings.prefix.grant(connection.as_str());
         let broken = |flaw: Flaw| Failure::from(Broken::secret(&name, flaw));
         let before = self.document(&name).await?;
         let mut document = before.as_ref().map(|(document, _)| document.clone()).unwrap_or_default();
         let connected = document.string("refresh_token").is_some();
+        check_way(connection, &document, way)?;
         if let Some(client) = client {
             let inline = document.field("client_id").is_some();
             let other = document.field("client").is_some_and(|before| *before != client.as_str());
@@ -86,7 +131,8 @@ impl Operator {
         }
         let stored = document.string("data_center").map(str::to_owned);
         let start = data_center.clone().or_else(|| stored.clone()).ok_or_else(|| needed("data-center"))?;
-        if connected && stored.as_ref() != Some(&start) && !allow_move {
+        let may_move = matches!(way, Way::Consent { allow_move: true });
+        if connected && stored.as_ref() != Some(&start) && !may_move {
             let what = format!("{connection} belongs to the data centre {}, not {start}", stored.unwrap_or_default());
             return Err(Failure::new(what, "if the account has moved, add --allow-move; nothing was changed"));
         }
@@ -103,10 +149,14 @@ impl Operator {
         if *identify || (document.account().is_some() && !allow_other_account) {
             document.ask_for_account();
         }
-        // The new document is checked as the refresher will read it, before anything is written.
-        let read = before.as_ref().map(|(_, version)| version);
-        let version = read.cloned().unwrap_or_default();
-        let secret = GrantSecret::of(connection.clone(), version.clone(), &document, table).map_err(broken)?;
+        if let Way::ClientCredentials { soid } = way {
+            document.set("grant_type", json!(CLIENT_CREDENTIALS));
+            if let Some(soid) = soid {
+                document.set("soid", json!(soid));
+            }
+        }
+        let version = before.as_ref().map(|(_, version)| version.clone()).unwrap_or_default();
+        let secret = GrantSecret::of(connection.clone(), version, &document, table).map_err(broken)?;
         let home = table.get(&start).ok_or_else(|| broken(Flaw::UnknownDataCenter(table.names())))?;
         let prefix = &self.settings.prefix;
         let clients: Vec<_> = secret.client().iter().map(|name| prefix.client(name.as_str())).collect();
@@ -122,13 +172,22 @@ impl Operator {
             ),
             _ => error.into(),
         })?;
-        let unchanged = before.as_ref().is_some_and(|(before, _)| before.same_as(&document));
-        let (version, done) = if unchanged {
-            (version, "unchanged")
-        } else {
-            let Some(written) = self.write(&name, read, &document).await? else { return Ok(None) };
-            (written, if before.is_some() { "updated" } else { "created" })
-        };
-        Ok(Some(Ready { grant: Grant { version, ..grant }, data_center: start, done }))
+        Ok(Plan { grant, document, before })
     }
+}
+
+/// A connection keeps the way in which it asks for tokens: the other way belongs to another account.
+fn check_way(connection: &ConnectionName, document: &SecretDocument, way: Way<'_>) -> Result<(), Failure> {
+    let own = document.string("grant_type") == Some(CLIENT_CREDENTIALS);
+    let what = match way {
+        Way::Consent { .. } if own => {
+            format!("{connection} asks for tokens with its client's own credentials, so it needs no consent")
+        }
+        Way::ClientCredentials { .. } if document.string("refresh_token").is_some() => {
+            format!("{connection} has a refresh token already")
+        }
+        _ => return Ok(()),
+    };
+    let remedy = format!("use another name, or end it first: token-keeper revoke {connection}; nothing was changed");
+    Err(Failure::new(what, remedy))
 }

@@ -5,7 +5,7 @@
 
 use jiff::SignedDuration;
 use serde_json::json;
-use token_keeper::connection::{DataCenter, GrantSecret, SecretDocument, read_clients};
+use token_keeper::connection::{Credential, DataCenter, GrantSecret, SecretDocument, read_clients};
 use token_keeper::failure::Refusal;
 use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::name::{ConnectionName, SecretName};
@@ -55,8 +55,9 @@ impl Operator {
         let refresh_token = self.until_written(&name, end).await?;
         let until = self.source.now() + SignedDuration::from_hours(24 * RECOVERY_DAYS);
         console.say(&format!(
-            "Secret {name} is marked for deletion. You can restore it until {}; it then needs a new consent:",
-            until.strftime("%Y-%m-%d")
+            "Secret {name} is marked for deletion. You can restore it until {}{}:",
+            until.strftime("%Y-%m-%d"),
+            if refresh_token == "none" { "" } else { "; it then needs a new consent" }
         ));
         console.say(&format!("  aws secretsmanager restore-secret --secret-id {name}"));
         self.leases.remove(connection).await?;
@@ -86,18 +87,25 @@ impl Operator {
         let mut document = SecretDocument::parse(&version.text).map_err(broken)?;
         let table = &self.settings.data_centers;
         let secret = GrantSecret::of(connection.clone(), version.id.clone(), &document, table).map_err(broken)?;
-        let (what, words) = match secret.refresh_token() {
+        let (what, words) = match secret.credential() {
             None => ("none", "There is no refresh token to revoke."),
-            Some(refresh_token) => match self.revoke_at(refresh_token, secret.data_center()).await? {
-                Revoked::Now => (
-                    "revoked",
-                    "Zoho has revoked the refresh token and every access token made from it. This cannot be undone.",
-                ),
-                Revoked::Unknown => {
-                    self.check_dead(&secret, name).await?;
-                    ("unknown", "Zoho does not know this refresh token: it was revoked or replaced before.")
+            Some(Credential::ClientCredentials { .. }) => (
+                "none",
+                "There is no refresh token to revoke. The last access token ends by itself within an hour; to stop the client itself, \
+                 delete it in Zoho's API console.",
+            ),
+            Some(Credential::RefreshToken(refresh_token)) => {
+                match self.revoke_at(refresh_token, secret.data_center()).await? {
+                    Revoked::Now => (
+                        "revoked",
+                        "Zoho has revoked the refresh token and every access token made from it. This cannot be undone.",
+                    ),
+                    Revoked::Unknown => {
+                        self.check_dead(&secret, name).await?;
+                        ("unknown", "Zoho does not know this refresh token: it was revoked or replaced before.")
+                    }
                 }
-            },
+            }
         };
         console.say(words);
         self.end_leftovers(name, &secret).await?;

@@ -14,6 +14,9 @@ use crate::flaw::{Broken, Flaw};
 use crate::name::{ClientName, ConnectionName, Prefix, VersionId};
 use crate::secret::{ClientSecret, RefreshToken};
 
+/// The `grant_type` of a connection that asks for tokens with its client's own credentials.
+pub const CLIENT_CREDENTIALS: &str = "client_credentials";
+
 /// A connection's secret, not joined with its client yet.
 #[derive(Clone, Debug)]
 pub struct GrantSecret {
@@ -119,7 +122,8 @@ impl GrantSecret {
     /// If the client is not among `clients`, is itself broken, or has no secret for the data
     /// centre.
     pub fn resolve(self, clients: &Clients, prefix: &Prefix) -> Result<Grant, Broken> {
-        let Self { connection, version, client, data_center, scopes, credential, api_domain, granted_at, account } = self;
+        let Self { connection, version, client, data_center, scopes, credential, api_domain, granted_at, account } =
+            self;
         let client = match client {
             ClientReference::Inline(client) => client,
             ClientReference::Named(name) => {
@@ -140,10 +144,10 @@ fn credential(document: &SecretDocument, scopes: &[String]) -> Result<Option<Cre
     let refresh_token = document.optional("refresh_token")?.map(RefreshToken::new);
     match (document.optional("grant_type")?.as_deref(), refresh_token) {
         (None, refresh_token) => Ok(refresh_token.map(Credential::RefreshToken)),
-        (Some("client_credentials"), Some(_)) => Err(Flaw::TwoCredentials),
+        (Some(CLIENT_CREDENTIALS), Some(_)) => Err(Flaw::TwoCredentials),
         // A refresh token has its scopes from the consent; here each request names them.
-        (Some("client_credentials"), None) if scopes.is_empty() => Err(Flaw::Missing("scopes".to_owned())),
-        (Some("client_credentials"), None) => {
+        (Some(CLIENT_CREDENTIALS), None) if scopes.is_empty() => Err(Flaw::Missing("scopes".to_owned())),
+        (Some(CLIENT_CREDENTIALS), None) => {
             Ok(Some(Credential::ClientCredentials { soid: document.optional("soid")? }))
         }
         (Some(_), _) => Err(Flaw::GrantType),

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
+use crate::connection::Account;
 use crate::consent::{Connected, Stop};
 
 const STYLE: &str = "\
@@ -119,9 +120,11 @@ pub(super) fn wrong_method() -> Page {
 }
 
 pub(super) fn connected(connected: &Connected) -> Page {
-    let Connected { connection, data_center, withheld, published, .. } = connected;
-    let mut what =
-        vec![format!("The connection `{connection}` may now use your Zoho account (data centre `{data_center}`).")];
+    let Connected { connection, data_center, account, withheld, published } = connected;
+    let email = account.as_ref().and_then(Account::email).map(|email| format!(" `{email}`")).unwrap_or_default();
+    let mut what = vec![format!(
+        "The connection `{connection}` may now use your Zoho account{email} (data centre `{data_center}`)."
+    )];
     let mut next = vec!["Nothing. You can close this page."];
     if !withheld.is_empty() {
         let missing = withheld.join("`, `");

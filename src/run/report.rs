@@ -5,6 +5,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use crate::failure::refused_client_remedy;
 use crate::flaw::Broken;
 use crate::run::brake::Service;
 
@@ -70,9 +71,7 @@ pub enum Deferral {
 impl Outcome {
     /// Zoho refuses the client.
     pub(crate) fn refused_client(error: String) -> Self {
-        let remedy = "compare client_id, the data centre's own client secret and data_center with Zoho's API console; then type token-keeper \
-                      refresh NAME --force, or wait an hour"
-            .to_owned();
+        let remedy = refused_client_remedy(&error).to_owned();
         Self::Misconfigured { error, remedy }
     }
 

@@ -63,7 +63,10 @@ pub fn classify(status: u16, body: &[u8]) -> Result<Answer, Refusal> {
             code @ ("invalid_code" | "invalid_grant") if success => {
                 Err(Refusal::ConsentRequired { error: code.to_owned() })
             }
-            code @ ("invalid_client" | "invalid_client_secret" | "invalid_redirect_uri" | "invalid_scope"
+            code @ ("invalid_client"
+            | "invalid_client_secret"
+            | "invalid_redirect_uri"
+            | "invalid_scope"
             | "missing_org_info")
                 if success =>
             {

@@ -62,7 +62,8 @@ impl Zoho {
         entries.join(",")
     }
 
-    /// Registers a client. A data centre knows the client if it has a secret there.
+    /// Registers a client, or without redirect URIs a self client. A data centre knows the client if
+    /// it has a secret there.
     pub fn register(&self, client_id: &str, redirect_uris: &[&str], secrets: &[(&str, &str)]) {
         let client = Client {
             redirect_uris: redirect_uris.iter().map(ToString::to_string).collect(),
@@ -127,15 +128,10 @@ impl Zoho {
         self.state().end_access_token(access_token);
     }
 
-    /// How many refreshes with this refresh token succeeded, also if it is dead now. The exchange
-    /// of a code does not count.
-    pub fn mints(&self, refresh_token: &str) -> usize {
-        self.state().mints.get(refresh_token).copied().unwrap_or_default()
-    }
-
-    /// How many requests with the client's own credentials succeeded.
-    pub fn client_credential_mints(&self, client_id: &str) -> usize {
-        self.mints(client_id)
+    /// How many refreshes with this refresh token succeeded, also if it is dead now, or requests with
+    /// this client's own credentials. The exchange of a code does not count.
+    pub fn mints(&self, credential: &str) -> usize {
+        self.state().mints.get(credential).copied().unwrap_or_default()
     }
 
     /// The live refresh tokens of all data centres, oldest first.

@@ -406,3 +406,45 @@ async fn every_call_is_named_and_may_be_answered_by_a_fault() {
     check("decide", "app", answers::redirect("https://elsewhere.example")).await;
     check("other", "", answers::empty()).await;
 }
+
+#[tokio::test]
+async fn a_token_tells_whose_account_it_is_at_home_and_with_the_scope() {
+    let wire = Wire::new();
+    let ask = async |data_center: &str, token: &str| {
+        let request = wire.http.get(format!("{}/oauth/user/info", wire.zoho.accounts(data_center)));
+        let answer = request.header("authorization", format!("Zoho-oauthtoken {token}")).send().await;
+        let answer = answer.expect("an answer");
+        let status = answer.status().as_u16();
+        let body: Value = serde_json::from_str(&answer.text().await.expect("a body")).expect("JSON");
+        (status, body)
+    };
+    let grant = wire.zoho.consent("us", "app", &[SCOPE, "AaaServer.profile.READ"]);
+    let token = wire.minted("us", &grant).await;
+    let (status, ann) = ask("us", &token).await;
+    assert_eq!((status, &ann["ZUID"], &ann["Email"]), (200, &json!(60_012_345), &json!("ann@example.com")));
+    let blind = wire.minted("us", &wire.zoho.consent("us", "app", &[SCOPE])).await;
+    for (data_center, token) in [("eu", &token), ("us", &blind), ("us", &"1000.never".to_owned())] {
+        let (status, body) = ask(data_center, token).await;
+        assert!(status == 401 && body.get("ZUID").is_none(), "{data_center}: {body}");
+    }
+    wire.zoho.end_access_token(&token);
+    assert_eq!(ask("us", &token).await.0, 401);
+}
+
+#[tokio::test]
+async fn a_self_client_gets_tokens_of_its_organisation_and_no_refresh_token() {
+    let wire = Wire::new();
+    wire.zoho.register("own", &[], &[("us", "us-secret")]);
+    let ask = async |more: &[(&str, &str)]| {
+        let form = [&[("client_id", "own"), ("grant_type", "client_credentials"), ("scope", SCOPE)], more].concat();
+        wire.token("us", &form).await
+    };
+    let (_, answer) = ask(&[("soid", "ZohoCRM.600000434")]).await;
+    assert!(wire.zoho.access_token_lives(&text(&answer, "access_token")));
+    assert_eq!((answer.get("refresh_token"), &answer["scope"]), (None, &json!(SCOPE)));
+    assert_eq!(ask(&[]).await, refused("missing_org_info"));
+    assert_eq!(ask(&[("scope", "Desk.tickets.READ")]).await.1["expires_in"], 3600, "no organisation is needed there");
+    assert_eq!(ask(&[("soid", "ZohoCRM.1")]).await, refused("invalid_org_info"));
+    assert_eq!(ask(&[("client_id", "app")]).await, refused("unsupported_grant_type"), "not a self client");
+    assert_eq!(wire.zoho.mints("own"), 2);
+}

@@ -1,7 +1,9 @@
 //! The operator's commands, typed against both stand-ins. Each test checks what a command prints
 //! and what it stores.
 
+mod account;
 mod connections;
+mod credentials;
 mod demo;
 mod doctor;
 mod import;

@@ -12,8 +12,8 @@ pub struct Settings {
     pub requests_per_window: usize,
     /// How refresh requests are counted. Codes are always counted per client.
     pub counted_per: CountedPer,
-    /// Live access tokens of one refresh token. One more silently kills the oldest. Documented: 10,
-    /// 15 or 30.
+    /// Live access tokens of one refresh token. One more silently kills the oldest. Documented: 10;
+    /// older pages say 15 or 30.
     pub live_access_tokens: usize,
     /// Live refresh tokens of one user. One more silently deletes the oldest. Documented: 20.
     pub refresh_tokens_per_user: usize,
@@ -68,7 +68,7 @@ impl Default for Settings {
         Self {
             requests_per_window: 10,
             counted_per: CountedPer::RefreshToken,
-            live_access_tokens: 15,
+            live_access_tokens: 10,
             refresh_tokens_per_user: 20,
             expires_in_milliseconds: false,
             api_domain_on_refresh: true,

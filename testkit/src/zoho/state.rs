@@ -131,8 +131,7 @@ impl State {
 
     /// A new refresh token. If the user then has too many, the oldest ends.
     pub(super) fn grant(&mut self, data_center: &str, client_id: &str, scopes: Vec<String>, user: User) -> String {
-        let mut of_the_user =
-            self.grants.iter().filter(|grant| grant.data_center == data_center && grant.user == user);
+        let mut of_the_user = self.grants.iter().filter(|grant| grant.data_center == data_center && grant.user == user);
         if let Some(oldest) = of_the_user.next()
             && 1 + of_the_user.count() >= self.settings.refresh_tokens_per_user
         {
@@ -183,7 +182,9 @@ impl State {
         let now = self.clock.now();
         if let Some(grant) = self.grants.iter_mut().find(|grant| grant.refresh_token == refresh_token) {
             grant.access_tokens.push_back(access_token.clone());
-            grant.access_tokens.retain(|token| self.access_tokens.get(token).is_some_and(|access| now < access.expires));
+            grant
+                .access_tokens
+                .retain(|token| self.access_tokens.get(token).is_some_and(|access| now < access.expires));
             let surplus = grant.access_tokens.len().saturating_sub(self.settings.live_access_tokens);
             for evicted in grant.access_tokens.drain(..surplus) {
                 self.access_tokens.remove(&evicted);
