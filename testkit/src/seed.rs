@@ -11,6 +11,9 @@ pub const CLIENT_ID: &str = "1000.STANDINCLIENT0000000000000000AA";
 /// The client's secret, the same in every data centre. It is invented.
 pub const CLIENT_SECRET: &str = "stand-in-client-secret-0000000000000000";
 
+/// A self client, with the same secret. It is invented.
+pub const SELF_CLIENT_ID: &str = "1000.STANDINSELFCLIENT00000000000000AA";
+
 /// The scope of every seeded connection.
 const SCOPE: &str = "ZohoCRM.modules.ALL";
 
@@ -33,6 +36,7 @@ pub fn connections(aws: &Aws, zoho: &Zoho, count: usize) -> Vec<Seeded> {
     let data_centers: Vec<&str> = table.split(',').filter_map(|entry| Some(entry.split_once('=')?.0)).collect();
     let secrets: Vec<_> = data_centers.iter().map(|name| (*name, CLIENT_SECRET)).collect();
     zoho.register(CLIENT_ID, &[], &secrets);
+    zoho.register(SELF_CLIENT_ID, &[], &secrets);
     let needed = zoho.refresh_tokens().len() + count;
     zoho.settings(|settings| settings.refresh_tokens_per_user = settings.refresh_tokens_per_user.max(needed));
     let seed = |(number, data_center): (usize, &&str)| {

@@ -37,6 +37,8 @@ class Story:
             self.wednesday,
             self.thursday,
             self.friday,
+            self.saturday,
+            self.sunday,
             self.no_secret_was_printed,
         ]
 
@@ -97,7 +99,42 @@ class Story:
         check("the token from before is still there", self.zoho.knows(self.token_keeper("token", "books", secret=True).stdout.strip()))
 
     def friday(self) -> None:
-        """Friday: doctor, and the end of a connection"""
+        """Friday: whose account it is"""
+        options = ["--client", "acme", "--data-center", "eu", "--scope", SCOPE, "--identify"]
+        with self.here.connect_local("desk", *options) as (program, link):
+            administrator = Administrator()
+            _, page = administrator.open(administrator.accept(administrator.redirect(link), "ann@example.com"))
+            check("the page says whose account is connected", "ann@example.com" in page)
+        self.printed += program.stdout() + program.stderr()
+        known = self.here.secret("connections/desk")
+        check("the secret has the account", known["account"]["email"], "ann@example.com")
+        listed = self.token_keeper("list", "--long", fails=None).stdout
+        check("list --long shows it", "ann@example.com" in listed)
+        with self.here.connect_local("desk") as (program, link):
+            administrator = Administrator()
+            status, page = administrator.open(administrator.accept(administrator.redirect(link), "bob@example.com"))
+            check("somebody else is refused", (status, "Another account than before" in page), (409, True))
+            check("and nothing has changed", self.here.secret("connections/desk"), known)
+            _, page = administrator.open(administrator.accept(administrator.redirect(link), "ann@example.com"))
+            check("with the same link, the same account is taken", "<h1>Connected</h1>" in page)
+        self.printed += program.stdout() + program.stderr()
+        self.secrets |= {known["refresh_token"], self.here.secret("connections/desk")["refresh_token"]}
+
+    def saturday(self) -> None:
+        """Saturday: a self client, in two commands"""
+        self.token_keeper("client", "add", "my-client", "--client-id", self.zoho.self_client_id, typed=self.zoho.client_secret)
+        grant = ["grant", "own", "--client", "my-client", "--data-center", "eu", "--scope", SCOPE, "--client-credentials"]
+        refused = self.token_keeper(*grant, fails=True)
+        check("without an organisation, the remedy names it", "add --soid ZohoCRM.ID" in refused.stderr)
+        self.token_keeper(*grant, "--soid", "ZohoCRM.600000434")
+        check("Zoho knows the token", self.zoho.knows(self.token_keeper("token", "own", secret=True).stdout.strip()))
+        check("there is no refresh token", "refresh_token" not in self.here.secret("connections/own"))
+        self.token_keeper("refresh", "own", "--force")
+        check("a run mints another", self.zoho.times_asked("client_credentials"), 3)
+        check("list says fresh", self.status("own"), "fresh")
+
+    def sunday(self) -> None:
+        """Sunday: doctor, and the end of a connection"""
         self.here.create_secret("connections/broken", {"data_center": "eu"})
         sick = self.token_keeper("doctor", fails=True)
         check("the doctor finds a broken grant", f"{PREFIX}/connections/broken" in sick.stdout)
@@ -105,7 +142,7 @@ class Story:
         well = self.token_keeper("doctor")
         check("and no longer after it is deleted", f"{PREFIX}/connections/broken" not in well.stdout)
         used = self.token_keeper("client", "remove", "acme", fails=True)
-        check("a client in use cannot be removed", "client acme is used by crm-prod" in used.stderr)
+        check("a client in use cannot be removed", "client acme is used by crm-prod, desk" in used.stderr)
         refresh_token = self.here.secret("connections/crm-prod")["refresh_token"]
         ended = self.token_keeper("revoke", "crm-prod", "--yes")
         check("a revocation says until when you can restore the secret", "aws secretsmanager restore-secret" in ended.stdout)

@@ -37,7 +37,7 @@ pub(super) fn connections(facts: &Facts<'_>, seen: &[Seen]) -> Vec<Finding> {
         Finding { what, ..trouble }
     });
     let ok = format!(
-        "{}, each with a refresh token and its client's secret for its data centre",
+        "{}, each with a refresh token or client credentials, and its client's secret for its data centre",
         counted(seen.len(), "connection")
     );
     or_ok(troubles.collect(), Finding::ok("connections", ok))

@@ -38,7 +38,7 @@ async fn a_healthy_installation_is_ok_and_doctor_writes_nothing_and_does_not_ask
          infra/refresher-policy.json and infra/callback-policy.json\n\
          ok     clock: right within five minutes: AWS accepted this machine's signature\n\
          ok     names: 3 secrets with valid names\n\
-         ok     connections: 2 connections, each with a refresh token and its client's secret for its data centre\n\
+         ok     connections: 2 connections, each with a refresh token or client credentials, and its client's secret for its data centre\n\
          ok     clients: 1 client, each in use\n\
          ok     leases: 2 leases as they should be\n\
          ok     limits: 2 of the 10,000 standard parameters that an account can have in a Region, for 2 connections; a run in which all \

@@ -100,6 +100,7 @@ fn serve(options: &Options) -> io::Result<()> {
         "data_centers": zoho.data_centers(),
         "client_id": seed::CLIENT_ID,
         "client_secret": seed::CLIENT_SECRET,
+        "self_client_id": seed::SELF_CLIENT_ID,
         "connections": seeded.iter().map(connection).collect::<Vec<_>>(),
     }))?;
     for line in io::stdin().lines() {

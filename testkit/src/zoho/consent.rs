@@ -8,6 +8,7 @@ use url::form_urlencoded;
 
 use super::answers;
 use super::parameters::Parameters;
+use super::settings::User;
 use super::state::{Code, State};
 
 /// The address to which the page's form is posted.
@@ -79,13 +80,17 @@ pub(super) fn ask(state: &State, data_center: &str, query: &str) -> Response<Byt
     answers::page(200, "Consent", &body)
 }
 
-pub(super) fn decide(state: &mut State, data_center: &str, query: &str, decision: &str) -> Response<Bytes> {
+/// The field `user` says by address that somebody else sits at the browser.
+pub(super) fn decide(state: &mut State, data_center: &str, query: &str, form: &Parameters) -> Response<Bytes> {
     let asked = match Asked::parse(state, data_center, query) {
         Ok(asked) => asked,
         Err(why) => return error_page(why),
     };
-    match decision {
-        "accept" => accept(state, data_center, &asked),
+    match form.get("decision") {
+        "accept" => {
+            let user = form.find("user").map_or_else(|| state.settings.user.clone(), User::with_email);
+            accept(state, data_center, &asked, user)
+        }
         "refuse" => {
             let echoed = asked.state.as_deref().map(|state| ("state", state));
             let parameters: Vec<_> = [("error", "access_denied")].into_iter().chain(echoed).collect();
@@ -96,14 +101,14 @@ pub(super) fn decide(state: &mut State, data_center: &str, query: &str, decision
 }
 
 /// The user's home data centre takes over: it makes the code, and the redirect names it.
-fn accept(state: &mut State, data_center: &str, asked: &Asked) -> Response<Bytes> {
+fn accept(state: &mut State, data_center: &str, asked: &Asked, user: User) -> Response<Bytes> {
     let home = state.settings.home.clone().unwrap_or_else(|| data_center.to_owned());
     let first = state.consents(&home, &asked.client_id);
     let code = Code {
         data_center: home.clone(),
         client_id: asked.client_id.clone(),
         scopes: state.granted(&asked.scopes),
-        user: state.settings.user.clone(),
+        user,
         redirect_uri: Some(asked.redirect_uri.clone()),
         challenge: asked.challenge.clone(),
         offline: asked.offline && (first || asked.prompt),

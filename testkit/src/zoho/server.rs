@@ -77,7 +77,7 @@ impl StandIn for Accounts {
             Endpoint::Token => token::answer(&mut state, &self.data_center, &form),
             Endpoint::Revoke => token::revoke(&mut state, &self.data_center, &form),
             Endpoint::Auth => consent::ask(&state, &self.data_center, query(request)),
-            Endpoint::Decide => consent::decide(&mut state, &self.data_center, query(request), form.get("decision")),
+            Endpoint::Decide => consent::decide(&mut state, &self.data_center, query(request), &form),
             Endpoint::ServerInfo => {
                 let locations: HashMap<_, _> = state.accounts.iter().cloned().collect();
                 answers::status(200, &json!({"result": "success", "locations": locations}))

@@ -54,6 +54,14 @@ pub struct User {
     pub email: String,
 }
 
+impl User {
+    /// The user with this address. The id follows from it.
+    pub fn with_email(email: &str) -> Self {
+        let id = email.bytes().fold(60_000_000, |id: u64, byte| (id * 31 + u64::from(byte)) % 100_000_000);
+        Self { id, email: email.to_owned() }
+    }
+}
+
 /// What the throttle counts by. Zoho's pages disagree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CountedPer {

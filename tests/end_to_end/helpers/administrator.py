@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.cookiejar
 import ssl
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Optional
@@ -41,6 +42,7 @@ class Administrator:
             return location
         raise AssertionError(f"no redirect from {url.split('?')[0]}")
 
-    def accept(self, question: str) -> str:
-        """Agrees on Zoho's page. Returns where Zoho redirects to."""
-        return self.redirect(question.replace("/auth?", "/decide?"), b"decision=accept")
+    def accept(self, question: str, user: str = "") -> str:
+        """Agrees on Zoho's page, perhaps as another user. Returns where Zoho redirects to."""
+        form = {"decision": "accept", **({"user": user} if user else {})}
+        return self.redirect(question.replace("/auth?", "/decide?"), urllib.parse.urlencode(form).encode())
