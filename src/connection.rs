@@ -8,7 +8,7 @@ mod document;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use data_center::{DataCenter, DataCenters};
-pub use document::{GrantSecret, SecretDocument, UniqueFields};
+pub use document::{GrantSecret, KNOWN, SecretDocument, UniqueFields};
 
 use jiff::Timestamp;
 

@@ -5,6 +5,7 @@ mod connections;
 mod demo;
 mod doctor;
 mod import;
+mod import_stores;
 mod json;
 mod login;
 mod operator;
