@@ -14,7 +14,7 @@ const HUSH: &str = "1000.hush00000000000000000000000000000000000000000000000000.
 /// Imports this input. Returns what the command shows, and its error.
 pub(crate) async fn import(world: &World, arguments: &str, input: impl AsRef<[u8]>) -> (String, Result<(), String>) {
     let console = Typed { file: input.as_ref().to_vec(), width: Some(80), ..Typed::default() };
-    let done = run(world, &format!("import {arguments}"), &console).await;
+    let done = Box::pin(run(world, &format!("import {arguments}"), &console)).await;
     let shown = console.shown.into_inner();
     let said = format!("{shown}{done:?}");
     assert!(!said.contains("hush"), "{said}");

@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 use token_keeper::connection::DataCenters;
 use url::Url;
 
-use super::super::row::Row;
 use crate::console::Failure;
+use crate::import::row::Row;
 
 /// Variables that name the data centre of the account: by its name, a host or a URL.
 const DATA_CENTER_VARIABLES: [&str; 6] =

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use token_keeper::connection::UniqueFields;
 
-use super::super::row::Row;
 use crate::console::Failure;
+use crate::import::row::Row;
 
 /// Fields of Zoho's SDKs and of its token endpoint. An object with one of them was not written for
 /// Token Keeper, so only what Token Keeper needs is taken from it.

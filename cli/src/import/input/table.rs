@@ -3,12 +3,12 @@
 
 use serde_json::json;
 
-use super::super::row::{FIELDS, Row};
 use crate::console::Failure;
+use crate::import::row::{FIELDS, Row};
 
 /// What may stand between two columns.
 pub(super) const SEPARATORS: [char; 3] = [',', ';', '\t'];
-/// What MySQL's tools write for a value that is null.
+/// What a client of the database writes for a value that is null.
 const NULLS: [&str; 2] = ["NULL", "\\N"];
 
 /// Reads every row. Columns that Token Keeper does not need, such as an SDK's `access_token`, are
