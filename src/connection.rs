@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use account::{Account, PROFILE_SCOPE, tells_account};
 pub use data_center::{DataCenter, DataCenters};
-pub use document::{SecretDocument, UniqueFields};
+pub use document::{KNOWN, SecretDocument, UniqueFields};
 pub use stored::{CLIENT_CREDENTIALS, GrantSecret};
 
 use jiff::Timestamp;

@@ -27,10 +27,13 @@ use crate::text::{counted, table};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  token-keeper import grants.json\n  token-keeper import .env --connection crm-prod\n  token-keeper import \
-                  zoho_sdk_tokens.txt --client acme-app\n  vault kv get -field=grants zoho | token-keeper import --format csv\n\n\
+                  zoho_sdk_tokens.txt --client acme-app\n  mysql --batch -e 'select * from oauthtoken' zohooauth | token-keeper import\n  \
+                  token-keeper import answer.json --connection crm-prod --client acme-app\n\n\
                   JSON: an object or an array of objects with connection, client (or client_id and client_secret), \
-                  data_center, refresh_token and, if you have them, scopes and api_domain.\n\
-                  CSV: a header with the same names, or the token file of one of Zoho's SDKs.\n\
+                  data_center, refresh_token and, if you have them, scopes and api_domain; the rows of the SDKs' table; or what Zoho's \
+                  token endpoint answered when a code was exchanged.\n\
+                  CSV: a header with the same names, the token file of one of Zoho's SDKs, or an export of their table, \
+                  separated by commas, semicolons or tabs.\n\
                   .env: ZOHO_CLIENT_ID, ZOHO_CLIENT_SECRET, ZOHO_REFRESH_TOKEN, and ZOHO_DATA_CENTER or ZOHO_ACCOUNTS_URL.\n\n\
                   If one row is refused, nothing is stored. The input file stays: delete it afterwards."
 )]
@@ -40,7 +43,7 @@ pub struct Arguments {
     /// The format of the input, if its name and content do not show it
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Format>,
-    /// Replace a stored refresh token with the one in the input. The old one is not revoked
+    /// Let the input change what is stored. A refresh token that it replaces is not revoked
     #[arg(long)]
     pub replace: bool,
     /// The connection's name, for an input with one connection
@@ -57,9 +60,9 @@ pub struct Arguments {
 /// The format of an input.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Format {
-    /// One object or an array
+    /// One object, an array, or an answer of Zoho's token endpoint
     Json,
-    /// A header and rows: our columns, or a token file of Zoho's SDKs
+    /// A header and rows, separated by commas, semicolons or tabs
     Csv,
     /// Variables of one connection
     Env,
@@ -77,8 +80,9 @@ impl Operator {
         self.store(&taken, console).await?;
         let stored = taken.iter().filter(|taken| taken.plan != Plan::Same).count();
         let names: Vec<_> = taken.iter().map(|taken| taken.grant.connection.as_str()).collect();
-        let connections = taken.iter().map(|Taken { grant, plan, .. }| {
-            json!({"connection": grant.connection.as_str(), "data_center": grant.data_center.name, "plan": plan.word()})
+        let connections = taken.iter().map(|Taken { grant, plan, changes, .. }| {
+            let (connection, data_center) = (grant.connection.as_str(), &grant.data_center.name);
+            json!({"connection": connection, "data_center": data_center, "plan": plan.word(), "changes": changes})
         });
         console.answer(json!({"stored": stored, "connections": connections.collect::<Vec<_>>()}));
         console.show(&format!("\n{stored} of {} stored.", counted(names.len(), "connection")));
@@ -147,13 +151,17 @@ impl Operator {
     fn cells(&self, row: &Row, taken: Option<&Taken>) -> [String; 6] {
         let name = row.connection().map_or_else(|_| "?".to_owned(), |name| name.to_string());
         let refresh_token = row.text("refresh_token").map_or("?".to_owned(), masked);
-        let Some(Taken { grant, plan, .. }) = taken else {
+        let Some(Taken { grant, plan, changes, .. }) = taken else {
             let home = row.text("data_center").filter(|home| self.settings.data_centers.get(home).is_some());
             let [client, scopes] = ["?", "?"].map(str::to_owned);
             return [name, home.unwrap_or("?").to_owned(), client, scopes, refresh_token, "refused".to_owned()];
         };
         let client = row.text("client").unwrap_or("its own").to_owned();
-        [name, grant.data_center.name.clone(), client, grant.scopes.join(" "), refresh_token, plan.word().to_owned()]
+        // `replace` is said of the refresh token.
+        let changes = changes.iter().copied().filter(|change| *plan != Plan::Replace || *change != "refresh_token");
+        let changes = changes.collect::<Vec<_>>().join(", ");
+        let plan = if changes.is_empty() { plan.word().to_owned() } else { format!("{}: {changes}", plan.word()) };
+        [name, grant.data_center.name.clone(), client, grant.scopes.join(" "), refresh_token, plan]
     }
 
     async fn store(&self, taken: &[Taken], console: &Console<'_>) -> Result<(), Failure> {

@@ -13,7 +13,7 @@ use crate::flaw::Flaw;
 use crate::secret::{RefreshToken, SecretText};
 
 /// The fields that mean something in a secret, or in an input of `import`.
-const KNOWN: [&str; 13] = [
+pub const KNOWN: [&str; 13] = [
     "connection",
     "client",
     "client_id",
@@ -115,13 +115,22 @@ impl SecretDocument {
         }
     }
 
+    /// The names of its fields.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.0.keys().map(String::as_str)
+    }
+
     /// Replaces the grant by `fields`, and removes the other fields that belong to the old refresh
     /// token. Scopes and unknown fields are kept.
     pub fn replace_grant(&mut self, fields: &Map<String, Value>) {
+        if self.0.0.get("refresh_token") != fields.get("refresh_token") {
+            self.0.0.remove("granted_at");
+            self.0.0.remove("account");
+        }
         if self.0.0.get("data_center") != fields.get("data_center") {
             self.0.0.remove("api_domain");
         }
-        for field in ["client", "client_id", "client_secret", "data_center", "refresh_token", "granted_at"] {
+        for field in ["client", "client_id", "client_secret", "data_center", "refresh_token", "grant_type", "soid"] {
             self.0.0.remove(field);
         }
         self.0.0.extend(fields.clone());

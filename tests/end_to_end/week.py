@@ -10,6 +10,7 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from typing import Callable, Optional
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from helpers.administrator import Administrator
 from helpers.checks import check, leaked, tell
@@ -68,7 +69,7 @@ class Story:
         check("list says fresh again", self.status("crm-prod"), "fresh")
 
     def wednesday(self) -> None:
-        """Wednesday: import of an existing refresh token"""
+        """Wednesday: import of existing refresh tokens"""
         refresh_token = self.zoho.consent("eu")
         self.secrets.add(refresh_token)
         lines = [
@@ -86,6 +87,17 @@ class Story:
         check("and sends Zoho no request", self.zoho.times_asked(), asked)
         self.token_keeper("refresh", "books")
         check("a run mints", self.status("books"), "fresh")
+
+        answer = self.exchange_with_curl("eu")
+        command = ["import", "--connection", "desk", "--client", "acme"]
+        self.token_keeper(*command, typed=answer)
+        stored = self.here.secret("connections/desk")
+        check("what curl got from Zoho is a connection, with its scopes", stored["scopes"], [SCOPE])
+        check("without the access token", "access_token" in stored, False)
+        again = json.loads(self.token_keeper(*command, "--json", typed=answer).stdout)
+        check("the same again changes nothing", (again["stored"], again["connections"][0]["plan"]), (0, "unchanged"))
+        self.token_keeper("refresh", "desk")
+        check("a run mints for it too", self.status("desk"), "fresh")
 
     def thursday(self) -> None:
         """Thursday: somebody mints too often"""
@@ -171,6 +183,19 @@ class Story:
         if not secret:
             self.printed += ran.stdout + ran.stderr
         return ran
+
+    def exchange_with_curl(self, data_center: str) -> str:
+        """What an operator gets who consents and exchanges the code by hand. Zoho's answer."""
+        accounts, redirect_uri = self.zoho.accounts[data_center], f"{self.here.callback}/callback"
+        asked = {"response_type": "code", "client_id": self.zoho.client_id, "redirect_uri": redirect_uri, "scope": SCOPE}
+        question = f"{accounts}/oauth/v2/auth?{urlencode({**asked, 'access_type': 'offline', 'prompt': 'consent'})}"
+        code = parse_qs(urlsplit(Administrator().accept(question)).query)["code"][0]
+        client = {"client_id": self.zoho.client_id, "client_secret": self.zoho.client_secret, "redirect_uri": redirect_uri}
+        form = urlencode({**client, "grant_type": "authorization_code", "code": code})
+        curl = ["curl", "--silent", "--data", "@-", f"{accounts}/oauth/v2/token"]
+        answer = subprocess.run(curl, input=form, env=environment(), capture_output=True, text=True, check=True).stdout
+        self.secrets |= {json.loads(answer)[field] for field in ("access_token", "refresh_token")}
+        return answer
 
     def status(self, connection: str) -> str:
         lines = json.loads(self.token_keeper("list", "--json", fails=None).stdout)["connections"]

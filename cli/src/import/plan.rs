@@ -1,10 +1,12 @@
-//! Decides for each row whether it is new, replaces a stored one, changes nothing, or is refused.
+//! Decides for each row whether it is new, changes a stored one, changes nothing, or is refused.
 //! Writes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+use token_keeper::address::origin;
 use token_keeper::connection::{
-    Clients, Grant, GrantSecret, SecretDocument, SecretVersion, StoredSecret, read_clients,
+    Clients, Grant, GrantSecret, KNOWN, SecretDocument, SecretVersion, StoredSecret, read_clients,
 };
 use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::name::{SecretName, VersionId};
@@ -20,12 +22,20 @@ pub(super) struct Taken {
     /// The version of the secret, if it exists already.
     pub(super) read: Option<VersionId>,
     pub(super) plan: Plan,
+    /// The fields of the stored secret that change or are added; `other` stands for those that mean
+    /// nothing to Token Keeper.
+    pub(super) changes: BTreeSet<&'static str>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Plan {
+    /// There is no such connection yet.
     New,
+    /// The connection gets another refresh token.
     Replace,
+    /// The connection gets its first refresh token, or keeps it and other fields change.
+    Update,
+    /// Nothing changes.
     Same,
 }
 
@@ -34,6 +44,7 @@ impl Plan {
         match self {
             Self::New => "new",
             Self::Replace => "replace",
+            Self::Update => "update",
             Self::Same => "unchanged",
         }
     }
@@ -56,6 +67,9 @@ impl<'s> Store<'s> {
 
     /// Checks a row as the refresher will read it.
     pub(super) fn judge(&self, row: &Row, replace: bool) -> Result<Taken, Failure> {
+        if let Some((what, remedy)) = row.unfit {
+            return Err(Failure::new(what, remedy));
+        }
         let prefix = &self.settings.prefix;
         let (connection, client) = (row.connection()?, row.client()?);
         let name = prefix.grant(connection.as_str());
@@ -78,20 +92,24 @@ impl<'s> Store<'s> {
                 "give --client the client that the refresh token belongs to, or leave --client out",
             ));
         }
-        let refresh_token =
-            grant.refresh_token().ok_or_else(|| Failure::from(Flaw::Missing("refresh_token".to_owned())))?;
-        let plan = match before.as_ref().and_then(|before| before.field("refresh_token")) {
-            None => Plan::New,
-            Some(before) if before == refresh_token.expose() => Plan::Same,
-            _ if replace => Plan::Replace,
-            _ => {
-                return Err(Failure::new(
-                    "it exists already, with another refresh token",
-                    "use another name, or replace the stored one with --replace",
-                ));
-            }
+        if grant.refresh_token().is_none() {
+            return Err(Flaw::Missing("refresh_token".to_owned()).into());
+        }
+        let Some(before) = before else {
+            return Ok(Taken { grant, document, read, plan: Plan::New, changes: BTreeSet::new() });
         };
-        Ok(Taken { grant, document, read, plan })
+        let (added, changed) = differences(&before, &document);
+        let plan = if changed.contains("refresh_token") {
+            Plan::Replace
+        } else if added.is_empty() && changed.is_empty() {
+            Plan::Same
+        } else {
+            Plan::Update
+        };
+        if !changed.is_empty() && !replace {
+            return Err(stays(plan, &changed));
+        }
+        Ok(Taken { grant, document, read, plan, changes: &added | &changed })
     }
 
     /// The document of a secret and its version, if it exists already.
@@ -105,6 +123,50 @@ impl<'s> Store<'s> {
             }
         }
     }
+}
+
+/// The fields of `after` that are not in `before`, and those of `before` that `after` does not have
+/// or has otherwise.
+fn differences(before: &SecretDocument, after: &SecretDocument) -> (BTreeSet<&'static str>, BTreeSet<&'static str>) {
+    let (mut added, mut changed) = (BTreeSet::new(), BTreeSet::new());
+    for name in before.names().chain(after.names()) {
+        let shown = KNOWN.iter().find(|known| **known == name).unwrap_or(&"other");
+        match (before.field(name), after.field(name)) {
+            (None, Some(_)) => added.insert(*shown),
+            (Some(before), after) if !after.is_some_and(|after| alike(name, before, after)) => changed.insert(*shown),
+            _ => false,
+        };
+    }
+    (added, changed)
+}
+
+/// Whether two values of a field mean the same. Scopes have no order, and the path of `api_domain`
+/// has no meaning.
+fn alike(field: &str, before: &Value, after: &Value) -> bool {
+    before == after
+        || match (field, before, after) {
+            ("scopes", Value::Array(before), Value::Array(after)) => {
+                let set = |scopes: &[Value]| scopes.iter().map(Value::to_string).collect::<BTreeSet<_>>();
+                set(before) == set(after)
+            }
+            ("api_domain", Value::String(before), Value::String(after)) => origin(before) == origin(after),
+            _ => false,
+        }
+}
+
+/// Without --replace, what is stored stays.
+fn stays(plan: Plan, changed: &BTreeSet<&str>) -> Failure {
+    if plan == Plan::Replace {
+        return Failure::new(
+            "it exists already, with another refresh token",
+            "use another name, or replace the stored one with --replace",
+        );
+    }
+    let fields = changed.iter().copied().collect::<Vec<_>>().join(", ");
+    Failure::new(
+        format!("it exists already, with other values in these fields: {fields}"),
+        "leave them out, or change the stored ones with --replace",
+    )
 }
 
 /// Refuses a row whose name or refresh token an earlier row already has.

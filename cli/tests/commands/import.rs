@@ -12,9 +12,9 @@ use crate::typed::{Typed, run, type_in};
 const HUSH: &str = "1000.hush00000000000000000000000000000000000000000000000000.hush";
 
 /// Imports this input. Returns what the command shows, and its error.
-async fn import(world: &World, arguments: &str, input: impl AsRef<[u8]>) -> (String, Result<(), String>) {
+pub(crate) async fn import(world: &World, arguments: &str, input: impl AsRef<[u8]>) -> (String, Result<(), String>) {
     let console = Typed { file: input.as_ref().to_vec(), width: Some(80), ..Typed::default() };
-    let done = run(world, &format!("import {arguments}"), &console).await;
+    let done = Box::pin(run(world, &format!("import {arguments}"), &console)).await;
     let shown = console.shown.into_inner();
     let said = format!("{shown}{done:?}");
     assert!(!said.contains("hush"), "{said}");
@@ -25,7 +25,7 @@ async fn import(world: &World, arguments: &str, input: impl AsRef<[u8]>) -> (Str
     (shown, done)
 }
 
-async fn complaint(world: &World, arguments: &str, input: impl AsRef<[u8]>) -> String {
+pub(crate) async fn complaint(world: &World, arguments: &str, input: impl AsRef<[u8]>) -> String {
     import(world, arguments, input).await.1.expect_err("an input that is refused")
 }
 
@@ -82,7 +82,9 @@ async fn each_format_becomes_a_connection_that_mints() {
         ("", format!(r#"{{"connections": [{}]}}"#, with(&inline, json!({"connection": "crm", "refresh_token": "<token>", "note": [1]}))), "crm", with(&inline, json!({"note": [1]}))),
         ("--client acme", format!("\u{feff}[{}]", with(&inline, json!({"connection": "crm", "refresh_token": "<token>"}))), "crm", acme.clone()),
         ("a.csv", "Connection,client,data_center,refresh_token,scopes\r\n crm ,acme,eu,<token>,\"A.all,B.read\"\r\n\r\n".to_owned(), "crm", with(&acme, scopes.clone())),
-        ("", "connection,client,data_center,refresh_token,scopes\ncrm,acme,eu,<token>,A.all B.read".to_owned(), "crm", with(&acme, scopes)),
+        ("", "connection,client,data_center,refresh_token,scopes\ncrm,acme,eu,<token>,A.all B.read".to_owned(), "crm", with(&acme, scopes.clone())),
+        ("", "connection;client;data_center;refresh_token;scopes\r\n\"crm\";acme;eu;<token>;A.all,B.read\r\n".to_owned(), "crm", with(&acme, scopes.clone())),
+        ("a.tsv", "connection\tclient\tdata_center\trefresh_token\tscopes\ncrm\tacme\teu\t<token>\tA.all B.read\n".to_owned(), "crm", with(&acme, scopes.clone())),
         ("a.csv --data-center eu --client acme", "connection,client_id,client_secret,data_center,refresh_token\ncrm,<id>,<secret>,mars,<token>".to_owned(), "crm", acme.clone()),
         (".env --connection crm", "# Zoho\nPORT=1\nexport ZOHO_CLIENT_ID=<id>\nZOHO_CLIENT_SECRET='<secret>'\nZOHO_REFRESH_TOKEN=\"<token>\"\nZOHO_DC=EU\nZOHO_API_DOMAIN=https://www.zohoapis.eu\n".to_owned(), "crm", inline.clone()),
         ("--connection crm --client acme --data-center eu", "ZOHO_REFRESH_TOKEN=<token>".to_owned(), "crm", acme.clone()),
@@ -127,7 +129,7 @@ async fn an_input_that_cannot_be_read_is_refused_and_changes_nothing() {
         (
             "a.csv",
             "crm,acme,eu,hush".to_owned(),
-            "the header has no column `refresh_token`\n  -> the first line must name the columns, separated by commas: connection, client,",
+            "the header has no column `refresh_token`\n  -> the first line must name the columns, separated by commas, semicolons or tabs: connection, client,",
         ),
         ("a.csv", header.to_owned(), "there is no connection in the input"),
         ("a.csv", format!("{header},hush\n"), "column 5 of the header has an unknown name"),
@@ -364,6 +366,72 @@ async fn only_replace_overwrites_a_stored_refresh_token_and_other_fields_stay() 
     let (shown, done) = import(&world, "", &input).await;
     assert_eq!((done, world.writes()), (Ok(()), 1));
     assert!(shown.contains("unchanged") && shown.contains("\n0 of 1 connection stored.\n"), "{shown}");
+}
+
+#[tokio::test]
+async fn the_same_refresh_token_may_add_fields_and_changes_one_only_with_replace() {
+    let kept = json!({"client": "acme", "data_center": "eu", "refresh_token": token(1), "scopes": ["A.b", "C.d"],
+        "api_domain": "https://www.zohoapis.eu", "granted_at": "2026-01-01T00:00:00Z", "note": ["mine"]});
+    let own = json!({"client": null, "client_id": CLIENT_ID, "client_secret": EU_SECRET});
+    let bare = json!({"scopes": null, "api_domain": null, "note": null});
+    for (before, row, plan, changed) in [
+        (json!({}), json!({}), "unchanged", ""),
+        (json!({}), json!({"scopes": ["C.d", "A.b"], "api_domain": "https://www.zohoapis.eu/"}), "unchanged", ""),
+        (json!({}), json!({"scopes": null}), "update: scopes", "scopes"),
+        (
+            bare.clone(),
+            json!({"scopes": ["A.b"], "api_domain": "https://www.zohoapis.eu"}),
+            "update: api_domain, scopes",
+            "",
+        ),
+        (bare, json!({"note": "hush", "hush": 1}), "update: other", ""),
+        (json!({}), json!({"note": "hush"}), "update: other", "other"),
+        (json!({}), json!({"scopes": ["A.b"]}), "update: scopes", "scopes"),
+        (
+            json!({}),
+            json!({"data_center": "us", "api_domain": "https://www.zohoapis.com"}),
+            "update: api_domain, data_center",
+            "api_domain, data_center",
+        ),
+        (json!({}), own, "update: client, client_id, client_secret", "client"),
+        (json!({}), json!({"refresh_token": token(2)}), "replace: granted_at", "another refresh token"),
+        (json!({"refresh_token": null, "granted_at": null}), json!({}), "update: refresh_token", ""),
+        (
+            json!({"refresh_token": null, "granted_at": null}),
+            json!({"data_center": "us"}),
+            "update: api_domain, data_center, refresh_token",
+            "api_domain, data_center",
+        ),
+    ] {
+        let world = World::new().await;
+        let with = |base: &Value, more: &Value| {
+            let mut fields = base.as_object().expect("an object").clone();
+            fields.extend(more.as_object().expect("an object").clone());
+            fields.retain(|_, value| !value.is_null());
+            Value::Object(fields)
+        };
+        let before = with(&kept, &before);
+        world.aws.put_secret(&grant_name("crm"), &before.to_string());
+        world.faults.forget_calls();
+        let mut input = grant("crm", &token(1));
+        input.as_object_mut().expect("an object").extend(row.as_object().expect("an object").clone());
+        if !changed.is_empty() {
+            let seen = complaint(&world, "", input.to_string()).await;
+            assert!(seen.contains("row 1 (crm): it exists already, with "), "{input}: {seen}");
+            assert!(seen.contains(&format!(" {changed}; ")) && seen.contains(" --replace"), "{input}: {seen}");
+            assert_eq!((world.grant("crm"), world.writes()), (before.clone(), 0), "{input}");
+        }
+        let option = if changed.is_empty() { "" } else { "--replace" };
+        let (shown, done) = import(&world, option, input.to_string()).await;
+        assert_eq!(done, Ok(()), "{input}");
+        let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+        let stored = usize::from(plan != "unchanged");
+        assert!(shown.contains(&format!(" 1000.... {plan} {stored} of 1 connection")), "{input}: {shown}");
+        assert_eq!(world.writes(), stored, "{input}");
+        let dated = world.grant("crm").get("granted_at") == before.get("granted_at");
+        assert_eq!(dated, !plan.starts_with("replace"), "{input}");
+        assert!(import(&world, "", input.to_string()).await.0.contains("unchanged"), "{input}");
+    }
 }
 
 #[tokio::test]

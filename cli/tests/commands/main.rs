@@ -7,6 +7,7 @@ mod credentials;
 mod demo;
 mod doctor;
 mod import;
+mod import_stores;
 mod json;
 mod login;
 mod operator;

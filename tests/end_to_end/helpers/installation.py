@@ -172,8 +172,8 @@ class Installation:
         tls = certificate.cargo_lambda_options(programs) if function == "callback" else []
         # Zoho is at 127.0.0.1. To a browser these are two different sites, as in reality.
         self.url = f"https://localhost:{port}/lambda-url/{function}"
-        self._callback = callback or self.url
-        self.zoho = Zoho(programs, f"{self._callback}/callback")
+        self.callback = callback or self.url
+        self.zoho = Zoho(programs, f"{self.callback}/callback")
         self._reader = {**account, "AWS_ACCESS_KEY_ID": recorder.CONSUMER}
         self.variables = {**account, "AWS_ACCESS_KEY_ID": recorder.OPERATOR, "TOKEN_KEEPER_DATA_CENTERS": self.zoho.data_centers}
         key = {"refresher": recorder.REFRESHER, "callback": recorder.CALLBACK}[function]
@@ -232,7 +232,7 @@ class Installation:
     @contextmanager
     def connect_local(self, *arguments: str) -> Iterator[tuple[Program, str]]:
         """Runs `connect --local`, which must succeed. Yields the program and its link."""
-        command = [compiled("token-keeper"), "connect", *arguments, "--local", "--callback-url", self._callback]
+        command = [compiled("token-keeper"), "connect", *arguments, "--local", "--callback-url", self.callback]
         with Program(command, environment(**self.variables)) as program:
             link = lambda: next((line.strip() for line in program.stdout().splitlines() if "ticket=" in line), None)
             yield program, program.wait_for("link", link)
