@@ -80,6 +80,10 @@ fn explain(stop: &Stop) -> Failure {
         Stop::Misconfigured { why, .. } => {
             (why.clone(), "compare the client's id and secret with the self client in Zoho's API console")
         }
+        Stop::ScopeRefused { scopes, .. } => (
+            format!("Zoho does not accept one of these scopes: {}", scopes.join(", ")),
+            "compare them with token-keeper scopes, then make another code with the same scopes as --scope",
+        ),
         Stop::NoRefreshToken(_) => (
             "Zoho sent no refresh token".to_owned(),
             "make the code with a self client, not with a server-based client",

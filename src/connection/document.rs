@@ -236,6 +236,11 @@ impl GrantSecret {
         self.refresh_token.as_ref()
     }
 
+    /// The scopes that a consent asks for.
+    pub fn scopes(&self) -> &[String] {
+        &self.scopes
+    }
+
     /// The same secret for an account in this data centre.
     #[must_use]
     pub fn at(self, data_center: DataCenter) -> Self {

@@ -25,6 +25,17 @@ struct Asked {
 }
 
 impl Asked {
+    /// The request, or the answer that refuses it.
+    fn check(state: &State, data_center: &str, query: &str) -> Result<Self, Response<Bytes>> {
+        let asked = Self::parse(state, data_center, query).map_err(error_page)?;
+        let is_known = |scope| state.settings.known_scopes.as_ref().is_none_or(|known| known.contains(scope));
+        match state.settings.scope_error {
+            _ if asked.scopes.iter().all(is_known) => Ok(asked),
+            Some(code) => Err(asked.refuse(code)),
+            None => Err(error_page("Invalid OAuth Scope")),
+        }
+    }
+
     fn parse(state: &State, data_center: &str, query: &str) -> Result<Self, &'static str> {
         let query = Parameters::parse(query.as_bytes());
         let client = state.client(data_center, query.get("client_id")).ok_or("invalid_client")?;
@@ -52,6 +63,13 @@ impl Asked {
         })
     }
 
+    /// Redirects to the client with this error.
+    fn refuse(&self, code: &str) -> Response<Bytes> {
+        let echoed = self.state.as_deref().map(|state| ("state", state));
+        let parameters: Vec<_> = [("error", code)].into_iter().chain(echoed).collect();
+        self.redirect(&parameters, "")
+    }
+
     /// Redirects to the client with these parameters, in this order.
     fn redirect(&self, parameters: &[(&str, &str)], end: &str) -> Response<Bytes> {
         let joint = if self.redirect_uri.contains('?') { '&' } else { '?' };
@@ -61,9 +79,9 @@ impl Asked {
 }
 
 pub(super) fn ask(state: &State, data_center: &str, query: &str) -> Response<Bytes> {
-    let asked = match Asked::parse(state, data_center, query) {
+    let asked = match Asked::check(state, data_center, query) {
         Ok(asked) => asked,
-        Err(why) => return error_page(why),
+        Err(refusal) => return refusal,
     };
     let scopes: Vec<_> = asked.scopes.iter().map(|scope| format!("<li><code>{}</code></li>", escape(scope))).collect();
     let body = format!(
@@ -80,17 +98,13 @@ pub(super) fn ask(state: &State, data_center: &str, query: &str) -> Response<Byt
 }
 
 pub(super) fn decide(state: &mut State, data_center: &str, query: &str, decision: &str) -> Response<Bytes> {
-    let asked = match Asked::parse(state, data_center, query) {
+    let asked = match Asked::check(state, data_center, query) {
         Ok(asked) => asked,
-        Err(why) => return error_page(why),
+        Err(refusal) => return refusal,
     };
     match decision {
         "accept" => accept(state, data_center, &asked),
-        "refuse" => {
-            let echoed = asked.state.as_deref().map(|state| ("state", state));
-            let parameters: Vec<_> = [("error", "access_denied")].into_iter().chain(echoed).collect();
-            asked.redirect(&parameters, "")
-        }
+        "refuse" => asked.refuse("access_denied"),
         _ => error_page("invalid_decision"),
     }
 }
