@@ -87,7 +87,8 @@ impl Operator {
             if local { self.local_url(callback_url.as_ref(), console)? } else { self.base_url(callback_url.as_ref())? };
         let listeners = if local { crate::local::listen(&base).await? } else { Vec::new() };
         let key = if local { SigningKey::new(encode(&self.source.random())) } else { self.signing_key().await? };
-        let Ready { grant: Grant { version, .. }, data_center, done } = self.prepare(&wanted, allow_move).await?;
+        let Ready { grant: Grant { version, .. }, data_center, done } =
+            self.prepare(&wanted, allow_move, console).await?;
         let connection = wanted.connection;
         let name = self.settings.prefix.grant(connection.as_str());
         let issued_at = whole_second(self.source.now());

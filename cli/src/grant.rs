@@ -26,7 +26,7 @@ pub struct Arguments {
 impl Operator {
     pub(super) async fn grant(self, arguments: &Arguments, console: &Console<'_>) -> Result<(), Failure> {
         let Wanted { connection, .. } = &arguments.wanted;
-        let ready = self.prepare(&arguments.wanted, false).await?;
+        let ready = self.prepare(&arguments.wanted, false, console).await?;
         console.say("In Zoho's API console, open the self client, choose Generate Code, enter these scopes and choose 10 minutes:");
         console.say(&format!("  {}", ready.grant.scopes.join(",")));
         let code = console

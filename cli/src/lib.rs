@@ -10,6 +10,7 @@ pub mod operator;
 mod text;
 pub mod login;
 pub mod local;
+pub mod scopes;
 pub mod prepare;
 pub mod client;
 pub mod connect;
@@ -77,6 +78,8 @@ pub enum Command {
     Reconnect(connect::AgainArguments),
     /// Connect an account with a self client's code, without a browser
     Grant(grant::Arguments),
+    /// Show the scopes that Zoho documents
+    Scopes(scopes::Arguments),
     /// Take over refresh tokens that you already have
     Import(import::Arguments),
     /// Show every connection, how long its token lives, and what to do
@@ -102,7 +105,7 @@ impl Command {
     /// Whether it uses the stack's settings. A program that reads tokens may call `token`, and may
     /// not be allowed to read them.
     pub fn uses_settings(&self) -> bool {
-        !matches!(self, Self::Token(_) | Self::Completions { .. })
+        !matches!(self, Self::Token(_) | Self::Scopes(_) | Self::Completions { .. })
     }
 
     /// Whether it needs the stack's settings to be right: it writes, and with the defaults it could
@@ -118,6 +121,7 @@ impl Command {
             | Self::Reconnect(_)
             | Self::List
             | Self::Token(_)
+            | Self::Scopes(_)
             | Self::Doctor(_)
             | Self::Completions { .. } => false,
         }
@@ -202,6 +206,7 @@ impl Operator {
             Command::Connect(arguments) => self.connect(arguments, console).await,
             Command::Reconnect(arguments) => self.reconnect(&arguments, console).await,
             Command::Grant(arguments) => self.grant(&arguments, console).await,
+            Command::Scopes(arguments) => scopes::show(&arguments, console),
             Command::Import(arguments) => self.import(&arguments, console).await,
             Command::List => self.list(console).await,
             Command::Token(arguments) => self.token(&arguments, console).await,

@@ -178,7 +178,7 @@ pub(super) fn stopped(stop: &Stop) -> Page {
             "Zoho refuses a scope",
             format!(
                 "Zoho does not accept one of the scopes that were asked for {name}, and does not say which. Asked for: `{}`.",
-                scopes.join(" ").replace('`', "").replace(' ', "`, `")
+                scopes.join("\n").replace('`', "").replace('\n', "`, `")
             ),
             "Tell the person who sent you the link: a scope is misspelt, or it belongs to a Zoho product that your organisation does not have. Corrected scopes need a new link.",
         ),

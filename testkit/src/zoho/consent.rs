@@ -25,17 +25,6 @@ struct Asked {
 }
 
 impl Asked {
-    /// The request, or the answer that refuses it.
-    fn check(state: &State, data_center: &str, query: &str) -> Result<Self, Response<Bytes>> {
-        let asked = Self::parse(state, data_center, query).map_err(error_page)?;
-        let is_known = |scope| state.settings.known_scopes.as_ref().is_none_or(|known| known.contains(scope));
-        match state.settings.scope_error {
-            _ if asked.scopes.iter().all(is_known) => Ok(asked),
-            Some(code) => Err(asked.refuse(code)),
-            None => Err(error_page("Invalid OAuth Scope")),
-        }
-    }
-
     fn parse(state: &State, data_center: &str, query: &str) -> Result<Self, &'static str> {
         let query = Parameters::parse(query.as_bytes());
         let client = state.client(data_center, query.get("client_id")).ok_or("invalid_client")?;
@@ -63,6 +52,15 @@ impl Asked {
         })
     }
 
+    /// The answer to scopes that Zoho does not know.
+    fn refused_scopes(&self, state: &State) -> Option<Response<Bytes>> {
+        let known = state.settings.known_scopes.as_ref()?;
+        let refused = self.scopes.iter().any(|scope| !known.contains(scope));
+        let refusal =
+            || state.settings.scope_error.map_or_else(|| error_page("Invalid OAuth Scope"), |code| self.refuse(code));
+        refused.then(refusal)
+    }
+
     /// Redirects to the client with this error.
     fn refuse(&self, code: &str) -> Response<Bytes> {
         let echoed = self.state.as_deref().map(|state| ("state", state));
@@ -79,10 +77,13 @@ impl Asked {
 }
 
 pub(super) fn ask(state: &State, data_center: &str, query: &str) -> Response<Bytes> {
-    let asked = match Asked::check(state, data_center, query) {
+    let asked = match Asked::parse(state, data_center, query) {
         Ok(asked) => asked,
-        Err(refusal) => return refusal,
+        Err(why) => return error_page(why),
     };
+    if let Some(refusal) = asked.refused_scopes(state) {
+        return refusal;
+    }
     let scopes: Vec<_> = asked.scopes.iter().map(|scope| format!("<li><code>{}</code></li>", escape(scope))).collect();
     let body = format!(
         "<p id=\"question\">The application <code>{}</code> asks for access to your account in the data centre \
@@ -98,10 +99,13 @@ pub(super) fn ask(state: &State, data_center: &str, query: &str) -> Response<Byt
 }
 
 pub(super) fn decide(state: &mut State, data_center: &str, query: &str, decision: &str) -> Response<Bytes> {
-    let asked = match Asked::check(state, data_center, query) {
+    let asked = match Asked::parse(state, data_center, query) {
         Ok(asked) => asked,
-        Err(refusal) => return refusal,
+        Err(why) => return error_page(why),
     };
+    if let Some(refusal) = asked.refused_scopes(state) {
+        return refusal;
+    }
     match decision {
         "accept" => accept(state, data_center, &asked),
         "refuse" => asked.refuse("access_denied"),
