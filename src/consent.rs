@@ -11,7 +11,7 @@ mod publish;
 mod stop;
 
 use jiff::Timestamp;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 pub use key::{KeyRing, NoKey, read_signing_key};
 pub use stop::Stop;
@@ -151,10 +151,15 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         if !cookies.iter().any(|sent| hash(&sent.value) == state.browser) {
             return Err(Stop::OtherBrowser(connection));
         }
-        let code = callback.answer.map_err(|error| match error.as_str() {
-            "access_denied" => Stop::Declined(connection.clone()),
-            _ => Stop::SentBack(connection.clone()),
-        })?;
+        let code = match callback.answer {
+            Ok(code) => code,
+            Err(error) if error == "access_denied" => return Err(Stop::Declined(connection)),
+            Err(error) if is_about_scopes(&error) => {
+                let secret = self.current_grant(&connection, &state.ticket.version, state.ticket.issued_at).await?;
+                return Err(scope_refused(&connection, secret.parsed.scopes()));
+            }
+            Err(_) => return Err(Stop::SentBack(connection)),
+        };
         let secret = self.current_grant(&connection, &state.ticket.version, state.ticket.issued_at).await?;
         let home = match &callback.accounts_server {
             Some(server) => self.settings.data_centers.by_accounts_server(server),
@@ -258,4 +263,15 @@ fn flawed(connection: &ConnectionName, broken: &Broken) -> Stop {
         "no consent is possible"
     );
     Stop::Misconfigured { connection: connection.clone(), why: broken.flaw.in_public() }
+}
+
+/// Whether an error is about a scope. Zoho's pages and users report three spellings of the code.
+fn is_about_scopes(error: &str) -> bool {
+    let code = error.split(' ').next().unwrap_or_default().to_ascii_lowercase();
+    ["invalid_scope", "invalid_oauth_scope", "invalid_oauthscope"].contains(&code.as_str())
+}
+
+fn scope_refused(connection: &ConnectionName, scopes: &[String]) -> Stop {
+    warn!(connection = connection.as_str(), scopes = scopes.join(" "), "Zoho refuses one of the scopes");
+    Stop::ScopeRefused { connection: connection.clone(), scopes: scopes.to_vec() }
 }

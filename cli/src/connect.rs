@@ -90,7 +90,7 @@ impl Operator {
         let listeners = if local { crate::local::listen(&base).await? } else { Vec::new() };
         let key = if local { SigningKey::new(encode(&self.source.random())) } else { self.signing_key().await? };
         let Ready { grant: Grant { version, account, .. }, data_center, done } =
-            self.prepare(&wanted, allow_move).await?;
+            self.prepare(&wanted, allow_move, console).await?;
         let connection = wanted.connection;
         let name = self.settings.prefix.grant(connection.as_str());
         let allow_other_account = wanted.allow_other_account;

@@ -11,6 +11,7 @@ use token_keeper::ports::{Issuer as _, Leases as _, Minted};
 use crate::console::{Console, Failure};
 use crate::operator::Operator;
 use crate::prepare::{Wanted, Way};
+use crate::scopes;
 
 impl Operator {
     /// Asks for a first token, and stores the connection only if Zoho gives one.
@@ -20,6 +21,7 @@ impl Operator {
         soid: Option<&str>,
         console: &Console<'_>,
     ) -> Result<(), Failure> {
+        scopes::check(&wanted.scope, console)?;
         let connection = &wanted.connection;
         let prefix = &self.settings.prefix;
         let (name, parameter) = (prefix.grant(connection.as_str()), prefix.lease(connection.as_str()));

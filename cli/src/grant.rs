@@ -40,7 +40,7 @@ impl Operator {
             return self.grant_by_client(&arguments.wanted, arguments.soid.as_deref(), console).await;
         }
         let Wanted { connection, .. } = &arguments.wanted;
-        let ready = self.prepare(&arguments.wanted, false).await?;
+        let ready = self.prepare(&arguments.wanted, false, console).await?;
         console.say("In Zoho's API console, open the self client, choose Generate Code, enter these scopes and choose 10 minutes:");
         console.say(&format!("  {}", ready.grant.scopes.join(",")));
         let code = console
@@ -107,6 +107,10 @@ fn explain(stop: &Stop) -> Failure {
         Stop::Misconfigured { why, .. } => {
             (why.clone(), "compare the client's id and secret with the self client in Zoho's API console")
         }
+        Stop::ScopeRefused { scopes, .. } => (
+            format!("Zoho does not accept one of these scopes: {}", scopes.join(", ")),
+            "compare them with token-keeper scopes, then make another code with the same scopes as --scope",
+        ),
         Stop::NoRefreshToken(_) => (
             "Zoho sent no refresh token".to_owned(),
             "make the code with a self client, not with a server-based client",

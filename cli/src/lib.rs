@@ -10,6 +10,7 @@ pub mod operator;
 mod text;
 pub mod login;
 pub mod local;
+pub mod scopes;
 pub mod prepare;
 pub mod client;
 pub mod connect;
@@ -78,6 +79,8 @@ pub enum Command {
     Reconnect(connect::AgainArguments),
     /// Connect a self client's organisation, with a code or the client's own credentials
     Grant(grant::Arguments),
+    /// Show the scopes that Zoho documents
+    Scopes(scopes::Arguments),
     /// Take over refresh tokens that you already have
     Import(import::Arguments),
     /// Show every connection, how long its token lives, and what to do
@@ -103,7 +106,7 @@ impl Command {
     /// Whether it uses the stack's settings. A program that reads tokens may call `token`, and may
     /// not be allowed to read them.
     pub fn uses_settings(&self) -> bool {
-        !matches!(self, Self::Token(_) | Self::Completions { .. })
+        !matches!(self, Self::Token(_) | Self::Scopes(_) | Self::Completions { .. })
     }
 
     /// Whether it needs the stack's settings to be right: it writes, and with the defaults it could
@@ -119,6 +122,7 @@ impl Command {
             | Self::Reconnect(_)
             | Self::List(_)
             | Self::Token(_)
+            | Self::Scopes(_)
             | Self::Doctor(_)
             | Self::Completions { .. } => false,
         }
@@ -203,6 +207,7 @@ impl Operator {
             Command::Connect(arguments) => self.connect(arguments, console).await,
             Command::Reconnect(arguments) => self.reconnect(&arguments, console).await,
             Command::Grant(arguments) => self.grant(&arguments, console).await,
+            Command::Scopes(arguments) => scopes::show(&arguments, console),
             Command::Import(arguments) => self.import(&arguments, console).await,
             Command::List(arguments) => self.list(&arguments, console).await,
             Command::Token(arguments) => self.token(&arguments, console).await,

@@ -8,8 +8,9 @@ use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::name::{ClientName, ConnectionName, VersionId};
 use token_keeper::ports::Grants as _;
 
-use crate::console::Failure;
+use crate::console::{Console, Failure};
 use crate::operator::Operator;
+use crate::scopes;
 
 /// What the operator wants of a connection. An option that is left out keeps its stored value.
 #[derive(Debug, clap::Args)]
@@ -23,7 +24,8 @@ pub struct Wanted {
     /// live in another one
     #[arg(long, value_name = "NAME")]
     pub data_center: Option<String>,
-    /// What the access token may do: Zoho's scopes, separated by commas. You can repeat the option
+    /// What the access token may do: Zoho's scopes, separated by commas. You can repeat the option.
+    /// `token-keeper scopes` lists them
     #[arg(long, value_delimiter = ',', value_name = "SCOPE")]
     pub scope: Vec<String>,
     /// Also ask whose account it is, with the scope AaaServer.profile.READ. From then on a consent
@@ -69,7 +71,13 @@ impl Operator {
     ///
     /// # Errors
     /// What is missing or wrong.
-    pub(crate) async fn prepare(&self, wanted: &Wanted, allow_move: bool) -> Result<Ready, Failure> {
+    pub(crate) async fn prepare(
+        &self,
+        wanted: &Wanted,
+        allow_move: bool,
+        console: &Console<'_>,
+    ) -> Result<Ready, Failure> {
+        scopes::check(&wanted.scope, console)?;
         let name = self.settings.prefix.grant(wanted.connection.as_str());
         let prepare = async || {
             let plan = self.plan(wanted, Way::Consent { allow_move }).await?;

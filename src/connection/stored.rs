@@ -100,6 +100,11 @@ impl GrantSecret {
         self.credential.as_ref()?.refresh_token()
     }
 
+    /// The scopes that a consent asks for.
+    pub fn scopes(&self) -> &[String] {
+        &self.scopes
+    }
+
     /// What a token is asked for with, if there is something.
     pub fn credential(&self) -> Option<&Credential> {
         self.credential.as_ref()

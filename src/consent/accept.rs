@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::publish::Before;
-use super::{Connected, Consent, CurrentGrant, Stop, overtaken};
+use super::{Connected, Consent, CurrentGrant, Stop, is_about_scopes, overtaken, scope_refused};
 use crate::connection::{
     Account, Credential, DataCenter, Grant, SecretDocument, SecretVersion, StoredSecret, tells_account,
 };
@@ -43,7 +43,12 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
                 if let Refusal::ConsentRequired { .. } = refusal {
                     self.current_grant(&secret.connection, &secret.version, secret.since).await?;
                 }
-                Err(refused(&secret.connection, &home, &refusal))
+                Err(match &refusal {
+                    Refusal::Misconfigured { error } if is_about_scopes(error) => {
+                        scope_refused(&secret.connection, &grant.scopes)
+                    }
+                    _ => refused(&secret.connection, &home, &refusal),
+                })
             }
         }
     }

@@ -15,7 +15,14 @@ pub enum Stop {
     OtherBrowser(ConnectionName),
     /// The user said no.
     Declined(ConnectionName),
-    /// Zoho sent the browser back with an error.
+    /// Zoho does not accept one of the scopes.
+    ScopeRefused {
+        /// The connection.
+        connection: ConnectionName,
+        /// What was asked for: all scopes, because Zoho does not say which one is wrong.
+        scopes: Vec<String>,
+    },
+    /// Zoho sent the browser back with another error.
     SentBack(ConnectionName),
     /// This link was used already.
     AlreadyConnected(ConnectionName),
@@ -71,6 +78,7 @@ impl Stop {
             Self::TooLate(_) => "too_late",
             Self::OtherBrowser(_) => "other_browser",
             Self::Declined(_) => "declined",
+            Self::ScopeRefused { .. } => "scope_refused",
             Self::SentBack(_) => "sent_back_with_an_error",
             Self::AlreadyConnected(_) => "already_connected",
             Self::Superseded(_) => "superseded",
@@ -106,6 +114,7 @@ impl Stop {
             | Self::CodeRefused(connection)
             | Self::NoRefreshToken(connection)
             | Self::ZohoOutOfOrder(connection)
+            | Self::ScopeRefused { connection, .. }
             | Self::Moved { connection, .. }
             | Self::Misconfigured { connection, .. }
             | Self::NotStored { connection, .. } => Some(connection),

@@ -176,11 +176,20 @@ pub(super) fn stopped(stop: &Stop) -> Page {
             format!("Zoho says that access for {name} was declined."),
             "If you did not mean to decline, open the link that you were sent once more and choose Accept.",
         ),
+        Stop::ScopeRefused { scopes, .. } => (
+            502,
+            "Zoho refuses a scope",
+            format!(
+                "Zoho does not accept one of the scopes that were asked for {name}, and does not say which. Asked for: `{}`.",
+                scopes.join("\n").replace('`', "").replace('\n', "`, `")
+            ),
+            "Tell the person who sent you the link: a scope is misspelt, or it belongs to a Zoho product that your organisation does not have. Corrected scopes need a new link.",
+        ),
         Stop::SentBack(_) => (
             502,
             "Zoho reported an error",
             format!("Zoho did not ask for your consent for {name} but reported an error."),
-            "Open the link once more. If the error stays, tell the person who sent it: the client's redirect URI and scopes in Zoho's API console may be wrong.",
+            "Open the link once more. If the error stays, tell the person who sent it: the client's redirect URI in Zoho's API console may be wrong.",
         ),
         Stop::AlreadyConnected(_) => (
             409,

@@ -326,6 +326,19 @@ async fn a_consent_comes_back_to_the_registered_redirect_uri() {
 }
 
 #[tokio::test]
+async fn a_scope_that_zoho_does_not_know_is_refused_on_its_own_page_or_in_the_redirect() {
+    let wire = Wire::new();
+    wire.zoho.settings(|settings| settings.known_scopes = Some(vec![SCOPE.to_owned()]));
+    let unknown = request(&[("scope", "ZohoCRM.modules.ALL,ZohoCRM.modulse.READ")]);
+    assert_eq!(wire.decide("us", &unknown, "accept").await, (400, None));
+    assert!(wire.decide("us", &request(&[]), "accept").await.1.is_some());
+    wire.zoho.settings(|settings| settings.scope_error = Some("invalid_scope"));
+    let refused = format!("{CALLBACK}?error=invalid_scope&state=a+b%26c");
+    assert_eq!(wire.decide("us", &unknown, "accept").await, (302, Some(refused)));
+    assert!(wire.decide("us", &request(&[]), "accept").await.1.is_some_and(|to| to.contains("code=")));
+}
+
+#[tokio::test]
 async fn the_consent_page_is_a_form_that_carries_the_request() {
     let wire = Wire::new();
     let query = "response_type=code&client_id=app&scope=A.b.C,<i>&redirect_uri=https://app.example/callback&state=s";

@@ -4,7 +4,9 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use testkit::browser::{Browser, header, title};
+use testkit::wire::{Fault, Rule};
 use testkit::world::{Asked, BASE, CLIENT_ID, EU_SECRET, US_SECRET, World, grant_name, lease_name};
+use testkit::zoho::answers;
 
 #[tokio::test]
 async fn a_first_consent_stores_the_grant_and_publishes_the_first_lease() {
@@ -185,6 +187,62 @@ async fn the_page_names_scopes_that_zoho_withheld_and_the_grant_records_the_othe
     assert_eq!(title(&page), "Connected");
     assert!(page.body.contains("Not granted: <code>ZohoBooks.settings.ALL</code>."), "{}", page.body);
     assert_eq!(world.grant("crm-prod")["scopes"], json!(["ZohoCRM.modules.ALL"]));
+}
+
+/// A link that asks for a scope that Zoho does not know, beside one that it knows.
+async fn misspelt() -> (World, String) {
+    let world = World::new().await;
+    world.zoho.settings(|settings| settings.known_scopes = Some(vec!["ZohoCRM.modules.ALL".to_owned()]));
+    let scopes = &["ZohoCRM.modules.ALL", "ZohoCRM.modulse.READ"];
+    let link = world.link_with("crm-prod", Asked { scopes, ..Asked::default() });
+    (world, link)
+}
+
+#[tokio::test]
+async fn after_a_refusal_for_a_scope_the_page_says_which_were_asked() {
+    let (world, link) = misspelt().await;
+    let before = world.grant("crm-prod");
+    for code in ["invalid_scope", "INVALID_SCOPE", "INVALID_OAUTH_SCOPE", "INVALID_OAUTHSCOPE"] {
+        world.zoho.settings(|settings| settings.scope_error = Some(code));
+        let browser = Browser::default();
+        let callback = browser.decide(&browser.begin(&world, &link).await, "accept").await;
+        world.faults.forget_calls();
+        let page = browser.open(&world, &callback).await;
+        assert_eq!((page.status, title(&page)), (502, "Zoho refuses a scope"), "{code}");
+        let asked = "Asked for: <code>ZohoCRM.modules.ALL</code>, <code>ZohoCRM.modulse.READ</code>.";
+        assert!(page.body.contains(asked) && page.body.contains("Nothing was changed."), "{}", page.body);
+        assert_eq!((world.grant("crm-prod"), world.zoho_calls(), world.writes()), (before.clone(), 0, 0), "{code}");
+        // Without its cookie, the same redirect shows nothing of the connection's secret.
+        let page = Browser::default().open(&world, &callback).await;
+        assert_eq!(title(&page), "Not the same browser", "{code}");
+        assert!(!page.body.contains("modulse"), "{}", page.body);
+    }
+    let link = world.link_with("crm-prod", Asked { scopes: &["ZohoCRM.modules.ALL"], ..Asked::default() });
+    assert_eq!(title(&Browser::default().consent(&world, &link).await), "Connected");
+}
+
+#[tokio::test]
+async fn a_refusal_for_a_scope_of_an_older_version_says_that_the_link_is_out_of_date() {
+    let (world, link) = misspelt().await;
+    world.zoho.settings(|settings| settings.scope_error = Some("invalid_scope"));
+    let browser = Browser::default();
+    let callback = browser.decide(&browser.begin(&world, &link).await, "accept").await;
+    world.link_with("crm-prod", Asked { scopes: &["ZohoCRM.modules.ALL"], ..Asked::default() });
+    let page = browser.open(&world, &callback).await;
+    assert_eq!((page.status, title(&page)), (409, "This link is out of date"));
+}
+
+#[tokio::test]
+async fn an_exchange_that_is_refused_for_a_scope_says_which_were_asked_too() {
+    let world = World::new().await;
+    let (link, browser) = (world.link("crm-prod"), Browser::default());
+    let callback = browser.decide(&browser.begin(&world, &link).await, "accept").await;
+    let refused = Fault::Respond(answers::refusal("invalid_scope"));
+    world.faults.add(Rule::on("zoho", "authorization_code"), refused);
+    let page = browser.open(&world, &callback).await;
+    assert_eq!((page.status, title(&page)), (502, "Zoho refuses a scope"));
+    assert!(page.body.contains("Asked for: <code>ZohoCRM.modules.ALL</code>."), "{}", page.body);
+    assert_eq!(world.writes(), 0);
 }
 
 #[tokio::test]

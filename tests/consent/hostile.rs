@@ -291,6 +291,7 @@ async fn a_code_that_zoho_refuses_or_an_error_instead_of_one_changes_nothing() {
     for (error, status, heading) in [
         ("access_denied", 403, "Not connected"),
         ("server_error", 502, "Zoho reported an error"),
+        ("invalid_scope", 502, "Zoho refuses a scope"),
         ("%3Cscript%3Eevil%3C%2Fscript%3E", 502, "Zoho reported an error"),
         ("", 502, "Zoho reported an error"),
     ] {

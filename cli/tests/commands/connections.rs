@@ -426,7 +426,7 @@ async fn each_consent_sends_a_notice_that_says_what_became_of_the_grant_before()
 
     // A change of the connection in between does not hide that its grant was dead.
     die().await;
-    type_in(&world, "connect desk --scope ZohoDesk.tickets.READ", "").await.expect("a link");
+    type_in(&world, "connect desk --scope Desk.tickets.READ", "").await.expect("a link");
     let code = world.zoho.code("eu", CLIENT_ID, &["ZohoCRM.modules.ALL"], None);
     type_in(&world, "grant desk", &code).await.expect("connected");
     assert_eq!(world.notices("desk")[2..], [&notice, &healed, &notice, &healed].map(Clone::clone));

@@ -39,7 +39,7 @@ async fn every_command_answers_with_the_fields_that_the_reference_lists() {
         format!(r#"{{"connection": "{name}", "client": "acme", "data_center": "eu", "refresh_token": "1000.kept"}}"#)
     };
     let code = world.zoho.code("eu", CLIENT_ID, &["A.b"], None);
-    let new = "--client acme --data-center eu --scope A.b";
+    let new = "--client acme --data-center eu --scope ZohoCRM.modules.READ";
     let typed = [
         ("client add", "client add old --client-id 1000.OLD".to_owned(), "hush", String::new()),
         ("client list", "client list".to_owned(), "", String::new()),
@@ -48,6 +48,7 @@ async fn every_command_answers_with_the_fields_that_the_reference_lists() {
         ("connect --void", "connect crm --void".to_owned(), "", String::new()),
         ("reconnect", "reconnect --callback-url BASE".to_owned(), "", String::new()),
         ("grant", format!("grant desk {new}"), &code, String::new()),
+        ("scopes", "scopes desk".to_owned(), "", String::new()),
         ("import", "import kept.json".to_owned(), "", row("kept")),
         ("list", "list".to_owned(), "", String::new()),
         ("token", "token books".to_owned(), "", String::new()),

@@ -14,5 +14,6 @@ mod operator;
 #[cfg(target_os = "linux")]
 mod program;
 mod races;
+mod scopes;
 mod stack;
 mod typed;

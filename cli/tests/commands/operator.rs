@@ -93,11 +93,11 @@ async fn connect_refuses_what_cannot_work_before_it_writes_anything() {
     let full = "--client acme --data-center eu --scope ZohoCRM.modules.ALL --callback-url BASE";
     for (arguments, complaint) in [
         (
-            "new --data-center eu --scope A.b --callback-url BASE".to_owned(),
+            "new --data-center eu --scope ZohoCRM.modules.READ --callback-url BASE".to_owned(),
             "--client is required: new is a new connection",
         ),
         (
-            "new --client acme --scope A.b --callback-url BASE".to_owned(),
+            "new --client acme --scope ZohoCRM.modules.READ --callback-url BASE".to_owned(),
             "--data-center is required: new is a new connection",
         ),
         (
@@ -105,21 +105,25 @@ async fn connect_refuses_what_cannot_work_before_it_writes_anything() {
             "--scope is required: new is a new connection",
         ),
         ("byhand --callback-url BASE".to_owned(), "--scope is required: none is stored for byhand"),
-        ("new --client acme --data-center eu --scope A.b".to_owned(), "the callback function's address is not known"),
         (
-            "new --client acme --data-center eu --scope A.b --callback-url http://consent.example".to_owned(),
+            "new --client acme --data-center eu --scope ZohoCRM.modules.READ".to_owned(),
+            "the callback function's address is not known",
+        ),
+        (
+            "new --client acme --data-center eu --scope ZohoCRM.modules.READ --callback-url http://consent.example"
+                .to_owned(),
             "cannot be the address of the callback",
         ),
         (
-            "new --client acme --data-center mars --scope A.b --callback-url BASE".to_owned(),
+            "new --client acme --data-center mars --scope ZohoCRM.modules.READ --callback-url BASE".to_owned(),
             "mars is not a known data centre\n  -> use one of ae, au,",
         ),
         (
-            "new --client acme --data-center in --scope A.b --callback-url BASE".to_owned(),
+            "new --client acme --data-center in --scope ZohoCRM.modules.READ --callback-url BASE".to_owned(),
             "token-keeper client add acme --client-id … --data-center in",
         ),
         (
-            "new --client nobody --data-center eu --scope A.b --callback-url BASE".to_owned(),
+            "new --client nobody --data-center eu --scope ZohoCRM.modules.READ --callback-url BASE".to_owned(),
             "store the client first: token-keeper client add nobody",
         ),
         (format!("new {full} --valid-for 8d"), "use a time such as 30m, 1h or 2d, at most 7d"),
@@ -152,7 +156,7 @@ async fn a_connected_account_keeps_its_client_and_moves_only_on_request() {
 #[tokio::test]
 async fn links_need_a_strong_signing_key() {
     let world = World::new().await;
-    let connect = "connect crm-prod --client acme --data-center eu --scope A.b --callback-url BASE";
+    let connect = "connect crm-prod --client acme --data-center eu --scope ZohoCRM.modules.READ --callback-url BASE";
     world.aws.put_secret("token-keeper/signing-key", "short");
     let seen = type_in(&world, connect, "").await.expect_err("a weak key");
     assert!(seen.contains("secret token-keeper/signing-key: it is shorter than 32 characters"), "{seen}");
@@ -187,8 +191,9 @@ impl Terminal for Waiting {
 async fn connect_locally(world: &World, base: &str, addresses: &[String], option: &str) -> String {
     world.zoho.register(CLIENT_ID, &[&format!("{base}/callback")], &[("eu", EU_SECRET)]);
     let terminal = Waiting { link: watch::Sender::default(), shown: RefCell::default() };
-    let arguments =
-        format!("connect crm --client acme --data-center eu --scope A.b --local --callback-url {base} {option}");
+    let arguments = format!(
+        "connect crm --client acme --data-center eu --scope ZohoCRM.modules.READ --local --callback-url {base} {option}"
+    );
     let command = run(world, &arguments, &terminal);
     let browser = async {
         let mut shown = terminal.link.subscribe();
@@ -254,7 +259,7 @@ async fn a_local_connect_answers_a_program_when_the_account_is_connected() {
 #[tokio::test]
 async fn a_local_connect_starts_only_where_nobody_else_of_this_machine_answers() {
     let world = World::new().await;
-    let connect = "connect crm --client acme --data-center eu --scope A.b --local --callback-url";
+    let connect = "connect crm --client acme --data-center eu --scope ZohoCRM.modules.READ --local --callback-url";
     for address in ["127.0.0.1", "[::1]"] {
         // Without IPv6, nobody can be there.
         let Ok(taken) = TcpListener::bind(format!("{address}:0")) else { continue };
@@ -279,7 +284,7 @@ async fn a_local_connect_says_that_it_does_not_use_the_functions_address() {
     // If this fails, somebody else has the port. The command must not get it, or it would wait.
     let _taken = TcpListener::bind("127.0.0.1:8765");
     let console = Typed::default();
-    let new = "--client acme --data-center eu --scope A.b";
+    let new = "--client acme --data-center eu --scope ZohoCRM.modules.READ";
     let failed = run(&world, &format!("connect crm {new} --local"), &console).await.expect_err("the port is taken");
     assert!(failed.starts_with("127.0.0.1:8765 of this machine cannot be used"), "{failed}");
     let shown = console.shown.into_inner();
@@ -334,7 +339,7 @@ async fn the_guide_shows_what_an_operator_sees() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 7);
+    assert_eq!(checked, 9);
 }
 
 /// The text with tickets and tokens cut as in the guide.

@@ -55,10 +55,10 @@ fn torn() -> Stdio {
 }
 
 /// Each command and its arguments, and how it ends if all is well.
-const COMMANDS: [(&str, i32); 14] = [
+const COMMANDS: [(&str, i32); 15] = [
     ("client add shop --client-id 1000.SHOP", 0),
     ("client list", 0),
-    ("connect crm --client acme --data-center eu --scope A.b --callback-url BASE", 0),
+    ("connect crm --client acme --data-center eu --scope ZohoCRM.modules.READ --callback-url BASE", 0),
     ("reconnect --callback-url BASE", 1),
     ("list", 1),
     ("token books", 0),
@@ -66,6 +66,7 @@ const COMMANDS: [(&str, i32); 14] = [
     ("refresh --dry-run", 0),
     ("refresh books", 0),
     ("doctor", 0),
+    ("scopes", 0),
     ("completions bash", 0),
     ("revoke books --yes", 0),
     ("client remove shop", 0),
@@ -252,6 +253,19 @@ fn a_machine_without_certificate_authorities_is_told_what_to_install() {
     let complaint = String::from_utf8_lossy(&ran.stderr);
     assert_eq!(ran.status.code(), Some(2), "{complaint}");
     assert!(complaint.starts_with("no certificate authority of this machine could be loaded"), "{complaint}");
+}
+
+#[test]
+fn scopes_are_shown_without_a_region_credentials_or_a_network() {
+    let mut scopes = Command::new(PROGRAM);
+    scopes.args(["scopes", "desk", "--json"]).env_clear().env("AWS_EC2_METADATA_DISABLED", "true");
+    let inherited = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(|name| (name, std::env::var_os(name)));
+    scopes.envs(inherited.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    let ran = scopes.output().expect("the command line");
+    assert!(ran.status.success() && ran.stderr.is_empty(), "{ran:?}");
+    let answer: Value = serde_json::from_slice(&ran.stdout).expect("one object");
+    assert_eq!((&answer["schema"], &answer["date"]), (&json!(1), &json!("2026-11")));
+    assert!(answer["scopes"].as_array().is_some_and(|scopes| scopes.iter().any(|scope| scope["module"] == "tickets")));
 }
 
 /// The one line that a watch for programs prints in its first run.

@@ -13,7 +13,7 @@ use crate::typed::{Typed, run, type_in};
 const PARAMETER: &str = "/token-keeper/settings";
 const KEY: &str = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd";
 const OTHER_KEY: &str = "arn:aws:kms:eu-central-1:123456789012:key/abcd1234";
-const CONNECT: &str = "connect new --client acme --data-center eu --scope A.b";
+const CONNECT: &str = "connect new --client acme --data-center eu --scope ZohoCRM.modules.READ";
 
 /// What the stack writes with these parameters beside the default ones.
 fn written(parameters: &[(&str, &str)]) -> String {

@@ -62,7 +62,12 @@ pub(crate) async fn type_in(world: &World, command: &str, answer: &str) -> Resul
 
 /// Types a command at this terminal.
 pub(crate) async fn run(world: &World, command: &str, console: &dyn Terminal) -> Result<(), String> {
-    let arguments = command.split_whitespace().map(|word| word.replace("BASE", BASE));
+    run_words(world, &command.split_whitespace().collect::<Vec<_>>(), console).await
+}
+
+/// Types a command with arguments that may contain blanks.
+pub(crate) async fn run_words(world: &World, words: &[&str], console: &dyn Terminal) -> Result<(), String> {
+    let arguments = words.iter().map(|word| word.replace("BASE", BASE));
     let cli = Cli::try_parse_from(["token-keeper".to_owned()].into_iter().chain(arguments));
     let cli = cli.map_err(|error| error.to_string())?;
     let Config { settings: Settings { prefix, settling, .. }, .. } = world.config();

@@ -53,6 +53,22 @@ impl Asked {
         })
     }
 
+    /// The answer to scopes that Zoho does not know.
+    fn refused_scopes(&self, state: &State) -> Option<Response<Bytes>> {
+        let known = state.settings.known_scopes.as_ref()?;
+        let refused = self.scopes.iter().any(|scope| !known.contains(scope));
+        let refusal =
+            || state.settings.scope_error.map_or_else(|| error_page("Invalid OAuth Scope"), |code| self.refuse(code));
+        refused.then(refusal)
+    }
+
+    /// Redirects to the client with this error.
+    fn refuse(&self, code: &str) -> Response<Bytes> {
+        let echoed = self.state.as_deref().map(|state| ("state", state));
+        let parameters: Vec<_> = [("error", code)].into_iter().chain(echoed).collect();
+        self.redirect(&parameters, "")
+    }
+
     /// Redirects to the client with these parameters, in this order.
     fn redirect(&self, parameters: &[(&str, &str)], end: &str) -> Response<Bytes> {
         let joint = if self.redirect_uri.contains('?') { '&' } else { '?' };
@@ -66,6 +82,9 @@ pub(super) fn ask(state: &State, data_center: &str, query: &str) -> Response<Byt
         Ok(asked) => asked,
         Err(why) => return error_page(why),
     };
+    if let Some(refusal) = asked.refused_scopes(state) {
+        return refusal;
+    }
     let scopes: Vec<_> = asked.scopes.iter().map(|scope| format!("<li><code>{}</code></li>", escape(scope))).collect();
     let body = format!(
         "<p id=\"question\">The application <code>{}</code> asks for access to your account in the data centre \
@@ -86,16 +105,15 @@ pub(super) fn decide(state: &mut State, data_center: &str, query: &str, form: &P
         Ok(asked) => asked,
         Err(why) => return error_page(why),
     };
+    if let Some(refusal) = asked.refused_scopes(state) {
+        return refusal;
+    }
     match form.get("decision") {
         "accept" => {
             let user = form.find("user").map_or_else(|| state.settings.user.clone(), User::with_email);
             accept(state, data_center, &asked, user)
         }
-        "refuse" => {
-            let echoed = asked.state.as_deref().map(|state| ("state", state));
-            let parameters: Vec<_> = [("error", "access_denied")].into_iter().chain(echoed).collect();
-            asked.redirect(&parameters, "")
-        }
+        "refuse" => asked.refuse("access_denied"),
         _ => error_page("invalid_decision"),
     }
 }

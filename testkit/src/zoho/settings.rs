@@ -33,6 +33,11 @@ pub struct Settings {
     pub throttle_status: u16,
     /// Scopes that Zoho does not grant even if a consent asks for them.
     pub withheld_scopes: Vec<String>,
+    /// The scopes that Zoho knows. A consent that asks for another one is refused. `None`: all.
+    pub known_scopes: Option<Vec<String>>,
+    /// The code with which a refusal of scopes is sent to the client. `None`: Zoho shows a page of its
+    /// own and does not redirect, as it mostly does.
+    pub scope_error: Option<&'static str>,
     /// The user's home data centre, to which every consent moves. `None`: the data centre where it
     /// starts.
     pub home: Option<String>,
@@ -85,6 +90,8 @@ impl Default for Settings {
             throttle_translated: false,
             throttle_status: 400,
             withheld_scopes: Vec::new(),
+            known_scopes: None,
+            scope_error: None,
             home: None,
             redirect_names_accounts_server: true,
             user: User { id: 60_012_345, email: "ann@example.com".to_owned() },
