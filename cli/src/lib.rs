@@ -11,6 +11,7 @@ mod text;
 pub mod login;
 pub mod local;
 pub mod prepare;
+pub mod device;
 pub mod client;
 pub mod connect;
 pub mod grant;

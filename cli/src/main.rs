@@ -236,6 +236,9 @@ impl Terminal for Standard {
     }
 
     fn progress(&self, done: usize, all: usize) {
+        if self.bar.is_finished() {
+            self.bar.reset();
+        }
         self.bar.set_length(all as u64);
         self.bar.set_position(done as u64);
     }

@@ -81,7 +81,8 @@ mod tests {
         let words = |id: &str, email: Option<&str>| Account::new(id, email).map(|account| account.to_string());
         let ann = Some("ann@example.com (Zoho user 60012345)".to_owned());
         assert_eq!(words("60012345", Some("ann@example.com")), ann);
-        let hostile = ["a\"b@example.com", "a b@example.com", "<b>@example.com", "a@b@c", "nobody", "", "ü@example.com"];
+        let hostile =
+            ["a\"b@example.com", "a b@example.com", "<b>@example.com", "a@b@c", "nobody", "", "ü@example.com"];
         for email in hostile {
             assert_eq!(words("60012345", Some(email)), Some("Zoho user 60012345".to_owned()), "{email}");
         }

@@ -119,7 +119,8 @@ impl GrantSecret {
     /// If the client is not among `clients`, is itself broken, or has no secret for the data
     /// centre.
     pub fn resolve(self, clients: &Clients, prefix: &Prefix) -> Result<Grant, Broken> {
-        let Self { connection, version, client, data_center, scopes, credential, api_domain, granted_at, account } = self;
+        let Self { connection, version, client, data_center, scopes, credential, api_domain, granted_at, account } =
+            self;
         let client = match client {
             ClientReference::Inline(client) => client,
             ClientReference::Named(name) => {

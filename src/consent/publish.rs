@@ -50,7 +50,8 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
             }
         }
         let lease = Lease::active(&grant, token, None);
-        let description = notice::consented(&connection, &lease, before.replaced(last.as_ref()), grant.account.as_ref());
+        let description =
+            notice::consented(&connection, &lease, before.replaced(last.as_ref()), grant.account.as_ref());
         let turn = self.leases.pace().turn().await;
         let written = self.leases.publish(turn, &connection, &lease, &description).await.map_err(words)?;
         if written == last.map_or(0, |last| last.version) + 1 {

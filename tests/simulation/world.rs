@@ -13,7 +13,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use testkit::quota::{Gate, Quotas, Throttled};
-use token_keeper::connection::{Account, Client, Credential, DataCenter, DataCenters, Grant, SecretVersion, StoredSecret};
+use token_keeper::connection::{
+    Account, Client, Credential, DataCenter, DataCenters, Grant, SecretVersion, StoredSecret,
+};
 use token_keeper::consent::link::{TICKET_LIFE, Ticket};
 use token_keeper::consent::{Callback, Connected, Consent, KeyRing, Stop};
 use token_keeper::failure::{Cause, Refusal, Silence, StoreError};
@@ -465,7 +467,8 @@ impl World {
         let issued_at = whole_second(self.now());
         let expires_at = issued_at + TICKET_LIFE;
         let (allow_move, allow_other_account) = (false, false);
-        let ticket = Ticket { connection, version, data_center, allow_move, allow_other_account, issued_at, expires_at };
+        let ticket =
+            Ticket { connection, version, data_center, allow_move, allow_other_account, issued_at, expires_at };
         let redirect_uri = "https://consent.example/callback";
         let begun = Box::pin(consent.begin(&self.key.seal_ticket(&ticket), redirect_uri)).await?;
         let (_, state) = begun.location.split_once("&state=").expect("a state");

@@ -3,6 +3,7 @@
 
 mod connections;
 mod demo;
+mod device;
 mod doctor;
 mod import;
 mod json;
