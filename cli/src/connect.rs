@@ -32,6 +32,7 @@ const LOCAL_URL: &str = "http://localhost:8765";
                   token-keeper connect crm-prod --local\n  token-keeper connect crm-prod --device\n  token-keeper connect crm-prod --void   (a link went to the wrong person)\n\n\
                   Zoho grants only what the administrator's own account may do. The page after the consent names what is missing."
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Arguments {
     /// What to connect.
     #[command(flatten)]

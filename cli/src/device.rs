@@ -35,11 +35,11 @@ impl Operator {
         let connection = &wanted.connection;
         let name = self.settings.prefix.grant(connection.as_str());
         let parameter = self.settings.prefix.lease(connection.as_str());
-        let begun = self.source.now();
+        let begun = whole_second(self.source.now());
         let consent = self.consent(KeyRing::default());
         let secret = consent.current_grant(connection, &grant.version, begun).await.map_err(|stop| explain(&stop))?;
         let asked = consent.zoho.ask(&grant).await.map_err(|refusal| refused(&refusal, &grant.data_center))?;
-        let until = whole_second(begun) + asked.life;
+        let until = begun + asked.life;
         console.say(&format!("The connection {connection} awaits consent (secret {name} {done}).\n"));
         console.say("1. Let an administrator of the Zoho account open this page, on any device:");
         console.say(&format!("     {}", asked.page));

@@ -200,7 +200,7 @@ impl Operator {
             Command::Client(ClientCommand::Add(arguments)) => self.add_client(&arguments, console).await,
             Command::Client(ClientCommand::List) => self.list_clients(console).await,
             Command::Client(ClientCommand::Remove(arguments)) => self.remove_client(&arguments, console).await,
-            Command::Connect(arguments) => self.connect(arguments, console).await,
+            Command::Connect(arguments) => Box::pin(self.connect(arguments, console)).await,
             Command::Reconnect(arguments) => self.reconnect(&arguments, console).await,
             Command::Grant(arguments) => self.grant(&arguments, console).await,
             Command::Import(arguments) => self.import(&arguments, console).await,

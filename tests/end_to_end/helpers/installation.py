@@ -55,6 +55,7 @@ class Zoho:
         self.accounts: dict[str, str] = dict(entry.split("=", 1) for entry in self.data_centers.split(","))
         self.client_id: str = about["client_id"]
         self.client_secret: str = about["client_secret"]
+        self.device_client_id: str = about["device_client_id"]
         self._grants: list[dict[str, str]] = about["connections"]
         self.refresh_tokens = [grant["refresh_token"] for grant in self._grants]
 
