@@ -113,7 +113,7 @@ async fn until_granted(
             }
             Ok(Polled::Denied) => {
                 return Err(Failure::new(
-                    "the user said no; nothing was changed",
+                    "the user said no; no grant was changed",
                     "run the command again to ask again",
                 ));
             }
@@ -166,7 +166,7 @@ async fn move_to(
 }
 
 fn expired() -> Failure {
-    Failure::new("nobody agreed before the code ended; nothing was changed", "run the command again for a new code")
+    Failure::new("nobody agreed before the code ended; no grant was changed", "run the command again for a new code")
 }
 
 /// Tells the operator why Zoho gives no code or no tokens.
@@ -201,7 +201,7 @@ fn explain(stop: &Stop) -> Failure {
     let (what, remedy) = match stop {
         Stop::Moved { connection, from, to } => (
             format!("the account lives in the data centre {to}, and {connection} belongs to {from}"),
-            "if the account has moved, add --allow-move; nothing was changed",
+            "if the account has moved, add --allow-move; no grant was changed",
         ),
         Stop::OtherAccount(connection) => (
             format!("another account has agreed than the one of {connection}; its new grant is revoked"),
@@ -215,7 +215,7 @@ fn explain(stop: &Stop) -> Failure {
         ),
         Stop::Misconfigured { why, .. } => (why.clone(), "token-keeper doctor says more"),
         Stop::NoRefreshToken(_) => (
-            "Zoho sent no refresh token; nothing was changed".to_owned(),
+            "Zoho sent no refresh token; no grant was changed".to_owned(),
             "remove the application among the account's connected applications at Zoho, then run the command again",
         ),
         Stop::AlreadyConnected(connection) | Stop::Superseded(connection) | Stop::Gone(connection) => (

@@ -232,13 +232,13 @@ async fn slow_down_and_passing_trouble_make_it_slower_and_end_nothing() {
 #[tokio::test]
 async fn each_ending_has_its_words_and_changes_nothing() {
     for (at, accept, fault, waits, ending) in [
-        (1, Some(false), None, 1, "the user said no; nothing was changed\n  -> run the command again to ask again"),
+        (1, Some(false), None, 1, "the user said no; no grant was changed\n  -> run the command again to ask again"),
         (
             0,
             None,
             None,
             10,
-            "nobody agreed before the code ended; nothing was changed\n  -> run the command again for a new code",
+            "nobody agreed before the code ended; no grant was changed\n  -> run the command again for a new code",
         ),
         (
             1,
@@ -348,7 +348,7 @@ async fn a_connected_account_stays_in_its_data_center_unless_it_may_move() {
     assert_eq!(
         failure,
         "the account lives in the data centre us, and crm belongs to eu\n  -> if the account has moved, add --allow-move; \
-         nothing was changed"
+         no grant was changed"
     );
     assert_eq!(world.grant("crm"), before);
     check_connected(&world, "eu");
@@ -484,7 +484,7 @@ async fn what_zoho_withholds_is_said() {
     world.advance_minutes(1);
     let before = world.grant("crm");
     let failure = typed(&world, "connect crm --device", &decides(&world, 0, true)).await.done.expect_err("none");
-    assert!(failure.starts_with("Zoho sent no refresh token; nothing was changed"), "{failure}");
+    assert!(failure.starts_with("Zoho sent no refresh token; no grant was changed"), "{failure}");
     assert_eq!(world.grant("crm"), before);
 }
 
