@@ -57,12 +57,6 @@ impl FromStr for BaseUrl {
 
     fn from_str(text: &str) -> Result<Self, NotBaseUrl> {
         let url = Url::parse(text).map_err(|_| NotBaseUrl)?;
-        let loopback = match url.host().ok_or(NotBaseUrl)? {
-            Host::Domain(domain) => domain == "localhost",
-            Host::Ipv4(address) => IpAddr::V4(address).is_loopback(),
-            Host::Ipv6(address) => IpAddr::V6(address).is_loopback(),
-        };
-        let secure = url.scheme() == "https" || (url.scheme() == "http" && loopback);
         // The parser also accepts `https:host` and `https:\\host`, and strips white space. So the
         // text is checked as well.
         let plain = text.trim_end_matches('/').len() + 1 >= text.len()
@@ -70,11 +64,65 @@ impl FromStr for BaseUrl {
                 .get(..url.scheme().len() + 3)
                 .is_some_and(|start| start.eq_ignore_ascii_case(&format!("{}://", url.scheme())))
             && text.chars().all(|c| c.is_ascii_graphic() && !"\\@?#".contains(c));
-        if secure && plain { Ok(Self(url)) } else { Err(NotBaseUrl) }
+        if is_private(&url) && plain { Ok(Self(url)) } else { Err(NotBaseUrl) }
     }
+}
+
+/// Whether nobody on the way can read what is sent there: `https`, or `http` on loopback.
+fn is_private(url: &Url) -> bool {
+    let loopback = match url.host() {
+        Some(Host::Domain(domain)) => domain == "localhost",
+        Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
+        Some(Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
+        None => return false,
+    };
+    url.scheme() == "https" || (url.scheme() == "http" && loopback)
+}
+
+/// The longest address of a page, in bytes: more than a person would copy.
+const MAX_PAGE: usize = 500;
+
+/// Whether a person can be sent to this page: a terminal shows the text as it is, and a browser
+/// goes where it seems to lead. It may have a query.
+pub fn is_page(text: &str) -> bool {
+    let printable = text.len() <= MAX_PAGE && text.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
+    let url = Url::parse(text).ok().filter(|_| printable && text.contains("://"));
+    url.is_some_and(|url| is_private(&url) && url.username().is_empty() && url.password().is_none())
 }
 
 /// A server's base URL without a path, in its one spelling; `None` for anything else.
 pub fn origin(text: &str) -> Option<String> {
     text.parse::<BaseUrl>().ok().filter(|url| url.path().is_empty()).map(|url| url.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_is_sent_only_to_a_page_that_the_text_names() {
+        for page in [
+            "https://accounts.zoho.eu/oauth/v3/device",
+            "https://accounts.zoho.eu/oauth/v3/device?user_code=AB-CD&x=y@z#f",
+            "http://127.0.0.1:8000/device",
+            "http://localhost/",
+        ] {
+            assert!(is_page(page), "{page}");
+        }
+        for text in [
+            "http://accounts.zoho.eu/device",
+            "javascript://accounts.zoho.eu/%0aalert(1)",
+            "file:///etc/passwd",
+            "https:accounts.zoho.eu",
+            "https://accounts.zoho.eu@evil.example/",
+            "https:\\\\evil.example",
+            "https://accounts.zoho.eu/\u{1b}[2J",
+            "https://accounts.zoho.eu/a b",
+            "https://аccounts.example/",
+            "",
+        ] {
+            assert!(!is_page(text), "{text:?}");
+        }
+        assert!(!is_page(&format!("https://accounts.zoho.eu/{}", "a".repeat(MAX_PAGE))));
+    }
 }

@@ -17,7 +17,7 @@ pub use key::{KeyRing, NoKey, read_signing_key};
 pub use stop::Stop;
 
 use self::link::{LinkError, STATE_LIFE, State, code_challenge, encode, hash, well_formed};
-use crate::connection::{Account, Grant, GrantSecret, SecretDocument, SecretVersion, read_clients};
+use crate::connection::{Account, DataCenter, Grant, GrantSecret, SecretDocument, SecretVersion, read_clients};
 use crate::failure::StoreError;
 use crate::flaw::{Broken, Flaw};
 use crate::lease::whole_second;
@@ -166,10 +166,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
             None => self.settings.data_centers.get(&state.ticket.data_center),
         };
         let home = home.ok_or_else(|| Stop::UnknownDataCenter(connection.clone()))?.clone();
-        let from = &secret.parsed.data_center().name;
-        if secret.parsed.refresh_token().is_some() && home.name != *from && !state.ticket.allow_move {
-            return Err(Stop::Moved { connection, from: from.clone(), to: home.name });
-        }
+        secret.check_move(&home, state.ticket.allow_move)?;
         let proof = Proof { code, redirect: Some((redirect_uri.to_owned(), key.code_verifier(&state))) };
         self.redeem(secret, home, &proof, state.ticket.allow_other_account).await
     }
@@ -229,6 +226,21 @@ pub struct CurrentGrant {
     since: Timestamp,
     document: SecretDocument,
     parsed: GrantSecret,
+}
+
+impl CurrentGrant {
+    /// Checks that an account in this data centre may be connected: a connected one stays where it
+    /// is, unless it may move.
+    ///
+    /// # Errors
+    /// [`Stop::Moved`].
+    pub fn check_move(&self, home: &DataCenter, allow_move: bool) -> Result<(), Stop> {
+        let from = &self.parsed.data_center().name;
+        if self.parsed.refresh_token().is_none() || home.name == *from || allow_move {
+            return Ok(());
+        }
+        Err(Stop::Moved { connection: self.connection.clone(), from: from.clone(), to: home.name.clone() })
+    }
 }
 
 fn stopped(error: LinkError, expired: fn(ConnectionName) -> Stop) -> Stop {

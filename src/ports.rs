@@ -11,7 +11,7 @@ use crate::flaw::{Broken, Flaw};
 use crate::lease::{Lease, Token};
 use crate::name::{ConnectionName, SecretName, VersionId};
 use crate::pace::{Pace, Turn};
-use crate::secret::{AccessToken, AuthorizationCode, CodeVerifier, RefreshToken, SecretText};
+use crate::secret::{AccessToken, AuthorizationCode, CodeVerifier, DeviceCode, RefreshToken, SecretText};
 
 /// Reads grants and clients. Nothing here can write one.
 #[expect(async_fn_in_trait, reason = "a function serves one event at a time, so nothing here needs to be Send")]
@@ -144,6 +144,52 @@ pub trait Authorizer {
     /// Whose account an access token is for. The token needs the scope
     /// [`PROFILE_SCOPE`](crate::connection::PROFILE_SCOPE).
     async fn account(&self, token: &AccessToken, at: &DataCenter) -> Result<Account, Refusal>;
+}
+
+/// Zoho's endpoints of the device flow (RFC 8628): for the operator only.
+#[expect(async_fn_in_trait, reason = "see Grants")]
+pub trait DeviceAuthorizer {
+    /// Asks for a code that a user can agree to (RFC 8628 §3.1), for the grant's client, scopes and
+    /// data centre.
+    async fn ask(&self, grant: &Grant) -> Result<DeviceAuthorization, Refusal>;
+    /// Asks once whether the user has decided (RFC 8628 §3.4).
+    async fn poll(&self, client: &Client, at: &DataCenter, code: &DeviceCode) -> Result<Polled, Refusal>;
+}
+
+/// What a user needs to decide (RFC 8628 §3.2). The texts can be shown: they are printable, and the
+/// pages are `https`, or `http` on loopback.
+#[derive(Clone, Debug)]
+pub struct DeviceAuthorization {
+    /// What the program polls with.
+    pub device_code: DeviceCode,
+    /// What the user types.
+    pub user_code: String,
+    /// Where the user types it.
+    pub page: String,
+    /// A page that knows the user code already.
+    pub complete_page: Option<String>,
+    /// How long the codes wait for the user.
+    pub life: Duration,
+    /// The shortest time between two polls.
+    pub interval: Duration,
+}
+
+/// What became of a device code so far (RFC 8628 §3.5).
+#[derive(Clone, Debug)]
+pub enum Polled {
+    /// The user has agreed, and these are the tokens. They come once.
+    Granted(Exchanged),
+    /// The user has not decided.
+    Pending,
+    /// This poll came too early.
+    SlowDown,
+    /// The user has agreed, and lives in the data centre of this name. Only that one has the
+    /// tokens.
+    OtherDataCenter(String),
+    /// The user said no.
+    Denied,
+    /// Nobody has decided in time.
+    Expired,
 }
 
 /// Why a refresh token no longer works after a revocation.

@@ -58,6 +58,8 @@ secrets! {
     AccessToken;
     /// An authorization code (RFC 6749 §1.3.1): good for one exchange within minutes.
     AuthorizationCode;
+    /// A device code (RFC 8628 §3.2): whoever has it and the client's secret gets the tokens.
+    DeviceCode;
     /// A PKCE `code_verifier` (RFC 7636 §4.1).
     CodeVerifier;
     /// The key that signs links.

@@ -3,6 +3,7 @@
 //! No redirect is followed and every body is bounded.
 
 mod answer;
+mod device;
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use self::answer::account;
 use crate::connection::{Account, CLIENT_CREDENTIALS, Client, Credential, DataCenter, Grant};
 use crate::failure::{Refusal, Silence};
 use crate::http::untrusted;
-use crate::lease::{TOKEN_TYPE, Token, whole_second};
+use crate::lease::{TOKEN_TYPE, whole_second};
 use crate::ports::{Authorizer, Exchanged, Issuer, Minted, Proof, Revoked};
 use crate::secret::{AccessToken, RefreshToken};
 use crate::source::Source;
@@ -43,10 +44,7 @@ impl Zoho {
     async fn token(&self, at: &DataCenter, form: &[(&str, &str)]) -> Result<Exchanged, Refusal> {
         let issued_at = whole_second(self.source.now());
         let (status, body) = self.post(format!("{}/oauth/v2/token", at.accounts_server), form).await?;
-        let Answer { access_token, life, api_domain, scope, refresh_token } = classify(status, &body)?;
-        let token = Token { access_token, issued_at, expires_at: issued_at + life };
-        let minted = Minted { token, api_domain, scope };
-        Ok(Exchanged { minted, refresh_token })
+        Ok(classify(status, &body)?.issued(issued_at))
     }
 
     /// Posts a form. The parameters go into the body, where no log keeps them.

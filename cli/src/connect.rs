@@ -1,6 +1,7 @@
 //! `token-keeper connect` and `reconnect`: make consent links.
 //!
-//! With `--local`, `connect` also answers the redirect on this machine and finishes the consent.
+//! With `--local`, `connect` also answers the redirect on this machine and finishes the consent. With
+//! `--device`, it needs neither link nor redirect.
 
 use std::cell::RefCell;
 
@@ -28,9 +29,10 @@ const LOCAL_URL: &str = "http://localhost:8765";
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  token-keeper connect crm-prod --client acme-app --data-center eu --scope ZohoCRM.modules.ALL\n  \
-                  token-keeper connect crm-prod --local\n  token-keeper connect crm-prod --void   (a link went to the wrong person)\n\n\
+                  token-keeper connect crm-prod --local\n  token-keeper connect crm-prod --device\n  token-keeper connect crm-prod --void   (a link went to the wrong person)\n\n\
                   Zoho grants only what the administrator's own account may do. The page after the consent names what is missing."
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Arguments {
     /// What to connect.
     #[command(flatten)]
@@ -46,12 +48,16 @@ pub struct Arguments {
     /// and a port
     #[arg(long)]
     pub local: bool,
+    /// Show a code to type at Zoho on any device, and wait for the consent: no browser and no
+    /// redirect to this machine. The client has to be of the type "Non-browser Application"
+    #[arg(long, conflicts_with_all = ["local", "callback_url", "valid_for"])]
+    pub device: bool,
     /// Cancel all links of this connection. Its grant stays as it is; the next run mints a token
     /// for the new version of the secret
     #[arg(
         long,
         conflicts_with_all = [
-            "client", "data_center", "scope", "identify", "allow_other_account", "callback_url", "valid_for", "allow_move", "local"
+            "client", "data_center", "scope", "identify", "allow_other_account", "callback_url", "valid_for", "allow_move", "local", "device"
         ]
     )]
     pub void: bool,
@@ -80,10 +86,13 @@ pub struct AgainArguments {
 
 impl Operator {
     pub(super) async fn connect(self, arguments: Arguments, console: &Console<'_>) -> Result<(), Failure> {
-        let Arguments { wanted, link: LinkOptions { callback_url, valid_for: life }, allow_move, local, void } =
+        let Arguments { wanted, link: LinkOptions { callback_url, valid_for: life }, allow_move, local, device, void } =
             arguments;
         if void {
             return self.void(&wanted.connection, console).await;
+        }
+        if device {
+            return Box::pin(self.connect_device(&wanted, allow_move, console)).await;
         }
         let base =
             if local { self.local_url(callback_url.as_ref(), console)? } else { self.base_url(callback_url.as_ref())? };

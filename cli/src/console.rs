@@ -4,10 +4,13 @@ use std::cell::{Cell, OnceCell};
 use std::fmt::Display;
 use std::io;
 use std::path::Path;
+use std::pin::Pin;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use token_keeper::failure::StoreError;
 use token_keeper::flaw::Broken;
+use tokio::time::sleep;
 
 /// The version of the answers that programs read.
 pub const SCHEMA: u64 = 1;
@@ -47,6 +50,10 @@ pub trait Terminal {
     fn finish_first(&self, _on: bool) {}
     /// Shows the progress of a long command.
     fn progress(&self, _done: usize, _all: usize) {}
+    /// Waits. A stand-in may let the time pass at once.
+    fn wait(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+        Box::pin(sleep(time))
+    }
     /// Width and colours for tables.
     fn look(&self) -> Look {
         Look { width: None, color: false }

@@ -12,6 +12,7 @@ pub mod login;
 pub mod local;
 pub mod scopes;
 pub mod prepare;
+pub mod device;
 pub mod client;
 pub mod connect;
 mod credentials;
@@ -204,7 +205,7 @@ impl Operator {
             Command::Client(ClientCommand::Add(arguments)) => self.add_client(&arguments, console).await,
             Command::Client(ClientCommand::List) => self.list_clients(console).await,
             Command::Client(ClientCommand::Remove(arguments)) => self.remove_client(&arguments, console).await,
-            Command::Connect(arguments) => self.connect(arguments, console).await,
+            Command::Connect(arguments) => Box::pin(self.connect(arguments, console)).await,
             Command::Reconnect(arguments) => self.reconnect(&arguments, console).await,
             Command::Grant(arguments) => self.grant(&arguments, console).await,
             Command::Scopes(arguments) => scopes::show(&arguments, console),

@@ -237,6 +237,10 @@ impl Terminal for Standard {
 
     fn progress(&self, done: usize, all: usize) {
         self.bar.set_length(all as u64);
+        // What was printed before has cleared the bar.
+        if self.bar.is_finished() {
+            self.bar.reset();
+        }
         self.bar.set_position(done as u64);
     }
 

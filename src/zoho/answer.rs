@@ -3,14 +3,14 @@
 //! Zoho refuses with HTTP 200, so the status alone decides little. An error quotes nothing of a body
 //! except a code of small letters.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::address::origin;
 use crate::connection::Account;
 use crate::failure::{Refusal, Silence};
-use crate::lease::MAX_LIFE;
-use crate::ports::Revoked;
+use crate::lease::{MAX_LIFE, Token};
+use crate::ports::{Exchanged, Minted, Revoked};
 use crate::secret::{AccessToken, RefreshToken};
 
 /// The longest access token that is accepted, in bytes: more would not fit into a standard
@@ -30,6 +30,15 @@ pub struct Answer {
     pub scope: Option<String>,
     /// Only for a code, and not always then.
     pub refresh_token: Option<RefreshToken>,
+}
+
+impl Answer {
+    /// The tokens of a request that was sent at this time.
+    pub(super) fn issued(self, issued_at: Timestamp) -> Exchanged {
+        let Self { access_token, life, api_domain, scope, refresh_token } = self;
+        let token = Token { access_token, issued_at, expires_at: issued_at + life };
+        Exchanged { minted: Minted { token, api_domain, scope }, refresh_token }
+    }
 }
 
 /// Turns status and body into a token or a refusal. Statuses 3xx, 429 and 5xx decide alone;
@@ -138,17 +147,21 @@ pub(super) fn account(status: u16, body: &[u8]) -> Result<Account, Refusal> {
 /// seconds in the first and milliseconds in the second. If the first is missing, the limit of an
 /// hour makes the milliseconds harmless.
 fn life(expires_in_sec: Option<&Value>, expires_in: Option<&Value>) -> SignedDuration {
-    let seconds = |value: &Value| match value {
+    [expires_in_sec, expires_in]
+        .into_iter()
+        .flatten()
+        .find_map(positive)
+        .map_or(MAX_LIFE, |seconds| SignedDuration::from_secs(seconds).min(MAX_LIFE))
+}
+
+/// A whole number above zero. It may be a text.
+pub(super) fn positive(value: &Value) -> Option<i64> {
+    let number = match value {
         Value::Number(number) => number.as_i64(),
         Value::String(text) => text.parse().ok(),
         _ => None,
     };
-    [expires_in_sec, expires_in]
-        .into_iter()
-        .flatten()
-        .filter_map(seconds)
-        .find(|&seconds| seconds > 0)
-        .map_or(MAX_LIFE, |seconds| SignedDuration::from_secs(seconds).min(MAX_LIFE))
+    number.filter(|&number| number > 0)
 }
 
 /// Small letters and underscores: an error code, and nothing that could be a secret.
@@ -157,6 +170,6 @@ fn is_code(text: &str) -> bool {
 }
 
 /// Characters that a header carries unchanged.
-fn is_token(text: &str) -> bool {
+pub(super) fn is_token(text: &str) -> bool {
     (1..=MAX_TOKEN).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }

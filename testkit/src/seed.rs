@@ -8,6 +8,8 @@ use crate::zoho::Zoho;
 
 /// The client of all seeded connections. It is invented.
 pub const CLIENT_ID: &str = "1000.STANDINCLIENT0000000000000000AA";
+/// A non-browser application with the same secret, for the served stand-ins. It is invented.
+pub const DEVICE_CLIENT_ID: &str = "1004.STANDINDEVICE0000000000000000AA";
 /// The client's secret, the same in every data centre. It is invented.
 pub const CLIENT_SECRET: &str = "stand-in-client-secret-0000000000000000";
 

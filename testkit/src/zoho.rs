@@ -1,14 +1,16 @@
-//! Zoho's accounts servers: consent, token endpoint and revocation. One server per data centre, all
+//! Zoho's accounts servers: consent, device flow, token endpoint and revocation. One server per data centre, all
 //! with one shared state.
 //!
 //! Arrange with [`Zoho::register`], [`Zoho::consent`] and [`Zoho::settings`], run the program
 //! against [`Zoho::data_centers`], then ask what lives and what was minted. Each data centre has
 //! one user, whose home it is. The user decides with a form: a client without a browser posts
-//! `decision=accept` or `refuse` to `/oauth/v2/decide` with the page's query. [`answers`] has
-//! Zoho's unusual answers, for [`Fault::Respond`](crate::wire::Fault::Respond).
+//! `decision=accept` or `refuse` to `/oauth/v2/decide` with the page's query. For the device flow it
+//! posts `user_code` and `decision` to `/oauth/v3/device`; a test may call [`Zoho::decide`].
+//! [`answers`] has Zoho's unusual answers, for [`Fault::Respond`](crate::wire::Fault::Respond).
 
 pub mod answers;
 mod consent;
+mod device;
 mod digest;
 mod parameters;
 mod server;
@@ -67,9 +69,28 @@ impl Zoho {
     pub fn register(&self, client_id: &str, redirect_uris: &[&str], secrets: &[(&str, &str)]) {
         let client = Client {
             redirect_uris: redirect_uris.iter().map(ToString::to_string).collect(),
+            device: false,
             secrets: secrets.iter().map(|(name, secret)| ((*name).to_owned(), (*secret).to_owned())).collect(),
         };
         self.state().clients.insert(client_id.to_owned(), client);
+    }
+
+    /// Makes a registered client a non-browser application, which alone may use the device flow. At
+    /// Zoho a client has one type; here it keeps its redirect URIs, so that all ways to a consent
+    /// can meet at one connection.
+    ///
+    /// # Panics
+    /// If the client was never registered.
+    pub fn allow_device(&self, client_id: &str) {
+        self.state().clients.get_mut(client_id).expect("a registered client").device = true;
+    }
+
+    /// The user types a user code and accepts or refuses.
+    ///
+    /// # Errors
+    /// What the page says if nobody can decide about this code, or not any more.
+    pub fn decide(&self, user_code: &str, accept: bool) -> Result<(), &'static str> {
+        device::decide(&mut self.state(), user_code, accept)
     }
 
     /// Gives a registered client a new secret in one data centre. The old one is refused at once.

@@ -90,6 +90,44 @@ impl Wire {
     }
 }
 
+/// The non-browser application `tv`, registered in both data centres.
+impl Wire {
+    fn with_device() -> Self {
+        let wire = Self::new();
+        wire.zoho.register("tv", &[], &[("us", "us-secret"), ("eu", "eu-secret")]);
+        wire.zoho.allow_device("tv");
+        wire
+    }
+
+    /// The answer to a request for a device code. `more` replaces or adds to what `tv` sends.
+    async fn device_code(&self, data_center: &str, more: &[(&str, &str)]) -> (u16, Value) {
+        let usual = [
+            ("grant_type", "device_request"),
+            ("client_id", "tv"),
+            ("scope", SCOPE),
+            ("access_type", "offline"),
+            ("prompt", "consent"),
+        ];
+        let form: Vec<_> = usual.into_iter().chain(more.iter().copied()).collect();
+        let (status, body) = self.post(data_center, "/oauth/v3/device/code", &form).await;
+        (status, serde_json::from_str(&body).expect("JSON"))
+    }
+
+    /// A device code with its user code.
+    async fn device(&self, data_center: &str) -> (String, String) {
+        let (_, answer) = self.device_code(data_center, &[]).await;
+        (text(&answer, "device_code"), text(&answer, "user_code"))
+    }
+
+    async fn poll(&self, data_center: &str, code: &str, more: &[(&str, &str)]) -> (u16, Value) {
+        let secret = format!("{data_center}-secret");
+        let usual = [("grant_type", "device_token"), ("client_id", "tv"), ("client_secret", &secret), ("code", code)];
+        let form: Vec<_> = usual.into_iter().chain(more.iter().copied()).collect();
+        let (status, body) = self.post(data_center, "/oauth/v3/device/token", &form).await;
+        (status, serde_json::from_str(&body).expect("JSON"))
+    }
+}
+
 /// A request for offline consent of `app`. `changes` replace or add parameters; an empty value
 /// removes one.
 fn request(changes: &[Row]) -> Vec<Row> {
@@ -402,6 +440,8 @@ async fn every_call_is_named_and_may_be_answered_by_a_fault() {
         let path = match operation {
             "revoke" => "/oauth/v2/token/revoke".to_owned(),
             "decide" => format!("/oauth/v2/decide?client_id={subject}"),
+            "device_code" => "/oauth/v3/device/code".to_owned(),
+            "device_token" => "/oauth/v3/device/token".to_owned(),
             _ => "/oauth/v2/token".to_owned(),
         };
         assert_eq!(wire.post("us", &path, &form).await, expected, "{operation}");
@@ -417,6 +457,8 @@ async fn every_call_is_named_and_may_be_answered_by_a_fault() {
     check("authorization_code", "1000.c", answers::refusal("invalid_code")).await;
     check("revoke", "1000.t", answers::status(503, &json!({}))).await;
     check("decide", "app", answers::redirect("https://elsewhere.example")).await;
+    check("device_code", "", answers::empty()).await;
+    check("device_token", "1000.d", answers::refusal("slow_down")).await;
     check("other", "", answers::empty()).await;
 }
 
@@ -460,4 +502,162 @@ async fn a_self_client_gets_tokens_of_its_organisation_and_no_refresh_token() {
     assert_eq!(ask(&[("soid", "ZohoCRM.1")]).await, refused("invalid_org_info"));
     assert_eq!(ask(&[("client_id", "app")]).await, refused("unsupported_grant_type"), "not a self client");
     assert_eq!(wire.zoho.mints("own"), 2);
+}
+
+#[tokio::test]
+async fn a_device_code_is_for_a_non_browser_application_alone() {
+    let wire = Wire::with_device();
+    let page = format!("{}/oauth/v3/device", wire.zoho.accounts("eu"));
+    let (status, answer) = wire.device_code("eu", &[]).await;
+    let [device_code, user_code] = ["device_code", "user_code"].map(|field| text(&answer, field));
+    assert_eq!(
+        (status, &answer),
+        (
+            200,
+            &json!({"device_code": device_code, "user_code": user_code, "verification_url": page,
+                "verification_uri_complete": format!("{page}?user_code={user_code}"), "expires_in": 300, "interval": 30})
+        )
+    );
+    wire.zoho.register("self", &[], &[("eu", "eu-secret")]);
+    for (change, code) in [
+        (("client_id", "app"), "invalid_client"),
+        (("client_id", "self"), "invalid_client"),
+        (("client_id", "nobody"), "invalid_client"),
+        (("grant_type", "device_code"), "unsupported_grant_type"),
+        (("scope", ""), "invalid_scope"),
+        (("scope", "A.b C.d"), "invalid_scope"),
+    ] {
+        assert_eq!(wire.device_code("eu", &[change]).await, refused(code), "{change:?}");
+    }
+    let in_the_url = "/oauth/v3/device/code?grant_type=device_request&client_id=tv&scope=A.b";
+    assert_eq!(wire.post("eu", in_the_url, &[]).await.1, json!({"error": "invalid_client"}).to_string());
+    wire.zoho.settings(|settings| settings.expires_in_milliseconds = true);
+    let (_, old) = wire.device_code("eu", &[]).await;
+    assert_eq!((&old["expires_in"], &old["interval"]), (&json!(300_000), &json!(30_000)));
+    // Ten codes in ten minutes; those that were refused above count if the client was right.
+    for _ in 0..5 {
+        wire.device("eu").await;
+    }
+    assert_eq!(wire.device_code("eu", &[]).await.1["status"], "failure");
+    // Such a client has no tokens of its own.
+    wire.pass(600);
+    let own = [("grant_type", "client_credentials"), ("client_id", "tv"), ("scope", SCOPE)];
+    assert_eq!(wire.token("us", &own).await, refused("unsupported_grant_type"));
+}
+
+#[tokio::test]
+async fn a_device_code_gives_its_tokens_once_after_the_user_has_agreed() {
+    let wire = Wire::with_device();
+    let (code, user_code) = wire.device("eu").await;
+    assert_eq!(wire.poll("eu", &code, &[]).await, refused("authorization_pending"));
+    for seconds in [0, 29] {
+        wire.pass(seconds);
+        assert_eq!(wire.poll("eu", &code, &[]).await, refused("slow_down"), "one in thirty seconds");
+    }
+    for (change, refusal) in [
+        (("client_secret", "us-secret"), "invalid_client"),
+        (("client_id", "app"), "invalid_client"),
+        (("code", "1000.other"), "invalid_code"),
+        (("grant_type", "authorization_code"), "unsupported_grant_type"),
+    ] {
+        assert_eq!(wire.poll("eu", &code, &[change]).await, refused(refusal), "{change:?}");
+    }
+    assert_eq!(wire.poll("us", &code, &[]).await, refused("invalid_code"), "nobody lives there");
+    wire.pass(30);
+    wire.zoho.decide(&user_code, true).expect("a code that waits");
+    assert_eq!(wire.zoho.decide(&user_code, false), Err("invalid_user_code"), "a user decides once");
+    let (status, answer) = wire.poll("eu", &code, &[]).await;
+    let [access_token, refresh_token] = ["access_token", "refresh_token"].map(|field| text(&answer, field));
+    assert_eq!(
+        (status, answer),
+        (
+            200,
+            json!({"access_token": access_token, "refresh_token": refresh_token, "scope": SCOPE,
+                "token_type": "Bearer", "api_domain": "https://www.zohoapis.eu", "expires_in": 3600})
+        )
+    );
+    assert!(wire.zoho.access_token_lives(&access_token) && wire.zoho.refresh_token_lives(&refresh_token));
+    wire.pass(30);
+    assert_eq!(wire.poll("eu", &code, &[]).await, refused("invalid_code"), "once");
+    let tv = [("grant_type", "refresh_token"), ("client_id", "tv"), ("refresh_token", &refresh_token)];
+    assert!(wire.token("eu", &tv).await.1["access_token"].is_string());
+}
+
+#[tokio::test]
+async fn a_lost_answer_takes_the_tokens_of_a_device_code_with_it() {
+    let wire = Wire::with_device();
+    let (code, user_code) = wire.device("eu").await;
+    wire.zoho.decide(&user_code, true).expect("a code that waits");
+    wire.faults.add(Rule::on("zoho", "device_token").times(1), Fault::Drop { handled: true });
+    let url = format!("{}/oauth/v3/device/token", wire.zoho.accounts("eu"));
+    let form = [("grant_type", "device_token"), ("client_id", "tv"), ("client_secret", "eu-secret"), ("code", &code)];
+    assert!(wire.http.post(url).form(&form).send().await.is_err());
+    wire.pass(30);
+    assert_eq!(wire.poll("eu", &code, &[]).await, refused("invalid_code"));
+    assert_eq!(wire.zoho.refresh_tokens().len(), 1);
+}
+
+#[tokio::test]
+async fn a_user_may_refuse_a_device_or_let_its_code_expire() {
+    let wire = Wire::with_device();
+    let [(refused_code, no), (expired, late), (agreed, yes)] =
+        [wire.device("eu").await, wire.device("eu").await, wire.device("eu").await];
+    wire.zoho.decide(&no, false).expect("a code that waits");
+    assert_eq!(wire.poll("eu", &refused_code, &[]).await, refused("access_denied"));
+    wire.pass(299);
+    assert_eq!(wire.poll("eu", &expired, &[]).await, refused("authorization_pending"));
+    wire.zoho.decide(&yes, true).expect("a code that waits");
+    wire.pass(30);
+    assert_eq!(wire.poll("eu", &expired, &[]).await, refused("expired"));
+    assert_eq!(wire.zoho.decide(&late, true), Err("invalid_user_code"));
+    assert!(wire.poll("eu", &agreed, &[]).await.1["access_token"].is_string(), "it expires only if nobody decides");
+}
+
+#[tokio::test]
+async fn the_tokens_of_a_device_are_in_the_users_own_data_center() {
+    let wire = Wire::with_device();
+    wire.zoho.settings(|settings| settings.home = Some("eu".to_owned()));
+    let (code, user_code) = wire.device("us").await;
+    assert_eq!(wire.poll("eu", &code, &[]).await, refused("invalid_code"), "not before the user has agreed");
+    wire.zoho.decide(&user_code, true).expect("a code that waits");
+    let other = (200, json!({"user_location": "eu", "error": "other_dc"}));
+    assert_eq!(wire.poll("us", &code, &[]).await, other);
+    assert_eq!(wire.poll("eu", &code, &[]).await, refused("slow_down"), "one in thirty seconds, wherever");
+    wire.pass(30);
+    assert_eq!(wire.poll("us", &code, &[]).await, other);
+    wire.pass(30);
+    let (_, answer) = wire.poll("eu", &code, &[]).await;
+    assert_eq!(answer["api_domain"], "https://www.zohoapis.eu");
+    assert_eq!(wire.zoho.refresh_tokens(), [text(&answer, "refresh_token")]);
+}
+
+#[tokio::test]
+async fn a_user_types_the_code_into_a_form_and_decides_with_another() {
+    let wire = Wire::with_device();
+    let (code, user_code) = wire.device("eu").await;
+    let page = async |query: &str| {
+        let url = format!("{}/oauth/v3/device{query}", wire.zoho.accounts("eu"));
+        let answer = wire.http.get(url).send().await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("a page"))
+    };
+    let (status, question) = page("").await;
+    assert!(status == 200 && question.contains("<input name=\"user_code\""), "{question}");
+    let (status, question) = page(&format!("?user_code={user_code}")).await;
+    for part in ["method=\"post\" action=\"/oauth/v3/device\"", "value=\"accept\"", SCOPE, &user_code] {
+        assert!(status == 200 && question.contains(part), "no {part} in {question}");
+    }
+    assert_eq!(page("?user_code=%3Ci%3E").await.0, 400);
+    let decide = async |user_code: &str, decision: &str| {
+        wire.post("eu", "/oauth/v3/device", &[("user_code", user_code), ("decision", decision)]).await.0
+    };
+    assert_eq!([decide("AAAA-AAAA", "accept").await, decide(&user_code, "perhaps").await], [400, 400]);
+    assert_eq!([decide(&user_code, "accept").await, decide(&user_code, "accept").await], [200, 400]);
+    assert!(wire.poll("eu", &code, &[]).await.1["refresh_token"].is_string());
+    // Online, or agreed before and not asked again: no refresh token.
+    for more in [[("access_type", "online")], [("prompt", "none")]] {
+        let (_, answer) = wire.device_code("eu", &more).await;
+        assert_eq!(decide(&text(&answer, "user_code"), "accept").await, 200);
+        let (_, answer) = wire.poll("eu", &text(&answer, "device_code"), &[]).await;
+        assert!(answer["access_token"].is_string() && answer["refresh_token"].is_null(), "{more:?} {answer}");
+    }
 }

@@ -6,8 +6,11 @@ moto plays AWS, the stand-ins program plays Zoho. consent.py has the same consen
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import urllib.parse
+import urllib.request
 from contextlib import ExitStack
 from typing import Callable, Optional
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -15,7 +18,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from helpers.administrator import Administrator
 from helpers.checks import check, leaked, tell
 from helpers.installation import PREFIX, Installation, compiled
-from helpers.processes import ROOT, environment, free_port
+from helpers.processes import ROOT, Program, environment, free_port
 
 SCOPE = "ZohoCRM.modules.ALL"
 REQUESTS_IN_TEN_MINUTES = 10
@@ -34,9 +37,11 @@ class Story:
     def steps(self) -> list[Callable[[], None]]:
         return [
             self.monday,
+            self.tv_waits,
             self.tuesday,
             self.wednesday,
             self.thursday,
+            self.tv_is_connected,
             self.friday,
             self.saturday,
             self.sunday,
@@ -58,6 +63,35 @@ class Story:
         check("Zoho knows the token", self.zoho.knows(token))
         check("and the header contains it", self.header("crm-prod"), f"Authorization: Zoho-oauthtoken {token}")
         check("list says fresh", self.status("crm-prod"), "fresh")
+
+    def tv_waits(self) -> None:
+        """Monday evening: a machine without a browser shows a code, and an administrator types it"""
+        secret = self.zoho.client_secret
+        self.token_keeper("client", "add", "tv", "--client-id", self.zoho.device_client_id, typed=secret)
+        command = [compiled("token-keeper"), "connect", "crm-tv", "--client", "tv", "--data-center", "eu"]
+        command += ["--scope", SCOPE, "--device"]
+        self.tv = self.programs.enter_context(Program(command, environment(**self.here.variables)))
+        code = self.tv.wait_for("code", lambda: re.search(r"\n +([A-Z]{4}-[A-Z]{4})\n", self.tv.stdout()))[1]
+        # Zoho is asked again after 30 seconds. The week goes on meanwhile.
+        page = re.search(r"\n +(http://\S+/oauth/v3/device)\n", self.tv.stdout())
+        form = urllib.parse.urlencode({"user_code": code, "decision": "accept"}).encode()
+        with urllib.request.urlopen(page[1] if page else "no page", form) as answer:
+            check("Zoho takes the code and the consent", "<h1>Done</h1>" in answer.read().decode())
+        check("the tokens come with the next question", self.here.parameter("tokens/crm-tv"), None)
+
+    def tv_is_connected(self) -> None:
+        """Thursday evening: the machine without a browser has its token"""
+        check("the command has ended well", self.tv.ended(), 0)
+        said = self.tv.stdout() + self.tv.stderr()
+        check("it says that it is connected", said.endswith("Connected. The access token is in the parameter /token-keeper/tokens/crm-tv.\n"))
+        check("Zoho was asked twice", self.zoho.times_asked("device_token"), 2)
+        token = self.token_keeper("token", "crm-tv", secret=True).stdout.strip()
+        check("Zoho knows the token", self.zoho.knows(token))
+        refresh_token = self.here.secret("connections/crm-tv")["refresh_token"]
+        self.token_keeper("refresh", "crm-tv", "--force")
+        check("a run mints with the grant", self.status("crm-tv"), "fresh")
+        self.secrets |= {token, refresh_token}
+        self.printed += said
 
     def tuesday(self) -> None:
         """Tuesday: the owner of the account has removed the app"""

@@ -76,6 +76,7 @@ fn the_refresher_cannot_write_a_secret_and_nothing_deletes_one() {
     check_absent(&writing, |name| name != "aws/grants.rs");
     check_absent(&["delete_secret", "delete_parameter"], |name| !name.starts_with("aws/"));
     check_absent(&["Remover"], |name| !name.starts_with("aws/") && name != "ports.rs");
+    check_absent(&["DeviceAuthorizer"], |name| !["ports.rs", "zoho/device.rs"].contains(&name));
     check_absent(&["update_secret("], |_| true);
 }
 

@@ -5,6 +5,7 @@ mod account;
 mod connections;
 mod credentials;
 mod demo;
+mod device;
 mod doctor;
 mod import;
 mod import_stores;

@@ -5,12 +5,13 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _, pipe};
 use std::os::unix::ffi::OsStringExt as _;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 use testkit::clock::Clock;
 use testkit::wire::{Fault, Faults, Hold, Rule};
 use testkit::world::{BASE, CLIENT_ID, EU_SECRET, Outside, SIGNING_KEY};
+use testkit::zoho::answers;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_token-keeper");
 
@@ -301,6 +302,11 @@ async fn a_signal_waits_until_the_new_refresh_token_is_stored() {
     }
 }
 
+fn send(signal: &str, running: &Child) {
+    let sent = Command::new("sh").args(["-c", &format!("kill {signal} {}", running.id())]).status().expect("a shell");
+    assert!(sent.success());
+}
+
 async fn end_grant_by(signal: &str) {
     let outside = installation();
     let code = outside.zoho.code("eu", CLIENT_ID, &["ZohoCRM.modules.ALL"], None);
@@ -310,9 +316,7 @@ async fn end_grant_by(signal: &str) {
     let mut running = grant.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("grant");
     writeln!(running.stdin.take().expect("a pipe"), "{code}").expect("a code");
     stored.reached().await;
-    let interrupt =
-        Command::new("sh").args(["-c", &format!("kill {signal} {}", running.id())]).status().expect("a shell");
-    assert!(interrupt.success());
+    send(signal, &running);
     let mut said = BufReader::new(running.stderr.take().expect("a pipe"));
     let mut line = String::new();
     while !line.contains("One moment: Zoho's code is being exchanged.") {
@@ -323,4 +327,59 @@ async fn end_grant_by(signal: &str) {
     assert_eq!(running.wait().expect("an end").code(), Some(0));
     assert!(outside.zoho.refresh_token_lives(&outside.refresh_token("books").expect("a refresh token")));
     assert_eq!(outside.zoho.refresh_tokens().len(), 1, "the old one is revoked");
+}
+
+/// An installation with the non-browser application `tv`.
+fn with_device() -> Outside {
+    let outside = installation();
+    outside.zoho.register("1000.TV", &[], &[("eu", EU_SECRET)]);
+    outside.zoho.allow_device("1000.TV");
+    let client = json!({"client_id": "1000.TV", "client_secret": EU_SECRET});
+    outside.aws.put_secret("token-keeper/clients/tv", &client.to_string());
+    outside
+}
+
+/// `connect --device`, its standard output, and the user code that it shows there.
+fn connect_device(outside: &Outside) -> (Child, impl Iterator<Item = String>, String) {
+    let mut connect = program(outside, "connect tv-crm --client tv --data-center eu --scope A.b --device");
+    let mut running = connect.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("connect");
+    let shown = BufReader::new(running.stdout.take().expect("a pipe")).lines();
+    let mut shown = shown.map(|line| line.expect("text"));
+    assert!(shown.any(|line| line.contains("types this code")));
+    let code = shown.next().expect("a code").trim().to_owned();
+    (running, shown, code)
+}
+
+#[tokio::test]
+async fn while_a_device_waits_a_signal_ends_it_at_once_but_not_while_the_tokens_come() {
+    let outside = with_device();
+    let pending = Fault::Respond(answers::refusal("authorization_pending"));
+    outside.faults.add(Rule::on("zoho", "device_token").times(1), pending);
+    let (mut waiting, _shown, _) = connect_device(&outside);
+    while outside.faults.count("zoho", "device_token") == 0 {
+        tokio::task::yield_now().await;
+    }
+    send("-INT", &waiting);
+    assert_eq!(waiting.wait().expect("an end").code(), Some(130), "long before the next poll");
+    assert_eq!(outside.refresh_token("tv-crm"), None);
+
+    let (polled, stored) = (Hold::default(), Hold::default());
+    outside.faults.add(Rule::on("zoho", "device_token"), Fault::Hold(polled.clone()));
+    outside.faults.add(Rule::on("secretsmanager", "UpdateSecretVersionStage"), Fault::Hold(stored.clone()));
+    let (mut running, _shown, code) = connect_device(&outside);
+    polled.reached().await;
+    outside.zoho.decide(&code, true).expect("a code that waits");
+    send("-INT", &running);
+    let mut said = BufReader::new(running.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    while !line.contains("One moment: Zoho's code is being exchanged.") {
+        line.clear();
+        assert!(said.read_line(&mut line).expect("text") > 0, "it says that it finishes");
+    }
+    polled.release();
+    stored.reached().await;
+    stored.release();
+    assert_eq!(running.wait().expect("an end").code(), Some(0));
+    let refresh_token = outside.refresh_token("tv-crm").expect("a refresh token");
+    assert!(outside.zoho.refresh_token_lives(&refresh_token) && outside.token_lives("tv-crm"));
 }

@@ -2,10 +2,14 @@
 //! turn. Meanwhile the other does all its work, or is stopped before each of its own calls until
 //! the first is done. However they meet: nothing is lost, and what they say is true.
 
+use std::pin::Pin;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use testkit::browser::{Browser, title};
 use testkit::wire::Hold;
 use testkit::world::{CLIENT_ID, SCOPE, World, grant_name};
+use token_keeper_cli::Terminal;
 
 use crate::typed::{Typed, run};
 
@@ -26,6 +30,8 @@ enum Writer {
     Grant,
     /// `grant --client-credentials`
     Own,
+    /// `connect --device`
+    Device,
     /// `revoke`
     Revoke,
     /// `connect --void`
@@ -34,9 +40,26 @@ enum Writer {
     Person,
 }
 
-use Writer::{Connect, Consent, Grant, Import, ImportNew, Own, Person, Revoke, Void};
+use Writer::{Connect, Consent, Device, Grant, Import, ImportNew, Own, Person, Revoke, Void};
 
-const ALL: [Writer; 8] = [Consent, Connect, Import, ImportNew, Grant, Revoke, Void, Person];
+const ALL: [Writer; 9] = [Consent, Connect, Import, ImportNew, Grant, Device, Revoke, Void, Person];
+/// Whose tokens come from a consent.
+const CONSENTS: [Writer; 3] = [Consent, Grant, Device];
+
+/// A terminal before which somebody agrees as soon as the code is shown.
+struct Agreeing<'w>(&'w World);
+
+impl Terminal for Agreeing<'_> {
+    fn print(&self, text: &str) -> std::io::Result<()> {
+        // All other lines are no user codes.
+        let _decided = self.0.zoho.decide(text.trim(), true);
+        Ok(())
+    }
+
+    fn wait(&self, _: Duration) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+        unreachable!("somebody has agreed before the first poll")
+    }
+}
 
 /// The connection before, and what each writer brings along.
 struct Stage {
@@ -56,6 +79,7 @@ impl Stage {
         let world = World::patient().await;
         world.zoho.register("1000.SELF", &[], &[("eu", "hush")]);
         world.aws.put_secret("token-keeper/clients/self", r#"{"client_id": "1000.SELF", "client_secret": "hush"}"#);
+        world.zoho.allow_device(CLIENT_ID);
         let link = world.link("crm");
         let mut before = None;
         if connected {
@@ -105,6 +129,12 @@ impl Stage {
                 let organisation = "--client-credentials --soid ZohoCRM.600000434";
                 (format!("grant crm --client self --data-center eu {organisation}"), String::new(), String::new())
             }
+            Device => {
+                let console = Agreeing(world);
+                return Box::pin(run(world, "connect crm --client acme --data-center eu --device", &console))
+                    .await
+                    .is_ok();
+            }
             Revoke => ("revoke crm --yes".to_owned(), String::new(), String::new()),
             Void => ("connect crm --void".to_owned(), String::new(), String::new()),
         };
@@ -134,7 +164,7 @@ impl Stage {
         let (before, issued): (Vec<_>, Vec<_>) = others.partition(|token| self.before.as_ref() == Some(token));
         let written_over = done(Import) || among(Person);
         assert!(before.is_empty() || written_over, "{when}: the old refresh token was not revoked");
-        let stored_before = said.iter().filter(|(writer, done)| *done && [Consent, Grant].contains(writer)).count();
+        let stored_before = said.iter().filter(|(writer, done)| *done && CONSENTS.contains(writer)).count();
         let excused = if written_over { stored_before } else { 0 };
         assert!(issued.len() <= excused, "{when}: nobody knows the refresh token that was just issued");
         if done(Revoke) {
@@ -152,8 +182,9 @@ impl Stage {
             assert_eq!(grant["scopes"], json!([NEW_SCOPE]), "{when}: the new scope is lost: {grant}");
         }
         if !among(Person) {
-            let news =
-                said.iter().filter(|(writer, done)| *done && [Consent, Import, ImportNew, Grant].contains(writer));
+            let news = said.iter().filter(|(writer, done)| {
+                *done && [Import, ImportNew].iter().chain(&CONSENTS).any(|news| news == writer)
+            });
             let unchanged = stored == self.before;
             assert_eq!(news.count() > 0, !unchanged, "{when}: {grant}");
         }
@@ -246,6 +277,7 @@ meetings! {
     import_with_replace_meets_everybody: Import;
     import_meets_everybody: ImportNew;
     grant_meets_everybody: Grant;
+    a_device_meets_everybody: Device;
     revoke_meets_everybody: Revoke;
     a_voided_link_meets_everybody: Void;
 }

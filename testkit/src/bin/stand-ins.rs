@@ -95,12 +95,15 @@ fn serve(options: &Options) -> io::Result<()> {
     if let Some(redirect_uri) = &options.redirect_uri {
         zoho.register(seed::CLIENT_ID, &[redirect_uri], &["us", "eu"].map(|name| (name, seed::CLIENT_SECRET)));
     }
+    zoho.register(seed::DEVICE_CLIENT_ID, &[], &["us", "eu"].map(|name| (name, seed::CLIENT_SECRET)));
+    zoho.allow_device(seed::DEVICE_CLIENT_ID);
     say(&json!({
         "aws": aws.url(),
         "data_centers": zoho.data_centers(),
         "client_id": seed::CLIENT_ID,
         "client_secret": seed::CLIENT_SECRET,
         "self_client_id": seed::SELF_CLIENT_ID,
+        "device_client_id": seed::DEVICE_CLIENT_ID,
         "connections": seeded.iter().map(connection).collect::<Vec<_>>(),
     }))?;
     for line in io::stdin().lines() {

@@ -141,10 +141,10 @@ fn accept(state: &mut State, data_center: &str, asked: &Asked, user: User) -> Re
     asked.redirect(&parameters, "&")
 }
 
-fn error_page(code: &str) -> Response<Bytes> {
+pub(super) fn error_page(code: &str) -> Response<Bytes> {
     answers::page(400, "Error occurred", &format!("<p>{code}</p>"))
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::parameters::Parameters;
 use super::state::State;
-use super::{answers, consent, token};
+use super::{answers, consent, device, token};
 use crate::wire::{Call, StandIn};
 
 pub(super) struct Accounts {
@@ -30,6 +30,10 @@ enum Endpoint {
     Decide,
     ServerInfo,
     UserInfo,
+    DeviceCode,
+    DeviceToken,
+    DevicePage,
+    DeviceDecide,
     Other,
 }
 
@@ -42,6 +46,10 @@ impl Endpoint {
             (&Method::POST, consent::DECIDE) => Self::Decide,
             (&Method::GET, "/oauth/serverinfo") => Self::ServerInfo,
             (&Method::GET, "/oauth/user/info") => Self::UserInfo,
+            (&Method::POST, "/oauth/v3/device/code") => Self::DeviceCode,
+            (&Method::POST, "/oauth/v3/device/token") => Self::DeviceToken,
+            (&Method::GET, device::PAGE) => Self::DevicePage,
+            (&Method::POST, device::PAGE) => Self::DeviceDecide,
             _ => Self::Other,
         }
     }
@@ -63,6 +71,10 @@ impl StandIn for Accounts {
             Endpoint::Decide => ("decide", client_id()),
             Endpoint::ServerInfo => ("serverinfo", String::new()),
             Endpoint::UserInfo => ("userinfo", bearer(request).to_owned()),
+            Endpoint::DeviceCode => ("device_code", form.get("client_id").to_owned()),
+            Endpoint::DeviceToken => ("device_token", form.get("code").to_owned()),
+            Endpoint::DevicePage => ("device", String::new()),
+            Endpoint::DeviceDecide => ("decide", form.get("user_code").to_owned()),
             Endpoint::Other => ("other", String::new()),
         };
         Call { service: "zoho", operation: operation.to_owned(), subject }
@@ -70,7 +82,7 @@ impl StandIn for Accounts {
 
     fn handle(&self, request: &Request<Bytes>) -> Response<Bytes> {
         let mut state = self.state.lock().expect("no test panics while it holds the state");
-        // The token endpoint reads only the body. A program that puts secrets into the URL must
+        // The token endpoints read only the body. A program that puts secrets into the URL must
         // fail.
         let form = Parameters::parse(request.body());
         match Endpoint::of(request) {
@@ -89,6 +101,12 @@ impl StandIn for Accounts {
                 ),
                 Err(code) => answers::status(401, &json!({"response": "error", "cause": code})),
             },
+            Endpoint::DeviceCode => device::code(&mut state, &self.data_center, &form),
+            Endpoint::DeviceToken => device::token(&mut state, &self.data_center, &form),
+            Endpoint::DevicePage => {
+                device::page(&mut state, Parameters::parse(query(request).as_bytes()).get("user_code"))
+            }
+            Endpoint::DeviceDecide => device::answer_decision(&mut state, form.get("user_code"), form.get("decision")),
             Endpoint::Other => answers::page(404, "Not found", "<p>There is nothing here.</p>"),
         }
     }

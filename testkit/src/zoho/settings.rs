@@ -17,7 +17,8 @@ pub struct Settings {
     pub live_access_tokens: usize,
     /// Live refresh tokens of one user. One more silently deletes the oldest. Documented: 20.
     pub refresh_tokens_per_user: usize,
-    /// Answers in the old form: `expires_in_sec` in seconds, and `expires_in` in milliseconds.
+    /// Answers in the old form: `expires_in_sec` in seconds, and `expires_in` in milliseconds. The
+    /// device flow's `expires_in` and `interval` are in milliseconds then.
     pub expires_in_milliseconds: bool,
     /// Whether the answer to a refresh has `api_domain`. The answer to a code always has it.
     pub api_domain_on_refresh: bool,

@@ -26,6 +26,8 @@ pub(super) struct State {
     pub(super) mints: HashMap<String, usize>,
     clock: Clock,
     codes: HashMap<String, (Code, Timestamp)>,
+    /// The requests of the device flow, by their device codes.
+    devices: HashMap<String, Device>,
     access_tokens: HashMap<String, Access>,
     /// Data centre and client of every consent so far.
     consents: HashSet<(String, String)>,
@@ -35,8 +37,10 @@ pub(super) struct State {
 }
 
 pub(super) struct Client {
-    /// Empty for a self client.
+    /// Empty for a self client and for a non-browser application.
     pub(super) redirect_uris: Vec<String>,
+    /// Whether it is a non-browser application.
+    pub(super) device: bool,
     /// The secrets, by data centre.
     pub(super) secrets: HashMap<String, String>,
 }
@@ -66,6 +70,32 @@ pub(super) struct Code {
     pub(super) offline: bool,
 }
 
+/// A request of the device flow, and what became of it.
+pub(super) struct Device {
+    pub(super) user_code: String,
+    pub(super) data_center: String,
+    pub(super) client_id: String,
+    pub(super) scopes: Vec<String>,
+    pub(super) offline: bool,
+    pub(super) prompt: bool,
+    pub(super) expires: Timestamp,
+    /// When it was polled last, wherever.
+    pub(super) polled: Option<Timestamp>,
+    pub(super) decision: Option<Decision>,
+}
+
+/// What the user has decided.
+pub(super) enum Decision {
+    Refused,
+    Accepted {
+        /// The user's own data centre.
+        home: String,
+        user: User,
+        /// Whether there will be a refresh token.
+        offline: bool,
+    },
+}
+
 /// What an access token is good for.
 struct Access {
     expires: Timestamp,
@@ -89,6 +119,7 @@ impl State {
             mints: HashMap::new(),
             clock,
             codes: HashMap::new(),
+            devices: HashMap::new(),
             access_tokens: HashMap::new(),
             consents: HashSet::new(),
             windows: HashMap::new(),
@@ -127,6 +158,37 @@ impl State {
         }
         let (code, expires) = self.codes.remove(text)?;
         (self.clock.now() < expires).then_some(code)
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Remembers a request of the device flow. Returns its device code.
+    pub(super) fn ask(&mut self, device: Device) -> String {
+        let code = self.make();
+        self.devices.insert(code.clone(), device);
+        code
+    }
+
+    pub(super) fn device(&mut self, code: &str) -> Option<&mut Device> {
+        self.devices.get_mut(code)
+    }
+
+    pub(super) fn device_of_user(&mut self, user_code: &str) -> Option<&mut Device> {
+        self.devices.values_mut().find(|device| device.user_code == user_code)
+    }
+
+    pub(super) fn forget_device(&mut self, code: &str) -> Option<Device> {
+        self.devices.remove(code)
+    }
+
+    /// A new user code: eight letters, the same in every run.
+    pub(super) fn user_code(&mut self) -> String {
+        self.made += 1;
+        let letters: String =
+            sha256(&self.made.to_be_bytes())[..8].iter().map(|byte| char::from(b'A' + byte % 26)).collect();
+        format!("{}-{}", &letters[..4], &letters[4..])
     }
 
     /// A new refresh token. If the user then has too many, the oldest ends.

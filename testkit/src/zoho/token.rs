@@ -6,7 +6,7 @@ use hyper::Response;
 use serde_json::{Value, json};
 
 use super::parameters::Parameters;
-use super::settings::CountedPer;
+use super::settings::{CountedPer, User};
 use super::state::State;
 use super::{answers, digest};
 
@@ -32,7 +32,7 @@ fn serve(state: &mut State, data_center: &str, form: &Parameters) -> Result<Valu
         return Err(Refused::With("invalid_client"));
     }
     let grant_type = form.get("grant_type");
-    let self_client = client.redirect_uris.is_empty();
+    let self_client = client.redirect_uris.is_empty() && !client.device;
     let key = match (grant_type, state.settings.counted_per) {
         ("refresh_token", CountedPer::RefreshToken) => refresh_token,
         _ => client_id,
@@ -71,18 +71,30 @@ fn exchange(state: &mut State, data_center: &str, client_id: &str, form: &Parame
     if code.challenge.is_some_and(|challenge| challenge != digest::challenge(form.get("code_verifier"))) {
         return Err(Refused::With("invalid_code"));
     }
-    let refresh_token = (code.offline && state.settings.exchange_yields_refresh_token)
-        .then(|| state.grant(data_center, client_id, code.scopes.clone(), code.user.clone()));
+    Ok(first(state, data_center, client_id, &code.scopes, &code.user, code.offline))
+}
+
+/// The tokens that follow a consent.
+pub(super) fn first(
+    state: &mut State,
+    data_center: &str,
+    client_id: &str,
+    scopes: &[String],
+    user: &User,
+    offline: bool,
+) -> Value {
+    let refresh_token = (offline && state.settings.exchange_yields_refresh_token)
+        .then(|| state.grant(data_center, client_id, scopes.to_vec(), user.clone()));
     let access_token = match &refresh_token {
         Some(refresh_token) => state.access_token_of(refresh_token),
-        None => state.access_token(data_center, code.scopes.clone(), code.user.clone()),
+        None => state.access_token(data_center, scopes.to_vec(), user.clone()),
     };
-    let mut answer = state.settings.minted(&access_token, &code.scopes);
+    let mut answer = state.settings.minted(&access_token, scopes);
     answer["api_domain"] = json!(state.settings.api_domain(data_center));
     if let Some(refresh_token) = refresh_token {
         answer["refresh_token"] = json!(refresh_token);
     }
-    Ok(answer)
+    answer
 }
 
 /// A token for the self client's own organisation. There is no refresh token. If a service has

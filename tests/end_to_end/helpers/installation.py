@@ -56,6 +56,7 @@ class Zoho:
         self.client_id: str = about["client_id"]
         self.client_secret: str = about["client_secret"]
         self.self_client_id: str = about["self_client_id"]
+        self.device_client_id: str = about["device_client_id"]
         self._grants: list[dict[str, str]] = about["connections"]
         self.refresh_tokens = [grant["refresh_token"] for grant in self._grants]
 

@@ -1,0 +1,238 @@
+//! `token-keeper connect --device`: a consent for machines without a browser and without a callback
+//! (RFC 8628).
+//!
+//! The command shows a code. Somebody types it at Zoho on any device and agrees. Meanwhile the
+//! command asks Zoho again and again, and ends as every consent does.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+use token_keeper::aws::{ParameterStore, SecretsManager};
+use token_keeper::connection::{DataCenter, Grant};
+use token_keeper::consent::{Consent, CurrentGrant, KeyRing, Stop};
+use token_keeper::failure::{Refusal, Untrusted};
+use token_keeper::lease::whole_second;
+use token_keeper::ports::{DeviceAuthorization, DeviceAuthorizer as _, Exchanged, Polled};
+use token_keeper::zoho::Zoho;
+
+use crate::console::{Console, Failure};
+use crate::operator::Operator;
+use crate::prepare::{Ready, Wanted};
+
+/// How much longer the command waits between polls after each that came too early (RFC 8628 §3.5)
+/// or that got no usable answer.
+const SLOWER: Duration = Duration::from_secs(5);
+
+impl Operator {
+    pub(super) async fn connect_device(
+        self,
+        wanted: &Wanted,
+        allow_move: bool,
+        console: &Console<'_>,
+    ) -> Result<(), Failure> {
+        let Ready { grant, done, .. } = self.prepare(wanted, allow_move, console).await?;
+        let connection = &wanted.connection;
+        let name = self.settings.prefix.grant(connection.as_str());
+        let parameter = self.settings.prefix.lease(connection.as_str());
+        let begun = whole_second(self.source.now());
+        let consent = self.consent(KeyRing::default());
+        let secret = consent.current_grant(connection, &grant.version, begun).await.map_err(|stop| explain(&stop))?;
+        let asked = consent.zoho.ask(&grant).await.map_err(|refusal| refused(&refusal, &grant.data_center))?;
+        let until = begun + asked.life;
+        console.say(&format!("The connection {connection} awaits consent (secret {name} {done}).\n"));
+        console.say("1. Let an administrator of the Zoho account open this page, on any device:");
+        console.say(&format!("     {}", asked.page));
+        console.say(&format!("2. The administrator types this code and agrees, before {until}:"));
+        console.say(&format!("     {}", asked.user_code));
+        if let Some(page) = &asked.complete_page {
+            console.say("   This page knows the code already:");
+            console.say(&format!("     {page}"));
+        }
+        if console.is_lost() {
+            return Err(Failure::new("nobody could read the code", "run the command again and read what it prints"));
+        }
+        console
+            .say("3. After the consent, the secret holds the refresh token and this parameter the first access token:");
+        console.say(&format!("     {parameter}"));
+        console.say("\nWaiting for the consent. Stop with Ctrl-C; nothing changes before the consent.");
+        let (grant, exchanged) =
+            until_granted(&consent, &secret, grant, &asked, [begun, until], allow_move, console).await?;
+        // Ctrl-C still waits: the refresh token has to be stored.
+        let accepted = consent.accept(secret, grant, exchanged, wanted.allow_other_account).await;
+        let connected = accepted.map_err(|stop| explain(&stop))?;
+        console.answer(json!({
+            "connection": connection.as_str(),
+            "data_center": connected.data_center,
+            "parameter": parameter.as_str(),
+            "published": connected.published,
+            "withheld": connected.withheld,
+        }));
+        if !connected.withheld.is_empty() {
+            console.show(&format!("Zoho granted only some of the scopes. Missing: {}.", connected.withheld.join(", ")));
+        }
+        if connected.published {
+            console.show(&format!("Connected. The access token is in the parameter {parameter}."));
+        } else {
+            console.show(&format!("Connected, but the first token could not be published. See token-keeper list, then type token-keeper refresh {connection}."));
+        }
+        Ok(())
+    }
+}
+
+/// Polls until the user has agreed. Returns the tokens, and the grant with the account's own data
+/// centre. From the poll that brought the tokens on, Ctrl-C waits.
+///
+/// The first poll comes at once: it shows that Zoho takes the client's secret, before anybody types
+/// the code. The last one comes at the end of the code's life, because somebody may have agreed in
+/// the last seconds.
+async fn until_granted(
+    consent: &Consent<SecretsManager, Zoho, ParameterStore>,
+    secret: &CurrentGrant,
+    mut grant: Grant,
+    asked: &DeviceAuthorization,
+    [begun, until]: [Timestamp; 2],
+    allow_move: bool,
+    console: &Console<'_>,
+) -> Result<(Grant, Exchanged), Failure> {
+    let mut interval = asked.interval;
+    loop {
+        console.terminal.finish_first(true);
+        let polled = consent.zoho.poll(&grant.client, &grant.data_center, &asked.device_code).await;
+        if let Ok(Polled::Granted(exchanged)) = polled {
+            return Ok((grant, exchanged));
+        }
+        console.terminal.finish_first(false);
+        let late = consent.source.now() >= until;
+        match polled {
+            Ok(Polled::Granted(_) | Polled::Pending) => {}
+            Ok(Polled::SlowDown) => interval += SLOWER,
+            Ok(Polled::OtherDataCenter(name)) => {
+                grant = move_to(&name, consent, secret, allow_move).await?;
+                console.say(&format!("The account lives in the data centre {name}. Its tokens come from there."));
+            }
+            Ok(Polled::Denied) => {
+                return Err(Failure::new(
+                    "the user said no; no grant was changed",
+                    "run the command again to ask again",
+                ));
+            }
+            Ok(Polled::Expired) => return Err(expired()),
+            Err(refusal @ (Refusal::ConsentRequired { .. } | Refusal::Misconfigured { .. })) => {
+                return Err(refused(&refusal, &grant.data_center));
+            }
+            Err(refusal) if late => {
+                let what = format!("Zoho gave no usable answer until the code ended ({refusal})");
+                return Err(Failure::new(what, again(&refusal)));
+            }
+            Err(refusal) => {
+                console.terminal.note(&format!("Zoho gave no usable answer ({refusal}). The command asks again."));
+                interval += SLOWER;
+            }
+        }
+        if late {
+            return Err(expired());
+        }
+        let seconds = |time: Timestamp| usize::try_from(time.duration_since(begun).as_secs()).unwrap_or_default();
+        console.terminal.progress(seconds(consent.source.now()), seconds(until));
+        console.terminal.wait(interval).await;
+    }
+}
+
+/// The grant for an account in the data centre that Zoho has named.
+async fn move_to(
+    name: &str,
+    consent: &Consent<SecretsManager, Zoho, ParameterStore>,
+    secret: &CurrentGrant,
+    allow_move: bool,
+) -> Result<Grant, Failure> {
+    let home = consent.settings.data_centers.get(name).ok_or_else(|| {
+        let what = format!("the account lives in the data centre {name}, which is not in the table of data centres");
+        let remedy = format!(
+            "if that is one of Zoho's, add it and run the command again: export TOKEN_KEEPER_DATA_CENTERS='{name}=https://…'"
+        );
+        Failure::new(what, remedy)
+    })?;
+    secret.check_move(home, allow_move).map_err(|stop| explain(&stop))?;
+    consent.grant_at(secret, home).await.map_err(|stop| match stop {
+        Stop::Misconfigured { why, .. } => Failure::new(
+            format!("the account lives in the data centre {name}; the client: {why}"),
+            format!(
+                "store the secret for it, then run the command again: token-keeper client add … --data-center {name}"
+            ),
+        ),
+        stop => explain(&stop),
+    })
+}
+
+fn expired() -> Failure {
+    Failure::new("nobody agreed before the code ended; no grant was changed", "run the command again for a new code")
+}
+
+/// Tells the operator why Zoho gives no code or no tokens.
+fn refused(refusal: &Refusal, at: &DataCenter) -> Failure {
+    match refusal {
+        Refusal::Misconfigured { error } if error == "invalid_scope" => Failure::new(
+            "Zoho refuses the scopes (invalid_scope)",
+            "correct them with --scope, as Zoho's documents spell them",
+        ),
+        Refusal::Misconfigured { error } => Failure::new(
+            format!("Zoho refuses the client in the data centre {} ({error})", at.name),
+            "in Zoho's API console of this data centre the client has to be a Non-browser Application; compare its id and secret too",
+        ),
+        Refusal::ConsentRequired { error } => Failure::new(
+            format!("Zoho does not accept the code any more ({error})"),
+            "if an answer of Zoho was lost before, the tokens were in it; run the command again for a new code",
+        ),
+        refusal => Failure::new(format!("Zoho gave no code ({refusal})"), again(refusal)),
+    }
+}
+
+/// What to do about trouble that may pass.
+fn again(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::Throttled => "run the command again in ten minutes",
+        refusal => refusal.untrusted().map_or("run the command again in a few minutes", Untrusted::remedy),
+    }
+}
+
+/// Tells the operator why the consent stopped.
+fn explain(stop: &Stop) -> Failure {
+    let (what, remedy) = match stop {
+        Stop::Moved { connection, from, to } => (
+            format!("the account lives in the data centre {to}, and {connection} belongs to {from}"),
+            "if the account has moved, add --allow-move; no grant was changed",
+        ),
+        Stop::OtherAccount(connection) => (
+            format!("another account has agreed than the one of {connection}; its new grant is revoked"),
+            "if that is wanted, add --allow-other-account",
+        ),
+        Stop::AccountUnknown(connection) => (
+            format!(
+                "Zoho did not say whose account has agreed, and {connection} belongs to a known one; the new grant is revoked"
+            ),
+            "run the command again; to connect any account, add --allow-other-account",
+        ),
+        Stop::Misconfigured { why, .. } => (why.clone(), "token-keeper doctor says more"),
+        Stop::NoRefreshToken(_) => (
+            "Zoho sent no refresh token; no grant was changed".to_owned(),
+            "remove the application among the account's connected applications at Zoho, then run the command again",
+        ),
+        Stop::AlreadyConnected(connection) | Stop::Superseded(connection) | Stop::Gone(connection) => (
+            format!("somebody else changed {connection} meanwhile; nothing of this consent is kept"),
+            "see token-keeper list",
+        ),
+        Stop::NotStored { revoked: true, .. } => (
+            "the grant could not be stored, so its refresh token was revoked".to_owned(),
+            "see the message above; infra/operator-policy.json lists the permissions that you need",
+        ),
+        Stop::NotStored { .. } => {
+            ("it is not known whether the grant is stored".to_owned(), "see the message above, then token-keeper list")
+        }
+        stop => (
+            format!("the consent stopped: {}", stop.reason().replace('_', " ")),
+            "see the message above, then run the command again",
+        ),
+    };
+    Failure::new(what, remedy)
+}
