@@ -5,10 +5,12 @@
 //! What to do about a connection is decided in [`decision`].
 
 pub mod brake;
+mod complaints;
 pub mod decision;
 pub mod dispatch;
 mod renew;
 pub mod report;
+pub mod verdict;
 
 use std::time::Duration;
 

@@ -45,7 +45,7 @@ impl Zoho {
         let issued_at = whole_second(self.source.now());
         let (status, body) = self.post(format!("{}/oauth/v2/token", at.accounts_server), form).await?;
         let Answer { access_token, life, api_domain, scope, refresh_token } = classify(status, &body)?;
-        let token = Token { access_token, issued_at, expires_at: issued_at + life };
+        let token = Token::new(access_token, issued_at, issued_at + life);
         let minted = Minted { token, api_domain, scope };
         Ok(Exchanged { minted, refresh_token })
     }
