@@ -2,6 +2,7 @@
 //! through the function's handler, and checks what programs can read afterwards.
 
 mod bad_input;
+mod complaints;
 mod cut_off;
 mod events;
 mod secrets;
