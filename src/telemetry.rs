@@ -96,13 +96,13 @@ pub fn write_metrics(report: &Report, prefix: &Prefix, now: Timestamp, out: &mut
     let count = |names: &Vec<String>| names.len();
     let metric = |name: &str, unit: &str| json!({"Name": name, "Unit": unit});
     if let Some(complaints) = report.complaints {
-        let metrics = ["Complaints", "Replaced", "Rejected"].map(|name| metric(name, "Count"));
-        let mut line = json!({
-            "Prefix": prefix.as_str(),
-            "Complaints": complaints,
-            "Replaced": report.refreshed,
-            "Rejected": count(&report.rejected),
-        });
+        let mut metrics = vec![metric("Complaints", "Count"), metric("Replaced", "Count")];
+        let mut line = json!({"Prefix": prefix.as_str(), "Complaints": complaints, "Replaced": report.refreshed});
+        // Without zeros, its alarm does not waver while complaints of both kinds come.
+        if !report.rejected.is_empty() {
+            metrics.push(metric("Rejected", "Count"));
+            line["Rejected"] = json!(count(&report.rejected));
+        }
         return write_line(&mut line, &metrics, now, out);
     }
     let mut metrics = vec![

@@ -226,7 +226,9 @@ fn complaint(body: &str) -> Result<Complaint, EventError> {
     let [connection, issued_at] = COMPLAINT;
     Ok(Complaint {
         connection: text(connection)?.parse().map_err(|error| wrong(connection, &format!("{error}")))?,
-        issued_at: text(issued_at)?.parse().map_err(|_| wrong(issued_at, "is not a time such as 2026-11-21T00:00:00Z"))?,
+        issued_at: text(issued_at)?
+            .parse()
+            .map_err(|_| wrong(issued_at, "is not a time such as 2026-11-21T00:00:00Z"))?,
     })
 }
 
