@@ -132,6 +132,19 @@ impl Seen {
         self.lease()?.token.as_ref()
     }
 
+    /// Since when readers complain about its token although it is new.
+    pub fn rejected_at(&self) -> Option<Timestamp> {
+        self.token()?.rejected_at
+    }
+
+    /// What is to be said about it before a run; `None` if it is only due.
+    pub fn outcome(&self) -> Option<Outcome> {
+        match self.state() {
+            None | Some(State::Fresh { .. }) if self.rejected_at().is_some() => Some(Outcome::Rejected),
+            state => state.map(State::outcome),
+        }
+    }
+
     /// Why no token is minted; `None` if it is due.
     pub fn state(&self) -> Option<&State> {
         match &self.decision {

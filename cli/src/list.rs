@@ -34,26 +34,12 @@ impl Operator {
         });
         console.show(&table.trim_fmt());
         let troubles = seen.iter().filter_map(|seen| {
-            let outcome = outcome(seen)?;
+            let outcome = seen.outcome()?;
             let error = outcome.error().unwrap_or_else(|| "nobody has consented yet".to_owned());
             Some(format!("\n{}: {error}\n  -> {}", seen.name, outcome.remedy(&seen.name)?))
         });
         troubles.for_each(|trouble| console.show(&trouble));
-        attention(seen.iter().filter(|seen| rejected(seen) || needs_somebody(seen.state())).count())
-    }
-}
-
-/// Whether readers complain about a token that another one does not help.
-fn rejected(seen: &Seen) -> bool {
-    seen.token().is_some_and(|token| token.rejected_at.is_some())
-}
-
-/// What a run would report without a mint. A token that is refused although it is new counts, if
-/// nothing else is wrong.
-fn outcome(seen: &Seen) -> Option<Outcome> {
-    match seen.state() {
-        None | Some(State::Fresh { .. }) if rejected(seen) => Some(Outcome::Rejected),
-        state => state.map(State::outcome),
+        attention(seen.iter().filter(|seen| seen.rejected_at().is_some() || needs_somebody(seen.state())).count())
     }
 }
 
@@ -84,7 +70,7 @@ fn needs_somebody(state: Option<&State>) -> bool {
 fn status(seen: &Seen, now: Option<Timestamp>) -> (&'static str, String, Color) {
     let token = seen.token();
     match seen.state() {
-        Some(State::Fresh { .. }) if rejected(seen) => ("fresh", "rejected".to_owned(), Color::Red),
+        Some(State::Fresh { .. }) if seen.rejected_at().is_some() => ("fresh", "rejected".to_owned(), Color::Red),
         None => {
             let words = match token {
                 None => "no token yet",
@@ -140,14 +126,14 @@ fn ago(minutes: i64) -> String {
 
 fn as_json(seen: &Seen) -> serde_json::Value {
     let token = seen.token();
-    let outcome = outcome(seen);
+    let outcome = seen.outcome();
     json!({
         "connection": seen.name,
         "data_center": data_center(seen),
         "status": status(seen, None).0,
         "issued_at": token.map(|token| token.issued_at),
         "expires_at": token.map(|token| token.expires_at),
-        "rejected_at": token.and_then(|token| token.rejected_at),
+        "rejected_at": seen.rejected_at(),
         "scopes": scopes(seen).split(' ').filter(|scope| !scope.is_empty()).collect::<Vec<_>>(),
         "error": outcome.as_ref().and_then(Outcome::error),
         "remedy": outcome.as_ref().and_then(|outcome| outcome.remedy(&seen.name)),

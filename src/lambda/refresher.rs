@@ -20,15 +20,18 @@ const MAX_COMPLAINT: usize = 1024;
 /// The fields of a complaint.
 const COMPLAINT: [&str; 2] = ["connection", "issued_at"];
 
+/// Messages by their id, each with what it says.
+type Messages<T> = Vec<(String, Result<T, EventError>)>;
+
 /// An event, understood.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
     /// One request, answered with its report.
     Single(Request),
     /// A batch from a queue: each message with what it asks for.
-    Batch(Vec<(String, Result<Request, EventError>)>),
+    Batch(Messages<Request>),
     /// A batch from the queue of complaints: each message with its complaint.
-    Complaints(Vec<(String, Result<Complaint, EventError>)>),
+    Complaints(Messages<Complaint>),
 }
 
 /// Why an event is not understood: the field, and what is wrong with it.
@@ -181,7 +184,7 @@ pub fn parse(event: &Value) -> Result<Event, EventError> {
 fn messages<'r, T>(
     records: impl Iterator<Item = (usize, &'r Value)>,
     read: fn(&str) -> Result<T, EventError>,
-) -> Result<Vec<(String, Result<T, EventError>)>, EventError> {
+) -> Result<Messages<T>, EventError> {
     records.map(|(index, record)| message(index, record).map(|(id, body)| (id.to_owned(), read(body)))).collect()
 }
 
