@@ -33,8 +33,9 @@ const LONGER: u32 = 3;
 const LONGEST_PAUSE: Duration = Duration::from_mins(4);
 
 /// After a complaint, no other one makes this process ask Zoho for the same connection within this
-/// time.
-pub const COMPLAINT_PAUSE: SignedDuration = SignedDuration::from_mins(10);
+/// time, whatever came of it. It is a little less than the five minutes within which SQS takes no
+/// equal message, so a reader that complains again after a fault does not come too early.
+const COMPLAINT_PAUSE: SignedDuration = SignedDuration::from_mins(4);
 
 /// The brakes of one process.
 #[derive(Default)]
@@ -139,7 +140,7 @@ impl Brakes {
     }
 
     /// Whether Zoho may be asked for this connection because of a complaint; if so, not again within
-    /// [`COMPLAINT_PAUSE`]. The document remembers this too, but only if it could be written.
+    /// four minutes. The document remembers a complaint for longer, but only if it could be written.
     pub fn permit_complaint(&self, connection: &ConnectionName, now: Timestamp) -> bool {
         let mut complaints = self.complaints.borrow_mut();
         complaints.retain(|_, asked_at| now.duration_since(*asked_at) < COMPLAINT_PAUSE);

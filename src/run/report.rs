@@ -67,8 +67,8 @@ pub enum Deferral {
     /// A brake kept it back.
     #[error("{0}")]
     Braked(Service),
-    /// This process has asked Zoho for it because of a complaint, less than ten minutes ago.
-    #[error("Zoho was asked for it because of a complaint less than ten minutes ago")]
+    /// This process has asked Zoho for it because of a complaint, less than four minutes ago.
+    #[error("Zoho was asked for it because of a complaint less than four minutes ago")]
     AskedAlready,
 }
 

@@ -7,11 +7,13 @@ use jiff::{SignedDuration, Timestamp};
 use crate::connection::Grant;
 use crate::lease::{Lease, Token, whole_second};
 use crate::name::ConnectionName;
-use crate::run::brake::COMPLAINT_PAUSE;
 use crate::run::decision::{Decision, Due, Settled, State};
 
 /// A younger token has not died early: Zoho refuses it for another reason.
 const YOUNG: SignedDuration = SignedDuration::from_mins(2);
+/// The same for a token that answers a complaint. So a reader that complains about each new token
+/// gets one in ten minutes, which is a tenth of what Zoho allows.
+const YOUNG_ANSWER: SignedDuration = SignedDuration::from_mins(10);
 
 /// A reader says that Zoho refuses a token, also after the reader has read the parameter again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,8 +65,6 @@ fn is_published(lease: Option<&Lease>, refused: &[Timestamp]) -> bool {
     token.is_some_and(|token| refused.contains(&token.issued_at))
 }
 
-/// A token that answers a complaint counts as young for longer. So a reader that complains about
-/// each new token gets one in ten minutes, which is a tenth of what Zoho allows.
 fn counts_as_young(token: &Token) -> SignedDuration {
-    if token.complaint_at.is_some() { COMPLAINT_PAUSE } else { YOUNG }
+    if token.complaint_at.is_some() { YOUNG_ANSWER } else { YOUNG }
 }
