@@ -40,7 +40,7 @@ export class Zoho {
     let failure = `HTTP ${answer.status} (${code}) for ${path}`;
     if (answer.status !== 401) throw new Error(failure);
     failure += ", also after reading the parameter again.";
-    // Token Keeper replaces a token that died early. For a missing scope another token does not help.
+    // Token Keeper replaces a token that died early. If a scope is missing, that does not help.
     if (this.#complaints && !code.includes("SCOPE")) failure += await this.#complain(document.issued_at);
     const remedy = `See \`token-keeper list\`, then type: token-keeper refresh ${this.#connection} --force`;
     throw new Error(`${failure} ${remedy}`);

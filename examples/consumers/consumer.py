@@ -47,7 +47,7 @@ class Zoho:
         if answer.status != 401:
             raise RuntimeError(failure)
         failure += ", also after reading the parameter again."
-        # Token Keeper replaces a token that died early. For a missing scope another token does not help.
+        # Token Keeper replaces a token that died early. If a scope is missing, that does not help.
         if self._complaints and "SCOPE" not in code:
             failure += self._complain(document["issued_at"])
         remedy = f"See `token-keeper list`, then type: token-keeper refresh {self._connection} --force"

@@ -1,7 +1,7 @@
 //! Calls a Zoho API with a token from Token Keeper: `consumer crm-prod /crm/v8/org [/PATH...]`
 //!
-//! In your own project it needs `cargo add aws-config aws-sdk-sqs aws-sdk-ssm reqwest serde_json` and
-//! `cargo add tokio --features macros,rt,sync`. In this repository, type
+//! In your own project it needs `cargo add aws-config aws-sdk-sqs aws-sdk-ssm reqwest serde_json`
+//! and `cargo add tokio --features macros,rt,sync`. In this repository, type
 //! `cargo run --example consumer crm-prod /crm/v8/org`.
 
 use std::error::Error;
@@ -71,7 +71,7 @@ impl Zoho {
             return Err(failure.into());
         }
         failure += ", also after reading the parameter again.";
-        // Token Keeper replaces a token that died early. For a missing scope another token does not help.
+        // Token Keeper replaces a token that died early. If a scope is missing, that does not help.
         if let (Some(queue), false) = (&self.complaints, code.contains("SCOPE")) {
             failure += &self.complain(queue, &document["issued_at"]).await;
         }

@@ -47,7 +47,7 @@ if [[ $status != 2?? ]]; then
   failure="HTTP $status (${code:-no code}) for $path"
   [[ $status == 401 ]] || fail "$failure"
   failure+=', also after reading the parameter again.'
-  # Token Keeper replaces a token that died early. For a missing scope another token does not help.
+  # Token Keeper replaces a token that died early. If a scope is missing, that does not help.
   if [[ ${COMPLAINTS_QUEUE_URL-} && $code != *SCOPE* ]]; then
     aws sqs send-message --queue-url "$COMPLAINTS_QUEUE_URL" --message-group-id "$connection" \
       --message-body "{\"connection\": \"$connection\", \"issued_at\": \"$(from_document .issued_at)\"}" >/dev/null &&

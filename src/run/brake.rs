@@ -139,8 +139,9 @@ impl Brakes {
         Start { brakes: self, steps }
     }
 
-    /// Whether Zoho may be asked for this connection because of a complaint; if so, not again within
-    /// four minutes. The document remembers a complaint for longer, but only if it could be written.
+    /// Whether Zoho may be asked for this connection because of a complaint; if so, not again
+    /// within four minutes. The document remembers a complaint for longer, but only if it could be
+    /// written.
     pub fn permit_complaint(&self, connection: &ConnectionName, now: Timestamp) -> bool {
         let mut complaints = self.complaints.borrow_mut();
         complaints.retain(|_, asked_at| now.duration_since(*asked_at) < COMPLAINT_PAUSE);

@@ -135,9 +135,9 @@ impl Outcome {
                 Some("only waiting helps; check that no other program mints tokens with this client".to_owned())
             }
             Self::Rejected => Some(format!(
-                "another token does not help; look at Zoho's code in the readers' logs: either the scopes do not fit (make a link with \
-                 `token-keeper connect {connection} --scope ...`), or the account may not use the API, or another program mints with \
-                 the same refresh token and so ends these tokens"
+                "another token does not help; look at Zoho's code in the readers' logs: either the scopes do not fit \
+                 (make a link with `token-keeper connect {connection} --scope ...`), or the account may not use the \
+                 API, or another program mints with the same refresh token and so ends these tokens"
             )),
             Self::Deferred(Deferral::Braked(_) | Deferral::AskedAlready) => Some("the next run tries again".to_owned()),
             Self::Deferred(_) => {

@@ -255,8 +255,8 @@ class Story:
         for seed in range(INJECTIONS):
             random = Random(seed)
             at = random.uniform(DAY_S, 2 * DAY_S)
-            # A reader comes every few minutes or once in an hour. Each time there is a report of a mark,
-            # apart from those when the token was old enough for another one.
+            # A reader comes every few minutes or once in an hour. Each time there is a report of a
+            # mark, apart from those when the token was old enough for another one.
             every_s = random.choice([300, 600, 3600])
             reports = Samples()
             for number in range(DAY_S // 2 // every_s):

@@ -302,7 +302,8 @@ class Story:
         self.api.meanwhile = lambda: self.publish() and None
         check("it does not complain if the second call works", self.run(consumer, PATH, **self.complaints), BODY)
         self.publish_refused()
-        self.fails(consumer, PATH, "HTTP 401", "token-keeper list", COMPLAINTS_QUEUE_URL=self.complaints["COMPLAINTS_QUEUE_URL"] + "x")
+        elsewhere = self.complaints["COMPLAINTS_QUEUE_URL"].replace(PREFIX, "elsewhere")
+        self.fails(consumer, PATH, "HTTP 401", "token-keeper list", COMPLAINTS_QUEUE_URL=elsewhere)
         check("  nor for a scope; without the right to complain it says what Zoho said", self.said(), [])
         self.called()
 

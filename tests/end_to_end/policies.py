@@ -241,7 +241,7 @@ class Story:
         # One step has a consumer with another prefix. IAM denies that.
         self.made = sorted(call for call in calls if f"{PREFIX}/" in call[2] or ":token-keeper-" in call[2] or call[2] == "*")
         astray = sorted(calls - set(self.made))
-        check("only a consumer calls under another prefix", {who for who, _, _ in astray}, {CONSUMER})
+        check("only consumers call under another prefix", {who for who, _, _ in astray}, {CONSUMER, COMPLAINER})
         for who in (REFRESHER, CALLBACK, OPERATOR, CONSUMER):
             actions = {action for by, action, _ in self.made if by == who}
             print(f"  --  {who[4:].lower()}: {', '.join(sorted(actions))}", flush=True)

@@ -179,7 +179,7 @@ fn most_in_ten_minutes(mints: &[Timestamp]) -> usize {
 
 #[tokio::test]
 async fn in_an_hour_of_complaints_zoho_is_never_asked_too_often() {
-    // (with scheduled runs, the reader complains about each new token)
+    // Whether there are scheduled runs too, and whether the reader complains about each new token.
     for (scheduled, follows) in [(false, false), (false, true), (true, false), (true, true)] {
         let (world, refresh_token) = world(0).await;
         let (mut mints, mut before) = (vec![world.clock.now()], world.zoho.mints(&refresh_token));
@@ -411,7 +411,8 @@ async fn complaints_have_metrics_of_their_own_and_none_of_a_run() {
         telemetry::write_metrics(report, prefix, world.clock.now(), &mut line).expect("a line");
         lines.lock().expect("the lines").push(serde_json::from_slice::<Value>(&line).expect("JSON"));
     };
-    // One token is replaced, one is marked. The second batch is about a token that is not published any more.
+    // One token is replaced, one is marked. The second batch is about a token that is not published
+    // any more.
     let first = [complaint(&world, "crm-prod"), complaint(&world, "books")];
     world.advance_minutes(1);
     for complaints in [&first[..], &first[..1]] {

@@ -42,7 +42,8 @@ async fn no_secret_reaches_a_log_a_report_an_error_a_metric_or_a_description_at_
             Rule::on("ssm", "PutParameter").about(&lease_name("unwritten")),
             Fault::Respond(testkit::aws::error("ValidationException", EU_SECRET)),
         );
-        let sent = |body: &Value| json!({"messageId": "1", "eventSource": "aws:sqs", "eventSourceARN": "arn:x-complaints.fifo", "body": body.to_string()});
+        let arn = "arn:aws:sqs:eu-central-1:123456789012:token-keeper-complaints.fifo";
+        let sent = |body: &Value| json!({"messageId": "1", "eventSource": "aws:sqs", "eventSourceARN": arn, "body": body.to_string()});
         let complaints = names.map(|name| sent(&json!({"connection": name, "issued_at": "2026-11-21T00:00:00Z"})));
         let complaints = json!({"Records": complaints});
         let events =
