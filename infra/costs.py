@@ -23,7 +23,9 @@ READ_RATE = 10  # Parameter Store reads a second when an instance starts; later 
 PUT_RATE, PUT_RATE_HIGHER = 3, 10  # the account's puts a second: default, higher throughput
 PACE = 0.95  # the part of that rate that one or two instances reach (make bench)
 BASE_SECONDS = 0.5  # of an invocation, without Parameter Store: Zoho, Secrets Manager, a cold start
-POLLS = 5 * 30 * 24 * 3600 // 20  # each of Lambda's five pollers waits 20 s at an idle queue
+# Each of Lambda's five pollers waits 20 s at an idle queue. For a FIFO queue, AWS's guide does not
+# say how many pollers there are; the same are assumed.
+POLLS = 5 * 30 * 24 * 3600 // 20
 MEMORY_GB = 128 / 1024
 KB_IN_GB = 1_000_000
 LOG_KB, SENT_KB = 2, 2  # the log of an invocation; the request and TLS handshake of a mint
@@ -36,7 +38,9 @@ PRICES = [
     ("Parameter Store", "paid interactions", 0.05, 10_000, 0, "aws.amazon.com/systems-manager/pricing"),
     ("Lambda", "requests", 0.20, 1_000_000, 1_000_000, "aws.amazon.com/lambda/pricing"),
     ("Lambda", "GB-seconds, arm64", 0.0000133334, 1, 400_000, "aws.amazon.com/lambda/pricing"),
-    ("SQS", "requests", 0.40, 1_000_000, 1_000_000, "aws.amazon.com/sqs/pricing"),
+    # A million requests are free, for both kinds of queue together. These two shares add up to it.
+    ("SQS", "requests", 0.40, 1_000_000, 1_000_000 - POLLS, "aws.amazon.com/sqs/pricing"),
+    ("SQS", "FIFO requests", 0.50, 1_000_000, POLLS, "aws.amazon.com/sqs/pricing"),
     ("CloudWatch", "custom metrics", 0.30, 1, 10, "aws.amazon.com/cloudwatch/pricing"),
     ("CloudWatch", "alarms", 0.10, 1, 10, "aws.amazon.com/cloudwatch/pricing"),
     ("CloudWatch", "dashboards", 3.00, 1, 3, "aws.amazon.com/cloudwatch/pricing"),
@@ -68,8 +72,9 @@ def units(n):
         invocations,
         RUNS * (jobs * job_seconds + sending_seconds) * MEMORY_GB,
         POLLS + RUNS * chunks * 3,  # sent, received, deleted
+        POLLS,  # nobody complains
         10,
-        10,  # nine alarms; one looks at two metrics and counts as two
+        11,  # ten alarms; one looks at two metrics and counts as two
         1,
         invocations * LOG_KB / KB_IN_GB,
         RUNS,

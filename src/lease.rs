@@ -54,6 +54,17 @@ pub struct Token {
     pub issued_at: Timestamp,
     /// When it ends.
     pub expires_at: Timestamp,
+    /// When a reader complained about the token before, if this one was minted because of that.
+    pub complaint_at: Option<Timestamp>,
+    /// When a reader first complained about this token while it was young.
+    pub rejected_at: Option<Timestamp>,
+}
+
+impl Token {
+    /// A token about which nobody has complained.
+    pub fn new(access_token: AccessToken, issued_at: Timestamp, expires_at: Timestamp) -> Self {
+        Self { access_token, issued_at, expires_at, complaint_at: None, rejected_at: None }
+    }
 }
 
 /// Whether a lease can be renewed.
@@ -132,6 +143,10 @@ struct Document {
     since: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    complaint_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rejected_at: Option<Timestamp>,
 }
 
 impl Lease {
@@ -169,14 +184,14 @@ impl Lease {
     /// # Panics
     /// Never: strings, numbers and times always become JSON.
     pub fn document(&self) -> SecretText {
-        let trouble = self.status.trouble();
+        let (trouble, token) = (self.status.trouble(), self.token.as_ref());
         let document = Document {
             schema: SCHEMA,
             status: self.status.word().to_owned(),
-            access_token: self.token.as_ref().map(|token| token.access_token.expose().to_owned()),
+            access_token: token.map(|token| token.access_token.expose().to_owned()),
             token_type: TOKEN_TYPE.to_owned(),
-            expires_at: self.token.as_ref().map(|token| token.expires_at),
-            issued_at: self.token.as_ref().map(|token| token.issued_at),
+            expires_at: token.map(|token| token.expires_at),
+            issued_at: token.map(|token| token.issued_at),
             api_domain: self.api_domain.clone(),
             data_center: self.data_center.clone(),
             accounts_server: self.accounts_server.clone(),
@@ -185,6 +200,8 @@ impl Lease {
             error: trouble.map(|trouble| trouble.error.clone()),
             since: trouble.map(|trouble| trouble.since),
             retry_after: trouble.and_then(|trouble| trouble.retry_after),
+            complaint_at: token.and_then(|token| token.complaint_at),
+            rejected_at: token.and_then(|token| token.rejected_at),
         };
         SecretText::new(serde_json::to_string(&document).expect("a document of strings and times"))
     }
@@ -217,9 +234,11 @@ impl Lease {
             _ => return Err(Flaw::NotALease("its `status` is unknown")),
         };
         let token = match (document.access_token, document.issued_at, document.expires_at) {
-            (Some(access_token), Some(issued_at), Some(expires_at)) => {
-                Some(Token { access_token: AccessToken::new(access_token), issued_at, expires_at })
-            }
+            (Some(access_token), Some(issued_at), Some(expires_at)) => Some(Token {
+                complaint_at: document.complaint_at,
+                rejected_at: document.rejected_at,
+                ..Token::new(AccessToken::new(access_token), issued_at, expires_at)
+            }),
             (None, None, None) if status != Status::Active => None,
             _ => return Err(Flaw::NotALease("`access_token`, `issued_at` or `expires_at` is missing")),
         };
@@ -247,10 +266,8 @@ mod tests {
     fn lease(status: Status, token: Option<&str>) -> Lease {
         Lease {
             status,
-            token: token.map(|token| Token {
-                access_token: AccessToken::new(token),
-                issued_at: time("2026-11-21T00:00:00Z"),
-                expires_at: time("2026-11-21T01:00:00Z"),
+            token: token.map(|token| {
+                Token::new(AccessToken::new(token), time("2026-11-21T00:00:00Z"), time("2026-11-21T01:00:00Z"))
             }),
             api_domain: Some("https://www.zohoapis.eu".to_owned()),
             data_center: "eu".to_owned(),

@@ -100,11 +100,11 @@ mod tests {
     fn lease(status: Status, grant_version: &str) -> Lease {
         Lease {
             status,
-            token: Some(Token {
-                access_token: AccessToken::new("hush"),
-                issued_at: time("2026-11-21T00:00:00Z"),
-                expires_at: time("2026-11-21T01:00:00Z"),
-            }),
+            token: Some(Token::new(
+                AccessToken::new("hush"),
+                time("2026-11-21T00:00:00Z"),
+                time("2026-11-21T01:00:00Z"),
+            )),
             api_domain: None,
             data_center: "eu".to_owned(),
             accounts_server: "https://accounts.zoho.eu".to_owned(),

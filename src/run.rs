@@ -5,10 +5,12 @@
 //! What to do about a connection is decided in [`decision`].
 
 pub mod brake;
+mod complaints;
 pub mod decision;
 pub mod dispatch;
 mod renew;
 pub mod report;
+pub mod verdict;
 
 use std::time::Duration;
 
@@ -128,6 +130,19 @@ impl Seen {
     /// The token that programs read.
     pub fn token(&self) -> Option<&Token> {
         self.lease()?.token.as_ref()
+    }
+
+    /// Since when readers complain about its token although it is new.
+    pub fn rejected_at(&self) -> Option<Timestamp> {
+        self.token()?.rejected_at
+    }
+
+    /// What is to be said about it before a run; `None` if it is only due.
+    pub fn outcome(&self) -> Option<Outcome> {
+        match self.state() {
+            None | Some(State::Fresh { .. }) if self.rejected_at().is_some() => Some(Outcome::Rejected),
+            state => state.map(State::outcome),
+        }
     }
 
     /// Why no token is minted; `None` if it is due.

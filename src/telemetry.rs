@@ -7,7 +7,7 @@
 use std::io::{IsTerminal as _, Write};
 
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::level_filters::LevelFilter;
 use tracing::{Subscriber, info, warn};
 use tracing_subscriber::filter::Targets;
@@ -76,6 +76,8 @@ pub fn log(report: &Report) {
         throttled = report.throttled.len(),
         failed = report.failed.len(),
         deferred = report.deferred.len(),
+        complaints = report.complaints,
+        rejected = report.rejected.len(),
         min_remaining_s = report.min_remaining_s,
         duration_ms = report.duration_ms,
         "run finished"
@@ -84,13 +86,25 @@ pub fn log(report: &Report) {
 
 /// Writes a report's metrics as one line of the embedded metric format. The prefix is their
 /// dimension, so that one installation's alarms do not see another's runs. Connection names are not
-/// dimensions: `CloudWatch` bills each value.
+/// dimensions: `CloudWatch` bills each value. Answers to complaints have metrics of their own: with
+/// those of a run, readers that complain would keep the alarm no-run quiet while the schedule is
+/// dead.
 ///
 /// # Errors
 /// If the line cannot be written.
 pub fn write_metrics(report: &Report, prefix: &Prefix, now: Timestamp, out: &mut impl Write) -> std::io::Result<()> {
     let count = |names: &Vec<String>| names.len();
     let metric = |name: &str, unit: &str| json!({"Name": name, "Unit": unit});
+    if let Some(complaints) = report.complaints {
+        let mut metrics = vec![metric("Complaints", "Count"), metric("Replaced", "Count")];
+        let mut line = json!({"Prefix": prefix.as_str(), "Complaints": complaints, "Replaced": report.refreshed});
+        // Without zeros, its alarm does not waver while complaints of both kinds come.
+        if !report.rejected.is_empty() {
+            metrics.push(metric("Rejected", "Count"));
+            line["Rejected"] = json!(count(&report.rejected));
+        }
+        return write_line(&mut line, &metrics, now, out);
+    }
     let mut metrics = vec![
         metric("Connections", "Count"),
         metric("Refreshed", "Count"),
@@ -120,6 +134,10 @@ pub fn write_metrics(report: &Report, prefix: &Prefix, now: Timestamp, out: &mut
         metrics.push(metric("MinRemainingSeconds", "Seconds"));
         line["MinRemainingSeconds"] = json!(seconds);
     }
+    write_line(&mut line, &metrics, now, out)
+}
+
+fn write_line(line: &mut Value, metrics: &[Value], now: Timestamp, out: &mut impl Write) -> std::io::Result<()> {
     let directive = json!({"Namespace": NAMESPACE, "Dimensions": [["Prefix"]], "Metrics": metrics});
     line["_aws"] = json!({"Timestamp": now.as_millisecond(), "CloudWatchMetrics": [directive]});
     writeln!(out, "{line}")

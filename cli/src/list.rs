@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use token_keeper::connection::{Account, CLIENT_CREDENTIALS, Credential, Grant};
 use token_keeper::run::decision::State;
+use token_keeper::run::report::Outcome;
 use token_keeper::run::{Request, RunError, Seen};
 
 use crate::console::{Console, Failure};
@@ -44,12 +45,12 @@ impl Operator {
         });
         console.show(&table.trim_fmt());
         let troubles = seen.iter().filter_map(|seen| {
-            let outcome = seen.state()?.outcome();
+            let outcome = seen.outcome()?;
             let error = outcome.error().unwrap_or_else(|| "nobody has consented yet".to_owned());
             Some(format!("\n{}: {error}\n  -> {}", seen.name, outcome.remedy(&seen.name)?))
         });
         troubles.for_each(|trouble| console.show(&trouble));
-        attention(seen.iter().filter(|seen| needs_somebody(seen.state())).count())
+        attention(seen.iter().filter(|seen| seen.rejected_at().is_some() || needs_somebody(seen.state())).count())
     }
 }
 
@@ -80,6 +81,7 @@ fn needs_somebody(state: Option<&State>) -> bool {
 fn status(seen: &Seen, now: Option<Timestamp>) -> (&'static str, String, Color) {
     let token = seen.token();
     match seen.state() {
+        Some(State::Fresh { .. }) if seen.rejected_at().is_some() => ("fresh", "rejected".to_owned(), Color::Red),
         None => {
             let words = match token {
                 None => "no token yet",
@@ -155,7 +157,7 @@ fn ago(minutes: i64) -> String {
 
 fn as_json(seen: &Seen) -> serde_json::Value {
     let (token, grant) = (seen.token(), seen.grant());
-    let outcome = seen.state().map(State::outcome);
+    let outcome = seen.outcome();
     let grant_type = grant.and_then(|grant| grant.credential.as_ref()).map(|credential| match credential {
         Credential::RefreshToken(_) => "refresh_token",
         Credential::ClientCredentials { .. } => CLIENT_CREDENTIALS,
@@ -169,8 +171,9 @@ fn as_json(seen: &Seen) -> serde_json::Value {
         "granted_at": grant.and_then(|grant| grant.granted_at),
         "issued_at": token.map(|token| token.issued_at),
         "expires_at": token.map(|token| token.expires_at),
+        "rejected_at": seen.rejected_at(),
         "scopes": scopes(seen).split(' ').filter(|scope| !scope.is_empty()).collect::<Vec<_>>(),
-        "error": outcome.as_ref().and_then(token_keeper::run::report::Outcome::error),
+        "error": outcome.as_ref().and_then(Outcome::error),
         "remedy": outcome.as_ref().and_then(|outcome| outcome.remedy(&seen.name)),
     })
 }

@@ -2,9 +2,10 @@
 //
 //   node consumer.mjs crm-prod /crm/v8/org [/PATH...]
 //
-// It needs Node 22 or newer and @aws-sdk/client-ssm.
+// It needs Node 22 or newer, @aws-sdk/client-ssm, and to complain @aws-sdk/client-sqs.
 
 import { existsSync, realpathSync } from "node:fs";
+import { SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
 import { GetParameterCommand, SSMClient } from "@aws-sdk/client-ssm";
 
 /** One connection. Make one object for the whole program. */
@@ -12,30 +13,46 @@ export class Zoho {
   #ssm = new SSMClient();
   #connection;
   #parameter;
+  #complaints;
   #document;
   #keepUntil = 0;
   #reading;
 
-  constructor(connection, prefix = "token-keeper") {
+  /** `complaints` is the URL of Token Keeper's queue of complaints. */
+  constructor(connection, prefix = "token-keeper", complaints = "") {
     this.#connection = connection;
+    this.#complaints = complaints;
     this.#parameter = `/${prefix}/tokens/${connection}`;
   }
 
   /** The text of the answer. Without its slash, a path could lead to another host. */
   async get(path) {
     if (!path.startsWith("/")) throw new Error(`a path starts with a slash: ${path}`);
-    const document = await this.#liveDocument();
+    let document = await this.#liveDocument();
     let answer = await this.#call(document, path);
     if (answer.status === 401) {
       // Perhaps there is a newer token by now. Read it and try once more.
-      answer = await this.#call(await this.#liveDocument(document.access_token), path);
+      document = await this.#liveDocument(document.access_token);
+      answer = await this.#call(document, path);
     }
     if (answer.ok) return answer.text;
     const code = answer.text.match(/"code":\s*"?(\w+)/)?.[1] ?? "no code";
-    const failure = `HTTP ${answer.status} (${code}) for ${path}`;
+    let failure = `HTTP ${answer.status} (${code}) for ${path}`;
     if (answer.status !== 401) throw new Error(failure);
+    failure += ", also after reading the parameter again.";
+    // Token Keeper replaces a token that died early. If a scope is missing, that does not help.
+    if (this.#complaints && !code.includes("SCOPE")) failure += await this.#complain(document.issued_at);
     const remedy = `See \`token-keeper list\`, then type: token-keeper refresh ${this.#connection} --force`;
-    throw new Error(`${failure}, also after reading the parameter again. ${remedy}`);
+    throw new Error(`${failure} ${remedy}`);
+  }
+
+  async #complain(issued_at) {
+    const MessageBody = JSON.stringify({ connection: this.#connection, issued_at });
+    const to = { QueueUrl: this.#complaints, MessageGroupId: this.#connection };
+    return new SQSClient().send(new SendMessageCommand({ ...to, MessageBody })).then(
+      () => " Token Keeper has been told, so try again in a minute.",
+      ({ name }) => ` Token Keeper could not be told (${name}).`,
+    );
   }
 
   async #call({ api_domain, token_type, access_token }, path) {
@@ -84,7 +101,7 @@ const [, started = "", connection, ...paths] = process.argv;
 if (existsSync(started) && realpathSync(started) === import.meta.filename) {
   try {
     if (!paths.length) throw new Error("usage: consumer.mjs CONNECTION /PATH...");
-    const zoho = new Zoho(connection, process.env.TOKEN_KEEPER_PREFIX);
+    const zoho = new Zoho(connection, process.env.TOKEN_KEEPER_PREFIX, process.env.COMPLAINTS_QUEUE_URL);
     for (const path of paths) console.log(await zoho.get(path));
   } catch (error) {
     console.error(`consumer.mjs: ${error.message}${error.cause ? `: ${error.cause.message}` : ""}`);

@@ -21,9 +21,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 class Zoho:
     """One connection. Make one object for the whole program; all threads can share it."""
 
-    def __init__(self, connection, prefix="token-keeper"):
+    def __init__(self, connection, prefix="token-keeper", complaints=None):
+        """`complaints` is the URL of Token Keeper's queue of complaints."""
         self._connection, self._parameter = connection, f"/{prefix}/tokens/{connection}"
-        self._ssm = boto3.client("ssm")
+        self._ssm, self._complaints = boto3.client("ssm"), complaints
         self._http = urllib3.PoolManager(timeout=30, retries=False)
         self._lock, self._document, self._keep_until = threading.Lock(), {}, 0
 
@@ -35,20 +36,35 @@ class Zoho:
         answer = self._call(document, path)
         if answer.status == 401:
             # Perhaps there is a newer token by now. Read it and try once more.
-            answer = self._call(self._live_document(refused=document["access_token"]), path)
+            document = self._live_document(refused=document["access_token"])
+            answer = self._call(document, path)
         text = answer.data.decode()
         if 200 <= answer.status < 300:
             return text
-        code = re.search(r'"code":\s*"?(\w+)', text)
-        failure = f"HTTP {answer.status} ({code[1] if code else 'no code'}) for {path}"
+        found = re.search(r'"code":\s*"?(\w+)', text)
+        code = found[1] if found else "no code"
+        failure = f"HTTP {answer.status} ({code}) for {path}"
         if answer.status != 401:
             raise RuntimeError(failure)
+        failure += ", also after reading the parameter again."
+        # Token Keeper replaces a token that died early. If a scope is missing, that does not help.
+        if self._complaints and "SCOPE" not in code:
+            failure += self._complain(document["issued_at"])
         remedy = f"See `token-keeper list`, then type: token-keeper refresh {self._connection} --force"
-        raise RuntimeError(f"{failure}, also after reading the parameter again. {remedy}")
+        raise RuntimeError(f"{failure} {remedy}")
 
     def _call(self, document, path):
         header = {"Authorization": f"{document['token_type']} {document['access_token']}"}
         return self._http.request("GET", document.get("api_domain", "") + path, headers=header, redirect=False)
+
+    def _complain(self, issued_at):
+        complaint = json.dumps({"connection": self._connection, "issued_at": issued_at})
+        try:
+            to = {"QueueUrl": self._complaints, "MessageGroupId": self._connection}
+            boto3.client("sqs").send_message(**to, MessageBody=complaint)
+        except (BotoCoreError, ClientError) as error:
+            return f" Token Keeper could not be told ({error})."
+        return " Token Keeper has been told, so try again in a minute."
 
     def _live_document(self, refused=None):
         with self._lock:
@@ -77,7 +93,8 @@ if __name__ == "__main__":
     if len(sys.argv) < 3:
         sys.exit("usage: consumer.py CONNECTION /PATH...")
     try:
-        zoho = Zoho(sys.argv[1], os.environ.get("TOKEN_KEEPER_PREFIX", "token-keeper"))
+        prefix = os.environ.get("TOKEN_KEEPER_PREFIX", "token-keeper")
+        zoho = Zoho(sys.argv[1], prefix, os.environ.get("COMPLAINTS_QUEUE_URL"))
         for path in sys.argv[2:]:
             print(zoho.get(path))
     except Exception as error:

@@ -1,7 +1,7 @@
 //! Calls a Zoho API with a token from Token Keeper: `consumer crm-prod /crm/v8/org [/PATH...]`
 //!
-//! In your own project it needs `cargo add aws-config aws-sdk-ssm reqwest serde_json` and
-//! `cargo add tokio --features macros,rt,sync`. In this repository, type
+//! In your own project it needs `cargo add aws-config aws-sdk-sqs aws-sdk-ssm reqwest serde_json`
+//! and `cargo add tokio --features macros,rt,sync`. In this repository, type
 //! `cargo run --example consumer crm-prod /crm/v8/org`.
 
 use std::error::Error;
@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use aws_config::BehaviorVersion;
 use aws_sdk_ssm::error::ProvideErrorMetadata as _;
 use aws_sdk_ssm::primitives::{DateTime, DateTimeFormat};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -19,9 +19,12 @@ type Failure = Box<dyn Error + Send + Sync>;
 /// One connection. Make one for the whole program; all tasks can share it.
 struct Zoho {
     ssm: aws_sdk_ssm::Client,
+    sqs: aws_sdk_sqs::Client,
     http: reqwest::Client,
     connection: String,
     parameter: String,
+    /// The URL of Token Keeper's queue of complaints.
+    complaints: Option<String>,
     kept: Mutex<Kept>,
 }
 
@@ -31,13 +34,16 @@ struct Kept {
 }
 
 impl Zoho {
-    async fn new(connection: &str, prefix: &str) -> Result<Self, Failure> {
+    async fn new(connection: &str, prefix: &str, complaints: Option<String>) -> Result<Self, Failure> {
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30));
+        let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
         Ok(Self {
-            ssm: aws_sdk_ssm::Client::new(&aws_config::load_defaults(BehaviorVersion::latest()).await),
+            ssm: aws_sdk_ssm::Client::new(&aws),
+            sqs: aws_sdk_sqs::Client::new(&aws),
             http: http.redirect(reqwest::redirect::Policy::none()).build()?,
             connection: connection.to_owned(),
             parameter: format!("/{prefix}/tokens/{connection}"),
+            complaints,
             kept: Mutex::new(Kept { document: Value::Null, until: SystemTime::UNIX_EPOCH }),
         })
     }
@@ -47,11 +53,12 @@ impl Zoho {
         if !path.starts_with('/') {
             return Err(format!("a path starts with a slash: {path}").into());
         }
-        let document = self.live_document(None).await?;
+        let mut document = self.live_document(None).await?;
         let mut answer = self.call(&document, path).await?;
         if answer.status() == 401 {
             // Perhaps there is a newer token by now. Read it and try once more.
-            answer = self.call(&self.live_document(document["access_token"].as_str()).await?, path).await?;
+            document = self.live_document(document["access_token"].as_str()).await?;
+            answer = self.call(&document, path).await?;
         }
         let (status, text) = (answer.status(), answer.text().await?);
         if status.is_success() {
@@ -59,12 +66,26 @@ impl Zoho {
         }
         let body: Value = serde_json::from_str(&text).unwrap_or_default();
         let code = body["code"].as_str().map_or_else(|| body["code"].to_string(), str::to_owned);
-        let failure = format!("HTTP {} ({code}) for {path}", status.as_u16());
+        let mut failure = format!("HTTP {} ({code}) for {path}", status.as_u16());
         if status != 401 {
             return Err(failure.into());
         }
+        failure += ", also after reading the parameter again.";
+        // Token Keeper replaces a token that died early. If a scope is missing, that does not help.
+        if let (Some(queue), false) = (&self.complaints, code.contains("SCOPE")) {
+            failure += &self.complain(queue, &document["issued_at"]).await;
+        }
         let remedy = format!("See `token-keeper list`, then type: token-keeper refresh {} --force", self.connection);
-        Err(format!("{failure}, also after reading the parameter again. {remedy}").into())
+        Err(format!("{failure} {remedy}").into())
+    }
+
+    async fn complain(&self, queue: &str, issued_at: &Value) -> String {
+        let complaint = json!({"connection": self.connection, "issued_at": issued_at}).to_string();
+        let message = self.sqs.send_message().queue_url(queue).message_group_id(&self.connection);
+        match message.message_body(complaint).send().await {
+            Ok(_) => " Token Keeper has been told, so try again in a minute.".to_owned(),
+            Err(error) => format!(" Token Keeper could not be told ({}).", error.code().unwrap_or("no answer")),
+        }
     }
 
     async fn call(&self, document: &Value, path: &str) -> reqwest::Result<reqwest::Response> {
@@ -124,7 +145,7 @@ async fn answers(arguments: Vec<String>) -> Result<(), Failure> {
         return Err("usage: consumer CONNECTION /PATH...".into());
     };
     let prefix = std::env::var("TOKEN_KEEPER_PREFIX").unwrap_or_else(|_| "token-keeper".to_owned());
-    let zoho = Zoho::new(connection, &prefix).await?;
+    let zoho = Zoho::new(connection, &prefix, std::env::var("COMPLAINTS_QUEUE_URL").ok()).await?;
     for path in paths {
         println!("{}", zoho.get(path).await?);
     }

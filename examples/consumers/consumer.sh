@@ -46,6 +46,13 @@ if [[ $status != 2?? ]]; then
   code=$(jq --raw-output '.code // empty' <<<"$body" 2>/dev/null) || code=
   failure="HTTP $status (${code:-no code}) for $path"
   [[ $status == 401 ]] || fail "$failure"
-  fail "$failure, also after reading the parameter again. See \`token-keeper list\`, then type: token-keeper refresh $connection --force"
+  failure+=', also after reading the parameter again.'
+  # Token Keeper replaces a token that died early. If a scope is missing, that does not help.
+  if [[ ${COMPLAINTS_QUEUE_URL-} && $code != *SCOPE* ]]; then
+    aws sqs send-message --queue-url "$COMPLAINTS_QUEUE_URL" --message-group-id "$connection" \
+      --message-body "{\"connection\": \"$connection\", \"issued_at\": \"$(from_document .issued_at)\"}" >/dev/null &&
+      failure+=' Token Keeper has been told, so try again in a minute.'
+  fi
+  fail "$failure See \`token-keeper list\`, then type: token-keeper refresh $connection --force"
 fi
 printf '%s\n' "$body"

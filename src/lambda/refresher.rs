@@ -9,7 +9,19 @@ use crate::name::ConnectionName;
 use crate::ports::{GrantNames, Grants, Issuer, Leases, Queue};
 use crate::run::dispatch::Dispatcher;
 use crate::run::report::Report;
+use crate::run::verdict::Complaint;
 use crate::run::{Refresher, Request, RunError};
+
+/// A queue whose ARN ends like this brings complaints, and nothing else. Lambda writes the ARN into
+/// the event, so no sender of a message can say that it came from another queue.
+const COMPLAINTS: &str = "-complaints.fifo";
+/// The most bytes of a complaint. One with the longest name has fewer than 150.
+const MAX_COMPLAINT: usize = 1024;
+/// The fields of a complaint.
+const COMPLAINT: [&str; 2] = ["connection", "issued_at"];
+
+/// Messages by their id, each with what it says.
+type Messages<T> = Vec<(String, Result<T, EventError>)>;
 
 /// An event, understood.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,7 +29,9 @@ pub enum Event {
     /// One request, answered with its report.
     Single(Request),
     /// A batch from a queue: each message with what it asks for.
-    Batch(Vec<(String, Result<Request, EventError>)>),
+    Batch(Messages<Request>),
+    /// A batch from the queue of complaints: each message with its complaint.
+    Complaints(Messages<Complaint>),
 }
 
 /// Why an event is not understood: the field, and what is wrong with it.
@@ -65,6 +79,10 @@ impl From<HandlerError> for lambda_runtime::Diagnostic {
 /// the messages that SQS sends again (`batchItemFailures`): those not understood, those whose run
 /// could do nothing, and those of which most is undone. So one sick connection does not bring back
 /// the other ninety-nine, and does not send them to the queue of failed chunks.
+///
+/// A complaint comes again only if the run could do nothing. The reader complains again as long as
+/// it gets no other token. One that is not understood is dropped, because it would only block the
+/// others of its group.
 pub async fn handle<G: Grants + GrantNames, I: Issuer, L: Leases, Q: Queue>(
     event: &Value,
     refresher: &Refresher<G, I, L>,
@@ -106,6 +124,30 @@ pub async fn handle<G: Grants + GrantNames, I: Issuer, L: Leases, Q: Queue>(
             }
             Ok(json!({"batchItemFailures": again}))
         }
+        Event::Complaints(messages) => {
+            let (mut ids, mut complaints) = (Vec::new(), Vec::new());
+            for (id, complaint) in messages {
+                match complaint {
+                    Ok(complaint) => {
+                        ids.push(json!({"itemIdentifier": id}));
+                        if !complaints.contains(&complaint) {
+                            complaints.push(complaint);
+                        }
+                    }
+                    Err(error) => tracing::error!(message_id = id, %error, "complaint dropped"),
+                }
+            }
+            if !complaints.is_empty() {
+                match Box::pin(refresher.answer(&complaints, end)).await {
+                    Ok(report) => {
+                        tell(&report);
+                        ids.clear();
+                    }
+                    Err(error) => tracing::error!(messages = ids.len(), %error, "complaints not answered"),
+                }
+            }
+            Ok(json!({"batchItemFailures": ids}))
+        }
     }
 }
 
@@ -121,8 +163,12 @@ pub fn parse(event: &Value) -> Result<Event, EventError> {
         let Value::Array(records) = records else {
             return Err(wrong("Records", "is not an array"));
         };
-        let messages = records.iter().enumerate().map(|(index, record)| message(index, record));
-        return messages.collect::<Result<_, _>>().map(Event::Batch);
+        let records = records.iter().enumerate();
+        let complains = |record: &Value| record["eventSourceARN"].as_str().is_some_and(|arn| arn.ends_with(COMPLAINTS));
+        if records.clone().any(|(_, record)| complains(record)) {
+            return messages(records, complaint).map(Event::Complaints);
+        }
+        return messages(records, queued).map(Event::Batch);
     }
     if fields.get("detail-type").is_some_and(|kind| kind == "Scheduled Event") {
         return match fields.get("source").and_then(Value::as_str) {
@@ -133,7 +179,17 @@ pub fn parse(event: &Value) -> Result<Event, EventError> {
     request(fields).map(Event::Single)
 }
 
-fn message(index: usize, record: &Value) -> Result<(String, Result<Request, EventError>), EventError> {
+/// Each message with what `read` makes of its body. What a body says is the message's own trouble:
+/// the others of the batch are worked on.
+fn messages<'r, T>(
+    records: impl Iterator<Item = (usize, &'r Value)>,
+    read: fn(&str) -> Result<T, EventError>,
+) -> Result<Messages<T>, EventError> {
+    records.map(|(index, record)| message(index, record).map(|(id, body)| (id.to_owned(), read(body)))).collect()
+}
+
+/// The id and the body of a message.
+fn message(index: usize, record: &Value) -> Result<(&str, &str), EventError> {
     let text = |field: &str| {
         let value = record.get(field).and_then(Value::as_str);
         value.ok_or_else(|| wrong(&format!("Records[{index}].{field}"), "is not a string"))
@@ -141,20 +197,42 @@ fn message(index: usize, record: &Value) -> Result<(String, Result<Request, Even
     if text("eventSource")? != "aws:sqs" {
         return Err(wrong(&format!("Records[{index}].eventSource"), "is not aws:sqs"));
     }
-    // What a message says is the message's own trouble: the others of the batch are worked on.
-    let request = match serde_json::from_str(text("body")?) {
-        Ok(Value::Object(fields)) => request(&fields).map(queued),
-        _ => Err(wrong("body", "is not a JSON object")),
-    };
-    Ok((text("messageId")?.to_owned(), request))
+    let body = text("body")?;
+    Ok((text("messageId")?, body))
 }
 
-/// A connection that is removed between the listing and the work is no trouble.
-fn queued(request: Request) -> Request {
-    match request {
+fn object(body: &str) -> Result<Map<String, Value>, EventError> {
+    serde_json::from_str(body).map_err(|_| wrong("body", "is not a JSON object"))
+}
+
+/// The request in a message. A connection that is removed between the listing and the work is no
+/// trouble.
+fn queued(body: &str) -> Result<Request, EventError> {
+    Ok(match request(&object(body)?)? {
         Request::Named { connections, force, .. } => Request::Named { connections, force, skip_missing: true },
         Request::All => Request::All,
+    })
+}
+
+/// The complaint in a message. Whoever may complain can send anything, so the error repeats nothing
+/// of it but the start of a field's name.
+fn complaint(body: &str) -> Result<Complaint, EventError> {
+    if body.len() > MAX_COMPLAINT {
+        return Err(wrong("body", &format!("has more than {MAX_COMPLAINT} bytes")));
     }
+    let fields = object(body)?;
+    if let Some(unknown) = fields.keys().find(|field| !COMPLAINT.contains(&field.as_str())) {
+        let plain: String = unknown.chars().filter(char::is_ascii_graphic).take(40).collect();
+        return Err(wrong(&plain, "is not a field of a complaint (`connection`, `issued_at`)"));
+    }
+    let text = |field: &str| fields.get(field).and_then(Value::as_str).ok_or_else(|| wrong(field, "is not a string"));
+    let [connection, issued_at] = COMPLAINT;
+    Ok(Complaint {
+        connection: text(connection)?.parse().map_err(|error| wrong(connection, &format!("{error}")))?,
+        issued_at: text(issued_at)?
+            .parse()
+            .map_err(|_| wrong(issued_at, "is not a time such as 2026-11-21T00:00:00Z"))?,
+    })
 }
 
 fn request(fields: &Map<String, Value>) -> Result<Request, EventError> {

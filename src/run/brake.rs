@@ -10,10 +10,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use crate::connection::Grant;
 use crate::failure::{Refusal, StoreError};
+use crate::name::ConnectionName;
 use crate::ports::Minted;
 
 /// A data centre is stopped after this many connections in a row without an answer.
@@ -30,9 +32,18 @@ const LONGER: u32 = 3;
 /// The longest pause: shorter than the interval between runs, so that each run tries again.
 const LONGEST_PAUSE: Duration = Duration::from_mins(4);
 
+/// After a complaint, no other one makes this process ask Zoho for the same connection within this
+/// time, whatever came of it. It is a little less than the five minutes within which SQS takes no
+/// equal message, so a reader that complains again after a fault does not come too early.
+const COMPLAINT_PAUSE: SignedDuration = SignedDuration::from_mins(4);
+
 /// The brakes of one process.
 #[derive(Default)]
-pub struct Brakes(RefCell<HashMap<Service, Brake>>);
+pub struct Brakes {
+    services: RefCell<HashMap<Service, Brake>>,
+    /// When Zoho was asked because of a complaint.
+    complaints: RefCell<HashMap<ConnectionName, Timestamp>>,
+}
 
 /// What a connection needs and a brake can stop: a service, or a part of one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -96,14 +107,14 @@ impl Brakes {
     /// A run begins: on each stopped service, one connection may try at once. How much of a pause
     /// is over is not certain, because a function's clock may stop between two runs.
     pub fn begin(&self, now: Instant) {
-        for stopped in self.0.borrow_mut().values_mut().filter_map(|brake| brake.stopped.as_mut()) {
+        for stopped in self.services.borrow_mut().values_mut().filter_map(|brake| brake.stopped.as_mut()) {
             stopped.until = now;
         }
     }
 
     /// Whether a connection with this grant may start now. `new`: it has no parameter yet.
     pub fn permit(&self, grant: &Grant, new: bool, now: Instant) -> Permit {
-        let brakes = self.0.borrow();
+        let brakes = self.services.borrow();
         let mut permit = Permit::Go;
         for service in services(grant, new) {
             match brakes.get(&service).and_then(|brake| brake.stopped.as_ref()) {
@@ -119,7 +130,7 @@ impl Brakes {
     /// Starts a connection that has a [`permit`](Self::permit). The result notes what the
     /// connection finds out.
     pub fn start(&self, grant: &Grant, new: bool) -> Start<'_> {
-        let mut brakes = self.0.borrow_mut();
+        let mut brakes = self.services.borrow_mut();
         let steps = services(grant, new).map(|service| {
             let stopped = brakes.get_mut(&service).and_then(|brake| brake.stopped.as_mut());
             let tries = stopped.map(|stopped| stopped.trying = true).is_some();
@@ -128,8 +139,21 @@ impl Brakes {
         Start { brakes: self, steps }
     }
 
+    /// Whether Zoho may be asked for this connection because of a complaint; if so, not again
+    /// within four minutes. The document remembers a complaint for longer, but only if it could be
+    /// written.
+    pub fn permit_complaint(&self, connection: &ConnectionName, now: Timestamp) -> bool {
+        let mut complaints = self.complaints.borrow_mut();
+        complaints.retain(|_, asked_at| now.duration_since(*asked_at) < COMPLAINT_PAUSE);
+        let permitted = !complaints.contains_key(connection);
+        if permitted {
+            complaints.insert(connection.clone(), now);
+        }
+        permitted
+    }
+
     fn note(&self, Step { service, tries }: &Step, works: bool, limit: u32) {
-        let mut brakes = self.0.borrow_mut();
+        let mut brakes = self.services.borrow_mut();
         if works {
             brakes.remove(service);
             return;
@@ -192,7 +216,7 @@ impl Start<'_> {
 
 impl Drop for Start<'_> {
     fn drop(&mut self) {
-        let mut brakes = self.brakes.0.borrow_mut();
+        let mut brakes = self.brakes.services.borrow_mut();
         for Step { service, .. } in self.steps.iter().filter(|step| step.tries) {
             if let Some(stopped) = brakes.get_mut(service).and_then(|brake| brake.stopped.as_mut()) {
                 stopped.trying = false;

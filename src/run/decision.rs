@@ -25,6 +25,8 @@ pub struct Due {
     pub grant: Grant,
     /// What is published.
     pub last: Option<Lease>,
+    /// When a reader complained, if that is why a token is minted.
+    pub complaint_at: Option<Timestamp>,
 }
 
 /// A connection that gets no new token.
@@ -88,7 +90,7 @@ pub fn decide(
     };
     match state(&grant, lease.as_ref(), now, policy) {
         Some(state) => settled(state, Some(grant), lease),
-        None => Decision::Due(Due { grant, last: lease }),
+        None => Decision::Due(Due { grant, last: lease, complaint_at: None }),
     }
 }
 
@@ -139,6 +141,10 @@ pub fn what_is_right(
     {
         return Some(Lease { token: ours.token.clone(), ..replaced.clone() });
     }
+    // This run has only marked the token as rejected, and kept the status that it had seen.
+    if ours.status == Status::Active && replaced.status != Status::Active && issued_at(replaced) == issued_at(ours) {
+        return Some(Lease { token: ours.token.clone(), ..replaced.clone() });
+    }
     if issued_at(replaced) <= issued_at(ours) {
         return None;
     }
@@ -177,7 +183,7 @@ mod tests {
     #[expect(clippy::unnecessary_wraps, reason = "as `decide` takes it")]
     fn lease(status: Status) -> Result<Option<Lease>, Broken> {
         let grant = grant("v1", "").expect("a grant");
-        let token = Token { access_token: AccessToken::new("a"), issued_at: at(0), expires_at: at(3600) };
+        let token = Token::new(AccessToken::new("a"), at(0), at(3600));
         Ok(Some(Lease { token: Some(token), ..Lease::of(&grant, status, None) }))
     }
 
@@ -191,11 +197,7 @@ mod tests {
     fn what_was_written_over_decides_what_is_right() {
         let of = |version: &str, status: Status, issued_at: i64| {
             let lease = lease(status).expect("a lease").expect("one");
-            let token = Token {
-                access_token: AccessToken::new("a"),
-                issued_at: at(issued_at),
-                expires_at: at(issued_at + 3600),
-            };
+            let token = Token::new(AccessToken::new("a"), at(issued_at), at(issued_at + 3600));
             Lease { grant_version: VersionId::new(version), token: Some(token), ..lease }
         };
         let dead = |since: i64| {
@@ -225,6 +227,9 @@ mod tests {
         // The grant died after our token was minted; or our token came after its death.
         check(&of("v1", Status::Active, 20), &of("v1", dead(20), 0), "v1", "v1", Some(("v1", "consent_required", 20)));
         check(&of("v1", Status::Active, 20), &of("v1", dead(19), 0), "v1", "v1", None);
+        // This run has only marked a token as rejected, and the connection was throttled meanwhile.
+        let throttled = Status::Throttled(trouble(Some(660)));
+        check(&of("v1", Status::Active, 0), &of("v1", throttled, 0), "v1", "v1", Some(("v1", "throttled", 0)));
     }
 
     #[test]

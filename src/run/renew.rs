@@ -189,14 +189,17 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
     /// One connection from start to end. Its failure is an entry and stops no other connection.
     async fn renew(&self, due: Due, start: Start<'_>, turn: Turn<'_>, end: Option<Instant>) -> Entry {
         let throttled = due.throttled();
-        let (name, Due { grant, mut last }) = (due.name(), due);
+        let (name, Due { grant, mut last, complaint_at }) = (due.name(), due);
         let (grant, answer) = match self.mint(&grant, end).await {
             Err(Refusal::ConsentRequired { error }) => self.look_again(grant, &mut last, error, end).await,
             answer => (grant, answer),
         };
         start.answered(&answer, throttled);
         let (outcome, expires_at) = match answer {
-            Ok(minted) => self.publish(&start, turn, &grant, last.as_ref(), minted).await,
+            Ok(mut minted) => {
+                minted.token.complaint_at = complaint_at;
+                self.publish(&start, turn, &grant, last.as_ref(), minted).await
+            }
             Err(refusal) => {
                 let outcome = self.note_refusal(&start, turn, &grant, last.as_ref(), refusal).await;
                 (outcome, token_end(last.as_ref()))
@@ -387,7 +390,7 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
 
     /// Corrects the document if two writers have met: `version` shows whether somebody else wrote
     /// after this run had `seen` the lease. If the correction fails, the next run does it.
-    async fn put_right(&self, grant: &Grant, seen: Option<&Lease>, mut ours: Lease, mut version: i64) {
+    pub(super) async fn put_right(&self, grant: &Grant, seen: Option<&Lease>, mut ours: Lease, mut version: i64) {
         let mut expected = seen.map_or(0, |seen| seen.version) + 1;
         let connection = &grant.connection;
         for _ in 0..PUT_RIGHT {

@@ -52,6 +52,8 @@ pub enum Outcome {
     },
     /// Not started, or cut off without harm: the next run does it.
     Deferred(Deferral),
+    /// Readers say that Zoho refuses the token, and it is too young for another one to help.
+    Rejected,
 }
 
 /// Why a connection is left to the next run.
@@ -66,6 +68,9 @@ pub enum Deferral {
     /// A brake kept it back.
     #[error("{0}")]
     Braked(Service),
+    /// This process has asked Zoho for it because of a complaint, less than four minutes ago.
+    #[error("Zoho was asked for it because of a complaint less than four minutes ago")]
+    AskedAlready,
 }
 
 impl Outcome {
@@ -92,6 +97,7 @@ impl Outcome {
             Self::Throttled { .. } => "throttled",
             Self::Failed { .. } => "failed",
             Self::Deferred(_) => "deferred",
+            Self::Rejected => "rejected",
         }
     }
 
@@ -113,6 +119,7 @@ impl Outcome {
                 Some(error.clone())
             }
             Self::Deferred(why) => Some(why.to_string()),
+            Self::Rejected => Some("readers say that Zoho refuses its token, although it is new".to_owned()),
         }
     }
 
@@ -126,7 +133,12 @@ impl Outcome {
             Self::Throttled { .. } => {
                 Some("only waiting helps; check that no other program mints tokens with this client".to_owned())
             }
-            Self::Deferred(Deferral::Braked(_)) => Some("the next run tries again".to_owned()),
+            Self::Rejected => Some(format!(
+                "another token does not help; look at Zoho's code in the readers' logs: either the scopes do not fit \
+                 (make a link with `token-keeper connect {connection} --scope ...`), or the account may not use the \
+                 API, or another program mints with the same refresh token and so ends these tokens"
+            )),
+            Self::Deferred(Deferral::Braked(_) | Deferral::AskedAlready) => Some("the next run tries again".to_owned()),
             Self::Deferred(_) => {
                 Some("the next run does it; if this continues, give the function more time".to_owned())
             }
@@ -174,6 +186,12 @@ pub struct Report {
     pub deferred: Vec<String>,
     /// Those refreshed after they had needed an operator.
     pub recovered: Vec<String>,
+    /// Those whose token is refused by Zoho although it is new, as readers say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<String>,
+    /// How many different complaints the run has answered; absent in a run without complaints.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub complaints: Option<usize>,
     /// The shortest life left, in seconds, of all connections that a run can keep fresh: those that
     /// await consent or have a dead grant do not count. 0 if one has no token; `null` if there is
     /// no such connection.
@@ -212,6 +230,11 @@ impl Report {
         Self { queued: Some(queued), min_remaining_s: None, ..Self::of(entries, now, duration) }
     }
 
+    /// Sums up a run that answered this many complaints.
+    pub fn answered(entries: &[Entry], complaints: usize, now: Timestamp, duration: SignedDuration) -> Self {
+        Self { complaints: Some(complaints), ..Self::of(entries, now, duration) }
+    }
+
     /// Sums up a run that ended at `now`.
     pub fn of(entries: &[Entry], now: Timestamp, duration: SignedDuration) -> Self {
         let mut report = Self {
@@ -227,6 +250,8 @@ impl Report {
             failed: Vec::new(),
             deferred: Vec::new(),
             recovered: Vec::new(),
+            rejected: Vec::new(),
+            complaints: None,
             min_remaining_s: None,
             duration_ms: i64::try_from(duration.as_millis()).unwrap_or(i64::MAX),
             outcomes: Vec::new(),
@@ -254,6 +279,7 @@ impl Report {
                 Outcome::Throttled { .. } => report.throttled.push(connection.clone()),
                 Outcome::Failed { .. } => report.failed.push(connection.clone()),
                 Outcome::Deferred(_) => report.deferred.push(connection.clone()),
+                Outcome::Rejected => report.rejected.push(connection.clone()),
             }
             if kept {
                 let remaining = expires_at.map_or(0, |end| end.duration_since(now).as_secs().max(0));

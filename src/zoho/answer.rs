@@ -36,7 +36,7 @@ impl Answer {
     /// The tokens of a request that was sent at this time.
     pub(super) fn issued(self, issued_at: Timestamp) -> Exchanged {
         let Self { access_token, life, api_domain, scope, refresh_token } = self;
-        let token = Token { access_token, issued_at, expires_at: issued_at + life };
+        let token = Token::new(access_token, issued_at, issued_at + life);
         Exchanged { minted: Minted { token, api_domain, scope }, refresh_token }
     }
 }

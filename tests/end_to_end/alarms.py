@@ -47,6 +47,7 @@ PROMISED_S = {
     "short-life": 4 * MINUTE_S,
     "not-refreshed": 8 * MINUTE_S,
     "misconfigured": 8 * MINUTE_S,
+    "rejected": 4 * MINUTE_S,
     "refresher-errors": 5 * MINUTE_S,
     "failed-events": 20 * MINUTE_S,
     "failed-chunks": 20 * MINUTE_S,
@@ -151,6 +152,7 @@ class Story:
             self.what_two_runs_report_rings,
             self.a_run_that_fails_rings_once,
             self.queues_and_callback_ring,
+            self.complaints_about_fresh_tokens_ring_once,
             self.no_all_clear_when_runs_stop,
             self.a_disabled_schedule_rings_nothing,
             self.a_year_without_a_fault,
@@ -246,6 +248,25 @@ class Story:
                 self.rings_once(alarms["callback-errors"], {"5xx": refused}, at, (at, at + DAY_S), random)
             tries_s = 2 * 330.0  # foundation.yaml: VisibilityTimeout and maxReceiveCount
             check(f"{interval} minutes: a chunk in its second try rings nothing", alarms["waiting-chunks"].threshold >= tries_s)
+
+    def complaints_about_fresh_tokens_ring_once(self) -> None:
+        """Readers complain about each new token, for half a day"""
+        rejected, states = self.alarms[DEFAULT]["rejected"], []
+        for seed in range(INJECTIONS):
+            random = Random(seed)
+            at = random.uniform(DAY_S, 2 * DAY_S)
+            # A reader comes every few minutes or once in an hour. Each time there is a report of a
+            # mark, apart from those when the token was old enough for another one.
+            every_s = random.choice([300, 600, 3600])
+            reports = Samples()
+            for number in range(DAY_S // 2 // every_s):
+                if number == 0 or every_s == 3600 or random.random() < 0.7:
+                    time = at + number * every_s
+                    reports.add(time, time + random.uniform(*KNOWN_AFTER_S), 1)
+            self.rings_once(rejected, {"Rejected": reports}, at, (at - DAY_S, at + 2 * DAY_S), random)
+            minutes = range(int(at // MINUTE_S), int(at + 2 * DAY_S) // MINUTE_S)
+            states.append([state for _, state in changes(rejected, {"Rejected": reports}, minutes, random.choice(RANGES))])
+        check("rejected rings once, and is quiet again when nobody complains any more", states, [[ALARM, OK]] * INJECTIONS)
 
     def no_all_clear_when_runs_stop(self) -> None:
         """An alarm rings, then the schedule stops"""

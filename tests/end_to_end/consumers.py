@@ -1,6 +1,6 @@
 """The programs of examples/consumers/, each as a process.
 
-The stand-ins program plays AWS; this file plays a Zoho API. `token-keeper refresh` publishes the
+The stand-ins program plays AWS, moto its SQS, and this file a Zoho API. `token-keeper refresh` publishes the
 document. Where a step needs another token, expiry or status, it replaces these fields.
 """
 
@@ -26,12 +26,14 @@ import botocore.validate
 
 from helpers import chromium, recorder
 from helpers.checks import Mismatch, check, instant, leaked, tell
-from helpers.installation import PREFIX, REGION, compiled
-from helpers.processes import ROOT, Program, build_directory, environment
+from helpers.installation import PREFIX, compiled
+from helpers.processes import ROOT, Program, build_directory, environment, start_moto
 
 EXAMPLES = ROOT / "examples" / "consumers"
 NODE_HOME = ROOT / ".tools" / "consumers"
 """The Node example runs here. A module looks for its dependencies where it is."""
+REGION = "eu-central-2"
+"""For older Regions, version 1 of the AWS CLI has SQS's address built in and uses no other."""
 CONNECTION = "crm-prod"
 PARAMETER = f"/{PREFIX}/tokens/{CONNECTION}"
 PATH = "/crm/v8/org"
@@ -89,6 +91,8 @@ class ZohoApi:
     """Plays a Zoho API: it accepts a token or refuses it. It keeps all calls."""
 
     accepts: set[str] = field(default_factory=set)
+    code: str = "INVALID_TOKEN"
+    """Zoho's code for a token that it refuses."""
     calls: list[tuple[str, Optional[str]]] = field(default_factory=list)
     meanwhile: Optional[Callable[[], None]] = None
     """Called once, while the next caller waits for the answer."""
@@ -129,7 +133,7 @@ class ZohoApi:
             return 302, "", {"Location": self.url.replace("127.0.0.1", "localhost") + PATH}
         if authorization not in {f"Zoho-oauthtoken {token}" for token in self.accepts}:
             # Zoho never repeats the token. Even if a server does, no log may get it.
-            return 401, json.dumps({"code": "INVALID_TOKEN", "message": f"invalid: {authorization}"}), {}
+            return 401, json.dumps({"code": self.code, "message": f"invalid: {authorization}"}), {}
         if path == UNKNOWN:
             return 404, json.dumps({"code": "INVALID_URL_PATTERN", "message": f"unknown: {authorization}"}), {}
         return 200, BODY, {}
@@ -161,13 +165,16 @@ class Story:
         self.stand_ins = programs.enter_context(Program([compiled("stand-ins"), "--connections", "2"], environment()))
         self.lines_read = 0
         self.about = self.ask()
+        moto, sqs = start_moto()
+        programs.enter_context(moto)
+        aws = recorder.recorded(programs, self.about["aws"], sqs)
         account = {
             "AWS_ACCESS_KEY_ID": recorder.CONSUMER,
             "AWS_CONFIG_FILE": "/dev/null",
             "AWS_DEFAULT_REGION": REGION,  # for boto3 and the AWS CLI
             "AWS_REGION": REGION,  # for the other SDKs
             "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_ENDPOINT_URL": recorder.recorded(programs, self.about["aws"]),
+            "AWS_ENDPOINT_URL": aws,
             "AWS_SECRET_ACCESS_KEY": "not-a-secret",
             "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
         }
@@ -176,6 +183,12 @@ class Story:
             aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key="not-a-secret", region_name=REGION
         )
         self.aws = {name: session.client(name, endpoint_url=self.about["aws"]) for name in ("secretsmanager", "ssm")}
+        self.sqs = session.client("sqs", endpoint_url=sqs)
+        as_in_the_template = {"FifoQueue": "true", "ContentBasedDeduplication": "true"}
+        queue = self.sqs.create_queue(QueueName=f"{PREFIX}-complaints.fifo", Attributes=as_in_the_template)["QueueUrl"]
+        # Some SDKs send to this URL, others to the endpoint.
+        self.complaints = {"COMPLAINTS_QUEUE_URL": f"{aws}/123456789012/{PREFIX}-complaints.fifo"}
+        self.queue: str = queue
         self.document: dict[str, Any] = {}
         self.printed = ""
 
@@ -232,6 +245,7 @@ class Story:
         def step() -> None:
             self.calls(consumer)
             self.refusals(consumer)
+            self.complains(consumer)
             self.dead_documents(consumer)
             self.mistakes(consumer)
             if consumer.keeps:
@@ -270,6 +284,36 @@ class Story:
         check("does not repeat a call after another refusal", len(self.called()), 1)
         self.fails(consumer, REDIRECTED, "HTTP 302")
         check("does not take its token to another host", len(self.called()), 1)
+
+    def complains(self, consumer: Consumer) -> None:
+        told = "Token Keeper has been told"
+        for age_s in (200, 300):
+            issued_at = when(-age_s)
+            token = self.publish_refused(issued_at=issued_at)
+            self.fails(consumer, PATH, "HTTP 401 (INVALID_TOKEN)", told, "token-keeper list", **self.complaints)
+            check("  after two calls, as without a queue", self.sent(), [token] * 2)
+            self.fails(consumer, PATH, told, **self.complaints)
+            self.called()
+            wanted = [(CONNECTION, {"connection": CONNECTION, "issued_at": issued_at})]
+            check("  a second complaint is the same message; it names the document that was used", self.said(), wanted)
+        self.api.code = "OAUTH_SCOPE_MISMATCH"
+        self.fails(consumer, PATH, "HTTP 401 (OAUTH_SCOPE_MISMATCH)", **self.complaints)
+        self.api.code = "INVALID_TOKEN"
+        self.api.meanwhile = lambda: self.publish() and None
+        check("it does not complain if the second call works", self.run(consumer, PATH, **self.complaints), BODY)
+        self.publish_refused()
+        elsewhere = self.complaints["COMPLAINTS_QUEUE_URL"].replace(PREFIX, "elsewhere")
+        self.fails(consumer, PATH, "HTTP 401", "token-keeper list", COMPLAINTS_QUEUE_URL=elsewhere)
+        check("  nor for a scope; without the right to complain it says what Zoho said", self.said(), [])
+        self.called()
+
+    def said(self) -> list[tuple[str, Any]]:
+        """The complaints since the last question, each with its group."""
+        received = self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10, AttributeNames=["MessageGroupId"])
+        messages = received.get("Messages", [])
+        for message in messages:
+            self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
+        return [(message["Attributes"]["MessageGroupId"], json.loads(message["Body"])) for message in messages]
 
     def dead_documents(self, consumer: Consumer) -> None:
         end = when(-5)
@@ -388,9 +432,9 @@ class Story:
         self.put(json.dumps({name: value for name, value in document.items() if value is not None}))
         return token
 
-    def publish_refused(self) -> str:
+    def publish_refused(self, **fields: Optional[str]) -> str:
         """Publishes a document whose token the API refuses."""
-        token = self.publish()
+        token = self.publish(**fields)
         self.api.accepts.remove(token)
         return token
 
@@ -416,9 +460,9 @@ class Story:
         self.printed += ran.stdout + ran.stderr
         return ran
 
-    def run(self, consumer: Consumer, *paths: str) -> str:
+    def run(self, consumer: Consumer, *paths: str, **more: str) -> str:
         """Runs a consumer that succeeds. Returns what it prints."""
-        ran = self.process([*consumer.command, CONNECTION, *paths])
+        ran = self.process([*consumer.command, CONNECTION, *paths], **more)
         if ran.returncode != 0:
             raise Mismatch(f"the program ends with {ran.returncode}:\n{ran.stdout}{ran.stderr}")
         return ran.stdout.removesuffix("\n")

@@ -31,6 +31,8 @@ CONNECTION = "crm-prod"
 """The tag of the one-token policy's role names this connection. Consumers read no other."""
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 SCHEDULER = "the scheduler"
+COMPLAINER = "a consumer that complains"
+"""A consumer's calls of SQS need a policy of their own."""
 
 FILES = {
     REFRESHER: ["refresher-policy.json"],
@@ -38,12 +40,14 @@ FILES = {
     OPERATOR: ["operator-policy.json"],
     CONSUMER: ["read-tokens-policy.json", "read-one-token-policy.json"],
     SCHEDULER: ["scheduler-policy.json"],
+    COMPLAINER: ["complain-policy.json"],
 }
 IN_THE_TEMPLATES = {
     "refresher-policy.json": ("infra/foundation.yaml", "RefresherRole"),
     "callback-policy.json": ("infra/foundation.yaml", "CallbackRole"),
     "read-tokens-policy.json": ("infra/foundation.yaml", "ReadTokensPolicy"),
     "read-one-token-policy.json": ("infra/foundation.yaml", "ReadOneTokenPolicy"),
+    "complain-policy.json": ("infra/foundation.yaml", "ComplainPolicy"),
     "scheduler-policy.json": ("infra/operation.yaml", "SchedulerRole"),
 }
 
@@ -69,8 +73,9 @@ def log_stream(name: str) -> str:
 
 
 CHUNKS, FAILED_EVENTS = queue("token-keeper-chunks"), queue("token-keeper-failed-events")
+COMPLAINTS = queue("token-keeper-complaints.fifo")
 BY_AWS = [
-    *[(REFRESHER, f"sqs:{action}", CHUNKS) for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")],
+    *[(REFRESHER, f"sqs:{action}", to) for to in (CHUNKS, COMPLAINTS) for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")],
     (REFRESHER, "sqs:SendMessage", FAILED_EVENTS),
     *[(REFRESHER, action, log_stream("token-keeper-refresher")) for action in ("logs:CreateLogStream", "logs:PutLogEvents")],
     *[(CALLBACK, action, log_stream("token-keeper-callback")) for action in ("logs:CreateLogStream", "logs:PutLogEvents")],
@@ -125,6 +130,11 @@ NEVER = [
     (REFRESHER, "lambda:InvokeFunction", function("token-keeper-refresher")),
     (SCHEDULER, "lambda:InvokeFunction", function("token-keeper-callback")),
     (SCHEDULER, "sqs:SendMessage", CHUNKS),
+    *[(who, "sqs:SendMessage", COMPLAINTS) for who in (REFRESHER, CALLBACK, CONSUMER, SCHEDULER)],
+    *[(COMPLAINER, "sqs:SendMessage", to) for to in (CHUNKS, FAILED_EVENTS, queue("token-keeper-failed-chunks"))],
+    *[(COMPLAINER, f"sqs:{action}", COMPLAINTS) for action in ("ReceiveMessage", "DeleteMessage", "PurgeQueue", "GetQueueAttributes")],
+    (COMPLAINER, "ssm:GetParameter", parameter(f"{PREFIX}/tokens/{CONNECTION}")),
+    (COMPLAINER, "lambda:InvokeFunction", function("token-keeper-refresher")),
     (CALLBACK, "logs:PutLogEvents", log_stream("token-keeper-refresher")),
 ]
 """Calls that no program needs."""
@@ -226,10 +236,12 @@ class Story:
         recorded = {story: CALLS / f"{story}.jsonl" for story in sorted(STORIES)}
         check("every story has recorded its calls (make end-to-end browser)", [story for story, file in recorded.items() if not file.exists()], [])
         calls = {tuple(json.loads(line)) for file in recorded.values() for line in file.read_text().splitlines()}
+        complains = lambda who, action: who == CONSUMER and action.startswith("sqs:")
+        calls = {(COMPLAINER if complains(who, action) else who, action, arn) for who, action, arn in calls}
         # One step has a consumer with another prefix. IAM denies that.
         self.made = sorted(call for call in calls if f"{PREFIX}/" in call[2] or ":token-keeper-" in call[2] or call[2] == "*")
         astray = sorted(calls - set(self.made))
-        check("only a consumer calls under another prefix", {who for who, _, _ in astray}, {CONSUMER})
+        check("only consumers call under another prefix", {who for who, _, _ in astray}, {CONSUMER, COMPLAINER})
         for who in (REFRESHER, CALLBACK, OPERATOR, CONSUMER):
             actions = {action for by, action, _ in self.made if by == who}
             print(f"  --  {who[4:].lower()}: {', '.join(sorted(actions))}", flush=True)

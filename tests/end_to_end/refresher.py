@@ -51,6 +51,7 @@ class Story:
             self.named_connections_are_left_alone_while_fresh,
             self.force_mints_again,
             self.a_queue_is_worked_message_by_message,
+            self.complaints_come_from_their_own_queue,
             self.an_event_that_is_not_understood_is_refused,
             self.a_removed_app_is_noticed_and_a_new_grant_taken_up,
             self.the_bare_token_is_published_where_asked_for,
@@ -185,6 +186,26 @@ class Story:
             self.function.invoke_text(batch).answer(),
             {"batchItemFailures": [{"itemIdentifier": batch["Records"][0]["messageId"]}]},
         )
+
+    def complaints_come_from_their_own_queue(self) -> None:
+        """events/complaint.json: about a token that was replaced long ago, then about the fresh one"""
+        done = {"batchItemFailures": []}
+        self.runs += 2
+        check("a complaint about an old token does nothing", self.unchanged(lambda: self.send("complaint")), done)
+        before, asked = self.here.lease("crm-prod"), self.zoho.times_asked()
+        batch = json.loads((ROOT / "events" / "complaint.json").read_text())
+        [message] = batch["Records"]
+        message["body"] = json.dumps({"connection": "crm-prod", "issued_at": before["issued_at"]})
+        check("one about a fresh token is answered", self.function.invoke_text(batch).answer(), done)
+        marked = self.here.lease("crm-prod")
+        check("it only marks the document", (recent(marked.pop("rejected_at")), marked), (True, before))
+        check("and Zoho got no request", self.zoho.times_asked() - asked, 0)
+        message["body"] = json.dumps({"connections": ["books"], "force": True})
+        check("any other request from this queue is dropped", self.unchanged(lambda: self.function.invoke_text(batch).answer()), done)
+        message["eventSourceARN"] = message["eventSourceARN"].replace("complaints.fifo", "chunks")
+        message["body"] = json.dumps({"connection": "crm-prod", "issued_at": before["issued_at"]})
+        again = {"batchItemFailures": [{"itemIdentifier": message["messageId"]}]}
+        check("a complaint from another queue is refused", self.unchanged(lambda: self.function.invoke_text(batch).answer()), again)
 
     def an_event_that_is_not_understood_is_refused(self) -> None:
         """Events with a mistake"""
@@ -337,6 +358,8 @@ def is_log(line: dict[str, Any]) -> bool:
 
 def has_all_metrics(line: dict[str, Any]) -> bool:
     named = {metric["Name"] for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]}
+    if "Complaints" in line:
+        return named - {"Rejected"} == {"Complaints", "Replaced"}
     # If every grant is dead, there is no life to report.
     metrics = METRICS - {"MinRemainingSeconds"} if line["Connections"] == line["ConsentRequired"] else METRICS
     return named == metrics and all(isinstance(line[name], (int, float)) for name in metrics)

@@ -16,7 +16,9 @@ import platform
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any, Callable, Optional
 from urllib.parse import urlsplit
@@ -32,6 +34,7 @@ CALLBACK_URL = "https://consent.example"
 """The operator's own domain. `Browser` decides where it leads."""
 SCOPE = "ZohoCRM.modules.ALL"
 MARKER = "Token Keeper: "
+READERS = 50
 
 
 class Browser:
@@ -88,6 +91,7 @@ class Story:
             self.keys_are_changed,
             self.the_stack_is_updated_in_place,
             self.a_consent_through_the_function_url,
+            self.fifty_readers_complain_at_once,
             self.many_connections_go_through_the_queue,
             self.an_event_that_fails_is_kept,
             self.alarms_see_the_metrics,
@@ -205,6 +209,49 @@ class Story:
         [notice] = self.notices()
         check("its notice says that it replaced a living grant", "a grant that may still have worked" in notice)
 
+    def fifty_readers_complain_at_once(self) -> None:
+        """A token that died early: fifty readers complain at once"""
+        # So many seconds after its minting, Zoho has ended the token.
+        issued_at = (datetime.now(timezone.utc) - timedelta(seconds=300)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        dead = {**self.lease("crm-prod"), "access_token": "1000.ended.early", "issued_at": issued_at}
+        self.parameters.put_parameter(
+            Name=f"/{PREFIX}/tokens/crm-prod", Value=json.dumps(dead), Type="SecureString", Overwrite=True
+        )
+        asked = self.zoho.times_asked()
+        with ThreadPoolExecutor(READERS) as readers:
+            tokens = set(readers.map(self.complain_and_read, [dead] * READERS))
+        [token] = tokens
+        check("all of them read the same new token, which Zoho knows", (self.zoho.knows(token), token != dead["access_token"]), (True, True))
+        self.aws.wait_until("an empty queue", lambda: True if self.waiting("complaints.fifo") == (0, 0) else None)
+        check("Zoho was asked once", self.zoho.times_asked() - asked, 1)
+        self.complain(self.lease("crm-prod"))
+        marked = self.aws.wait_until("a mark in the document", lambda: self.lease("crm-prod").get("rejected_at"))
+        check("a complaint about the new token only marks it", (recent(marked), self.lease("crm-prod")["access_token"]), (True, token))
+        check("  and asks Zoho nothing", self.zoho.times_asked() - asked, 1)
+        # Only what the queue is for: it can name nobody else, and force nothing.
+        self.queues.send_message(
+            QueueUrl=self.queue("complaints.fifo"), MessageGroupId="x", MessageBody=json.dumps({"connections": ["books"], "force": True})
+        )
+        dropped = "connections: is not a field of a complaint"
+        self.aws.wait_until("another request in the log, dropped", lambda: True if dropped in "".join(self.log()) else None)
+        self.aws.wait_until("an empty queue once more", lambda: True if self.waiting("complaints.fifo") == (0, 0) else None)
+        check("it asks Zoho nothing either", self.zoho.times_asked() - asked, 1)
+        self.aws.wait_until("the alarm of the mark", lambda: self.notices() == [] and "rejected" in self.rung() or None)
+
+    def complain(self, document: dict[str, Any]) -> None:
+        """What a reader sends if Zoho refuses the token of this document."""
+        complaint = {"connection": "crm-prod", "issued_at": document["issued_at"]}
+        self.queues.send_message(
+            QueueUrl=self.queue("complaints.fifo"), MessageGroupId="crm-prod", MessageBody=json.dumps(complaint)
+        )
+
+    def complain_and_read(self, document: dict[str, Any]) -> str:
+        """The token that a reader finds some seconds after its complaint."""
+        self.complain(document)
+        differs = lambda: next((token for token in [self.lease("crm-prod")["access_token"]] if token != document["access_token"]), None)
+        token: str = self.aws.wait_until("another token", differs)
+        return token
+
     def many_connections_go_through_the_queue(self) -> None:
         """More connections than one run takes: three new ones, one of them dead"""
         names = ["campaigns", "inventory", "invoices"]
@@ -244,7 +291,7 @@ class Story:
         self.aws.wait_until("the alarm of it", lambda: self.notices() == [] and "misconfigured" in self.rung() or None)
         alarms = everything(self.aws.client("cloudwatch"), "describe_alarms", "MetricAlarms")
         states = {alarm["AlarmName"].removeprefix(f"{STACK}-"): alarm["StateValue"] for alarm in alarms}
-        check("there are nine alarms", len(states), 9)
+        check("there are ten alarms", len(states), 10)
         check("no-run and not-refreshed are OK", (states["no-run"], states["not-refreshed"]), ("OK", "OK"))
         check("misconfigured rings: a connection names an unknown client", states["misconfigured"], "ALARM")
         check("short-life rings: it has no token", states["short-life"], "ALARM")

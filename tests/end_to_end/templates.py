@@ -26,6 +26,7 @@ POLICIES = {
     "SchedulerRole": "scheduler-policy.json",
     "ReadTokensPolicy": "read-tokens-policy.json",
     "ReadOneTokenPolicy": "read-one-token-policy.json",
+    "ComplainPolicy": "complain-policy.json",
 }
 """The file with the policy of each resource, for people who make the roles themselves."""
 OPERATOR_POLICY = "operator-policy.json"

@@ -37,13 +37,14 @@ async fn every_event_file_goes_through_the_handler() {
             "named" => check("named", [1, 1], json!({"connections": 2, "refreshed": 2})).await,
             "force" => check("force", [1, 0], json!({"connections": 1, "refreshed": 1})).await,
             "queue" => check("queue", [1, 1], json!({"batchItemFailures": []})).await,
+            "complaint" => check("complaint", [1, 0], json!({"batchItemFailures": []})).await,
             // tests/consent/ sends the callback's events to the callback's handler.
             "callback-http-api" | "callback-function-url" => continue,
             other => panic!("events/{other}.json is sent by no test"),
         }
         checked += 1;
     }
-    assert_eq!(checked, 6);
+    assert_eq!(checked, 7);
 }
 
 #[test]

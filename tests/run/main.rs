@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod client_credentials;
+mod complaints;
 mod cut_off;
 mod events;
 mod secrets;

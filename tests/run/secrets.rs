@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Mutex;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::log::Kept;
 use testkit::wire::{Fault, Rule};
 use testkit::zoho::answers;
@@ -42,7 +42,13 @@ async fn no_secret_reaches_a_log_a_report_an_error_a_metric_or_a_description_at_
             Rule::on("ssm", "PutParameter").about(&lease_name("unwritten")),
             Fault::Respond(testkit::aws::error("ValidationException", EU_SECRET)),
         );
-        for event in [json!({}), json!({"connections": names, "force": true}), json!({"connections": tokens})] {
+        let arn = "arn:aws:sqs:eu-central-1:123456789012:token-keeper-complaints.fifo";
+        let sent = |body: &Value| json!({"messageId": "1", "eventSource": "aws:sqs", "eventSourceARN": arn, "body": body.to_string()});
+        let complaints = names.map(|name| sent(&json!({"connection": name, "issued_at": "2026-11-21T00:00:00Z"})));
+        let complaints = json!({"Records": complaints});
+        let events =
+            [json!({}), json!({"connections": names, "force": true}), json!({"connections": tokens}), complaints];
+        for event in events {
             let dispatcher = world.dispatcher.as_ref();
             let answer =
                 token_keeper::lambda::refresher::handle(&event, &world.refresher, dispatcher, None, tell).await;

@@ -112,7 +112,7 @@ impl Issuer for &Memory {
             (_, false) => fault(Silence::ServerError(500)),
             _ => {
                 let expires_at = issued_at + SignedDuration::from_hours(1);
-                let token = Token { access_token: AccessToken::new("a"), issued_at, expires_at };
+                let token = Token::new(AccessToken::new("a"), issued_at, expires_at);
                 Ok(Minted { token, api_domain: None, scope: None })
             }
         }
@@ -178,7 +178,7 @@ async fn the_shortest_life_comes_first() {
         let expires_at = now(Instant::now()) + SignedDuration::from_secs(left_s);
         let lease = Lease {
             status: Status::Active,
-            token: Some(Token { access_token: AccessToken::new("a"), issued_at: expires_at, expires_at }),
+            token: Some(Token::new(AccessToken::new("a"), expires_at, expires_at)),
             api_domain: None,
             data_center: "eu".to_owned(),
             accounts_server: String::new(),

@@ -319,7 +319,7 @@ impl World {
     pub(crate) fn lease(&self, index: usize, left: i64) {
         let (token, grant) = self.token_of(index);
         let expires_at = whole_second(self.now()) + SignedDuration::from_secs(left);
-        let token = Token { access_token: AccessToken::new(token), issued_at: expires_at - LIFE, expires_at };
+        let token = Token::new(AccessToken::new(token), expires_at - LIFE, expires_at);
         self.write(index, Lease { token: Some(token), ..Lease::of(&grant, Status::Active, None) });
     }
 
@@ -1053,7 +1053,7 @@ impl Issuer for Port {
         });
         let token = answered.await?;
         let access_token = AccessToken::new(token);
-        let token = Token { access_token, issued_at, expires_at: issued_at + LIFE };
+        let token = Token::new(access_token, issued_at, issued_at + LIFE);
         Ok(Minted { token, api_domain: None, scope: None })
     }
 
@@ -1165,7 +1165,7 @@ impl Authorizer for Port {
         let access_token = AccessToken::new(token);
         let expires_at = issued_at + LIFE;
         let scope = Some("ZohoCRM.modules.ALL".to_owned());
-        let token = Token { access_token, issued_at, expires_at };
+        let token = Token::new(access_token, issued_at, expires_at);
         let minted = Minted { token, api_domain: None, scope };
         Ok(Exchanged { minted, refresh_token: issued.map(|token| RefreshToken::new(token.to_string())) })
     }

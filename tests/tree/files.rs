@@ -78,7 +78,9 @@ fn alarms_and_dashboard_use_metrics_that_the_code_emits() {
     let entry = Entry { connection: "crm".to_owned(), outcome: Outcome::Fresh, expires_at: None };
     let (now, no_time) = (Timestamp::UNIX_EPOCH, SignedDuration::ZERO);
     let mut emitted = BTreeSet::new();
-    for report in [Report::of(&[entry], now, no_time), Report::dispatched(&[], 1, now, no_time)] {
+    let rejected = Entry { outcome: Outcome::Rejected, ..entry.clone() };
+    let run = Report::of(&[entry], now, no_time);
+    for report in [run, Report::dispatched(&[], 1, now, no_time), Report::answered(&[rejected], 1, now, no_time)] {
         let mut line = Vec::new();
         write_metrics(&report, &prefix, now, &mut line).expect("a line");
         let line: Value = serde_json::from_slice(&line).expect("JSON");
@@ -97,7 +99,7 @@ fn alarms_and_dashboard_use_metrics_that_the_code_emits() {
     let dimension = "Dimensions: [{Name: Prefix, Value: !Ref Prefix}";
     assert!(watched.iter().all(|metric| metric.ends_with(dimension)), "each alarm has the metrics' dimension");
     let alarms: Vec<_> = watched.iter().filter_map(|metric| metric.split_whitespace().nth(1)).collect();
-    assert_eq!(alarms, ["DurationMs", "MinRemainingSeconds", "Failed", "Deferred", "Misconfigured"]);
+    assert_eq!(alarms, ["DurationMs", "MinRemainingSeconds", "Failed", "Deferred", "Misconfigured", "Rejected"]);
     let widgets = named("[\"TokenKeeper\", \"", '"');
     for metric in alarms.iter().chain(&widgets) {
         assert!(emitted.contains(*metric), "{metric} is in infra/operation.yaml and is emitted by nothing");

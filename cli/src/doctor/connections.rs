@@ -9,6 +9,7 @@ use token_keeper::name::ConnectionName;
 use token_keeper::ports::Published;
 use token_keeper::run::Seen;
 use token_keeper::run::decision::State;
+use token_keeper::run::report::Outcome;
 use token_keeper::settings::Settings;
 
 use super::facts::Facts;
@@ -45,8 +46,13 @@ pub(super) fn connections(facts: &Facts<'_>, seen: &[Seen]) -> Vec<Finding> {
 
 /// What is wrong with one connection. The text leaves out its name.
 fn trouble(seen: &Seen, now: Timestamp) -> Option<Finding> {
+    let outcome = seen.outcome()?;
+    let remedy = outcome.remedy(&seen.name)?;
+    if let (Outcome::Rejected, Some(what), Some(since)) = (&outcome, outcome.error(), seen.rejected_at()) {
+        let why = format!("they have said so since {since}");
+        return Some(Finding::new("connections", Severity::Note, what, why, remedy));
+    }
     let state = seen.state()?;
-    let remedy = state.outcome().remedy(&seen.name)?;
     let last = last_token(seen, now);
     let (severity, what, why) = match state {
         // `leases` reports the flaw of a lease.

@@ -68,6 +68,39 @@ people: nobody has consented yet
 }
 
 #[tokio::test]
+async fn list_and_doctor_show_a_connection_whose_new_token_is_refused() {
+    let world = World::new().await;
+    for connection in ["books", "crm-prod"] {
+        Browser::default().consent(&world, &world.link(connection)).await;
+    }
+    let said = json!({"connection": "crm-prod", "issued_at": world.field("crm-prod", "issued_at")}).to_string();
+    let arn = "arn:aws:sqs:eu-central-1:123456789012:token-keeper-complaints.fifo";
+    let message = json!({"messageId": "1", "eventSource": "aws:sqs", "eventSourceARN": arn, "body": said});
+    world.advance_minutes(1);
+    world.send(json!({"Records": [message]})).await.expect("an answer");
+    let console = Typed { width: Some(120), ..Typed::default() };
+    let failed = run(&world, "list", &console).await.expect_err("somebody is needed");
+    assert_eq!(failed, "attention needed: 1 connection\n  -> do what is written for each");
+    let shown = console.shown.into_inner();
+    assert!(shown.contains(" crm-prod    eu      rejected  [======] 59 min"), "{shown}");
+    assert!(
+        shown.contains("crm-prod: readers say that Zoho refuses its token, although it is new\n  -> another"),
+        "{shown}"
+    );
+    let console = Typed::default();
+    run(&world, "list --json", &console).await.expect_err("somebody is needed");
+    let shown: Value = serde_json::from_str(&console.shown.into_inner()).expect("JSON");
+    let [books, crm] = [&shown["connections"][0], &shown["connections"][1]];
+    assert_eq!((&books["rejected_at"], &books["remedy"]), (&json!(null), &json!(null)));
+    assert_eq!((&crm["rejected_at"], &crm["status"]), (&json!("2026-11-21T00:01:00Z"), &json!("fresh")));
+    assert!(crm["remedy"].as_str().is_some_and(|remedy| remedy.contains("token-keeper connect crm-prod")));
+    let console = Typed { width: Some(120), ..Typed::default() };
+    let _findings = run(&world, "doctor", &console).await;
+    let shown = console.shown.into_inner();
+    assert!(shown.contains("crm-prod: readers say that Zoho refuses its token"), "{shown}");
+}
+
+#[tokio::test]
 async fn list_is_json_for_programs() {
     let world = office().await;
     let console = Typed::default();

@@ -543,10 +543,10 @@ async fn a_code_goes_with_nothing_that_belongs_to_a_link() {
     }
     // It takes the options of connect, and refuses what cannot work before it asks Zoho.
     for (arguments, complaint) in [
-        ("new --scope A.b --data-center eu", "--client is required"),
-        ("new --client tv --scope A.b", "--data-center is required"),
+        ("new --scope ZohoCRM.org.READ --data-center eu", "--client is required"),
+        ("new --client tv --scope ZohoCRM.org.READ", "--data-center is required"),
         ("new --client tv --data-center eu", "--scope is required"),
-        ("new --client tv --scope A.b --data-center in", "it has no client secret for the data centre in"),
+        ("new --client tv --scope ZohoCRM.org.READ --data-center in", "it has no client secret for the data centre in"),
     ] {
         let refused = type_in(&world, &format!("connect {arguments} --device"), "").await.expect_err(arguments);
         assert!(refused.contains(complaint), "{refused}");

@@ -341,7 +341,7 @@ fn with_device() -> Outside {
 
 /// `connect --device`, its standard output, and the user code that it shows there.
 fn connect_device(outside: &Outside) -> (Child, impl Iterator<Item = String>, String) {
-    let mut connect = program(outside, "connect tv-crm --client tv --data-center eu --scope A.b --device");
+    let mut connect = program(outside, "connect tv-crm --client tv --data-center eu --scope ZohoCRM.org.READ --device");
     let mut running = connect.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("connect");
     let shown = BufReader::new(running.stdout.take().expect("a pipe")).lines();
     let mut shown = shown.map(|line| line.expect("text"));

@@ -60,19 +60,20 @@ def secret_arn(secret: str) -> str:
     return f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{name}{SECRET_SUFFIX}"
 
 
-def recorded(programs: ExitStack, url: str) -> str:
-    """Another URL for this AWS. Calls to it are recorded."""
+def recorded(programs: ExitStack, url: str, sqs: str = "") -> str:
+    """Another URL for this AWS, or for one whose SQS is elsewhere. Calls to it are recorded."""
     CALLS.mkdir(parents=True, exist_ok=True)
     file = programs.enter_context(open(CALLS / f"{Path(sys.argv[0]).stem}.jsonl", "w"))
     lock = Lock()
-    address = urlsplit(url)
+    addresses = {"AmazonSQS": urlsplit(sqs or url).netloc}
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            connection = http.client.HTTPConnection(address.netloc)
+            service = self.headers["x-amz-target"].split(".")[0]
+            connection = http.client.HTTPConnection(addresses.get(service, urlsplit(url).netloc))
             connection.request("POST", self.path, body, dict(self.headers))
             answer = connection.getresponse()
             content = answer.read()
