@@ -56,7 +56,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
     /// The grant as it would be for an account in this data centre: with the client's secret there.
     ///
     /// # Errors
-    /// If there is none.
+    /// If the client has no secret there.
     pub async fn grant_at(&self, secret: &CurrentGrant, home: &DataCenter) -> Result<Grant, Stop> {
         self.resolve(&secret.connection, secret.parsed.clone().at(home.clone())).await
     }
