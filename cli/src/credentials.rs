@@ -1,13 +1,14 @@
 //! `token-keeper grant --client-credentials`: makes a connection that asks for tokens with a self
 //! client's own id and secret. There is no code, no consent and no refresh token.
 
-use serde_json::json;
 use token_keeper::connection::Grant;
+use token_keeper::consent::Connected;
 use token_keeper::failure::{Refusal, refused_client_remedy};
 use token_keeper::lease::Lease;
 use token_keeper::notice::QUIET;
 use token_keeper::ports::{Issuer as _, Leases as _, Minted};
 
+use crate::connected::tell;
 use crate::console::{Console, Failure};
 use crate::operator::Operator;
 use crate::prepare::{Wanted, Way};
@@ -34,30 +35,22 @@ impl Operator {
         console.show(&format!("Zoho gives tokens to this client. The connection is {done} in secret {name}."));
         let Minted { token, api_domain, scope } = minted;
         let granted = scope.unwrap_or_else(|| grant.scopes.join(" "));
-        let withheld: Vec<_> =
-            grant.scopes.iter().filter(|scope| !granted.split(' ').any(|granted| granted == *scope)).collect();
+        let granted_scopes: Vec<_> = granted.split(' ').collect();
+        let withheld = grant.scopes.iter().filter(|scope| !granted_scopes.contains(&scope.as_str())).cloned().collect();
         let mut lease = Lease::active(&grant, token, None);
         lease.api_domain = api_domain.or(lease.api_domain);
         lease.scope.clone_from(&granted);
         let turn = self.leases.pace().turn().await;
         let published = self.leases.publish(turn, connection, &lease, QUIET).await;
-        console.answer(json!({
-            "connection": connection.as_str(),
-            "parameter": parameter.as_str(),
-            "published": published.is_ok(),
-            "withheld": withheld,
-            "account": null,
-        }));
-        if !withheld.is_empty() {
-            let withheld: Vec<_> = withheld.into_iter().map(String::as_str).collect();
-            console.show(&format!("Zoho granted only some of the scopes. Missing: {}.", withheld.join(", ")));
-        }
-        match published {
-            Ok(_) => console.show(&format!("The access token is in the parameter {parameter}.")),
-            Err(error) => console.show(&format!(
-                "The first token could not be published ({error}). The next run does it, or type token-keeper refresh {connection}."
-            )),
-        }
+        let published = published.inspect_err(|error| console.say(&format!("The token is not published: {error}")));
+        let connected = Connected {
+            connection: connection.clone(),
+            data_center: grant.data_center.name,
+            account: None,
+            withheld,
+            published: published.is_ok(),
+        };
+        tell(&connected, &parameter, console);
         Ok(())
     }
 }

@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::json;
 use token_keeper::aws::{ParameterStore, SecretsManager};
 use token_keeper::connection::{DataCenter, Grant};
 use token_keeper::consent::{Consent, CurrentGrant, KeyRing, Stop};
@@ -16,6 +15,7 @@ use token_keeper::lease::whole_second;
 use token_keeper::ports::{DeviceAuthorization, DeviceAuthorizer as _, Exchanged, Polled};
 use token_keeper::zoho::Zoho;
 
+use crate::connected::{explain, tell};
 use crate::console::{Console, Failure};
 use crate::operator::Operator;
 use crate::prepare::{Ready, Wanted};
@@ -61,21 +61,7 @@ impl Operator {
         // Ctrl-C still waits: the refresh token has to be stored.
         let accepted = consent.accept(secret, grant, exchanged, wanted.allow_other_account).await;
         let connected = accepted.map_err(|stop| explain(&stop))?;
-        console.answer(json!({
-            "connection": connection.as_str(),
-            "data_center": connected.data_center,
-            "parameter": parameter.as_str(),
-            "published": connected.published,
-            "withheld": connected.withheld,
-        }));
-        if !connected.withheld.is_empty() {
-            console.show(&format!("Zoho granted only some of the scopes. Missing: {}.", connected.withheld.join(", ")));
-        }
-        if connected.published {
-            console.show(&format!("Connected. The access token is in the parameter {parameter}."));
-        } else {
-            console.show(&format!("Connected, but the first token could not be published. See token-keeper list, then type token-keeper refresh {connection}."));
-        }
+        tell(&connected, &parameter, console);
         Ok(())
     }
 }
@@ -194,45 +180,4 @@ fn again(refusal: &Refusal) -> &'static str {
         Refusal::Throttled => "run the command again in ten minutes",
         refusal => refusal.untrusted().map_or("run the command again in a few minutes", Untrusted::remedy),
     }
-}
-
-/// Tells the operator why the consent stopped.
-fn explain(stop: &Stop) -> Failure {
-    let (what, remedy) = match stop {
-        Stop::Moved { connection, from, to } => (
-            format!("the account lives in the data centre {to}, and {connection} belongs to {from}"),
-            "if the account has moved, add --allow-move; no grant was changed",
-        ),
-        Stop::OtherAccount(connection) => (
-            format!("another account has agreed than the one of {connection}; its new grant is revoked"),
-            "if that is wanted, add --allow-other-account",
-        ),
-        Stop::AccountUnknown(connection) => (
-            format!(
-                "Zoho did not say whose account has agreed, and {connection} belongs to a known one; the new grant is revoked"
-            ),
-            "run the command again; to connect any account, add --allow-other-account",
-        ),
-        Stop::Misconfigured { why, .. } => (why.clone(), "token-keeper doctor says more"),
-        Stop::NoRefreshToken(_) => (
-            "Zoho sent no refresh token; no grant was changed".to_owned(),
-            "remove the application among the account's connected applications at Zoho, then run the command again",
-        ),
-        Stop::AlreadyConnected(connection) | Stop::Superseded(connection) | Stop::Gone(connection) => (
-            format!("somebody else changed {connection} meanwhile; nothing of this consent is kept"),
-            "see token-keeper list",
-        ),
-        Stop::NotStored { revoked: true, .. } => (
-            "the grant could not be stored, so its refresh token was revoked".to_owned(),
-            "see the message above; infra/operator-policy.json lists the permissions that you need",
-        ),
-        Stop::NotStored { .. } => {
-            ("it is not known whether the grant is stored".to_owned(), "see the message above, then token-keeper list")
-        }
-        stop => (
-            format!("the consent stopped: {}", stop.reason().replace('_', " ")),
-            "see the message above, then run the command again",
-        ),
-    };
-    Failure::new(what, remedy)
 }

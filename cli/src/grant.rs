@@ -1,11 +1,10 @@
 //! `token-keeper grant`: makes a connection from a self client's code, without a browser.
 
-use serde_json::json;
-use token_keeper::connection::Account;
 use token_keeper::consent::{KeyRing, Stop};
 use token_keeper::ports::Proof;
 use token_keeper::secret::AuthorizationCode;
 
+use crate::connected::{explain, tell};
 use crate::console::{Console, Failure};
 use crate::operator::Operator;
 use crate::prepare::Wanted;
@@ -65,25 +64,8 @@ impl Operator {
         };
         // The code is good for one exchange, and its refresh token has to be stored.
         console.terminal.finish_first(true);
-        let connected = done.await.map_err(|stop| explain(&stop))?;
-        console.answer(json!({
-            "connection": connection.as_str(),
-            "parameter": parameter.as_str(),
-            "published": connected.published,
-            "withheld": connected.withheld,
-            "account": connected.account.as_ref().map(Account::as_json),
-        }));
-        if !connected.withheld.is_empty() {
-            console.show(&format!("Zoho granted only some of the scopes. Missing: {}.", connected.withheld.join(", ")));
-        }
-        if let Some(account) = &connected.account {
-            console.show(&format!("The account is {account}."));
-        }
-        if connected.published {
-            console.show(&format!("Connected. The access token is in the parameter {parameter}."));
-        } else {
-            console.show(&format!("Connected, but the first token could not be published. See token-keeper list, then type token-keeper refresh {connection}."));
-        }
+        let connected = done.await.map_err(|stop| explain_code(&stop))?;
+        tell(&connected, &parameter, console);
         Ok(())
     }
 }
@@ -98,42 +80,19 @@ fn soid(text: &str) -> Result<String, String> {
 }
 
 /// Tells the operator why the code made no connection.
-fn explain(stop: &Stop) -> Failure {
-    let (what, remedy) = match stop {
-        Stop::CodeRefused(_) => (
-            "Zoho does not accept the code".to_owned(),
+fn explain_code(stop: &Stop) -> Failure {
+    match stop {
+        Stop::CodeRefused(_) => Failure::new(
+            "Zoho does not accept the code",
             "a code works once, in its own data centre, for the minutes chosen in the console (3 by default, 10 at most); make another one and paste it at once",
         ),
         Stop::Misconfigured { why, .. } => {
-            (why.clone(), "compare the client's id and secret with the self client in Zoho's API console")
+            Failure::new(why, "compare the client's id and secret with the self client in Zoho's API console")
         }
-        Stop::ScopeRefused { scopes, .. } => (
-            format!("Zoho does not accept one of these scopes: {}", scopes.join(", ")),
-            "compare them with token-keeper scopes, then make another code with the same scopes as --scope",
-        ),
-        Stop::NoRefreshToken(_) => (
-            "Zoho sent no refresh token".to_owned(),
+        Stop::NoRefreshToken(_) => Failure::new(
+            "Zoho sent no refresh token",
             "make the code with a self client, not with a server-based client",
         ),
-        Stop::Superseded(_) | Stop::AlreadyConnected(_) | Stop::Gone(_) => {
-            ("somebody else changed the connection meanwhile".to_owned(), "see token-keeper list")
-        }
-        Stop::NotStored { .. } | Stop::StoreOutOfOrder => (
-            "the grant could not be stored".to_owned(),
-            "see the message above; infra/callback-policy.json lists the permissions that you need",
-        ),
-        Stop::OtherAccount(_) => (
-            "the code belongs to another account than the one that was connected before".to_owned(),
-            "make the code in that account, or add --allow-other-account; nothing was changed",
-        ),
-        Stop::AccountUnknown(_) => (
-            "Zoho did not say whose account it is, and the connection belongs to a known one".to_owned(),
-            "make another code with the scope AaaServer.profile.READ too, or add --allow-other-account; nothing was changed",
-        ),
-        stop => (
-            format!("the exchange stopped: {}", stop.reason().replace('_', " ")),
-            "wait a few minutes, then try again with a new code",
-        ),
-    };
-    Failure::new(what, remedy)
+        stop => explain(stop),
+    }
 }

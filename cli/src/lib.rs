@@ -12,6 +12,7 @@ pub mod login;
 pub mod local;
 pub mod scopes;
 pub mod prepare;
+mod connected;
 pub mod device;
 pub mod client;
 pub mod connect;

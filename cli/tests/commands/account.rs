@@ -79,10 +79,10 @@ async fn a_self_clients_code_has_to_come_from_the_same_account_too() {
     let before = world.grant("crm");
     let bobs = world.zoho.code("eu", CLIENT_ID, &scopes, None);
     let seen = type_in(&world, "grant crm", &bobs).await.expect_err("another account");
-    assert!(seen.starts_with("the code belongs to another account than the one that was connected before"), "{seen}");
+    assert!(seen.starts_with("crm belongs to another account; the new grant was handed back to Zoho"), "{seen}");
     let blind = world.zoho.code("eu", CLIENT_ID, &scopes[..1], None);
     let seen = type_in(&world, "grant crm", &blind).await.expect_err("an unknown account");
-    assert!(seen.starts_with("Zoho did not say whose account it is"), "{seen}");
+    assert!(seen.starts_with("crm belongs to a known account, and Zoho did not say whose this one is"), "{seen}");
     assert_eq!(world.grant("crm"), before);
     let bobs = world.zoho.code("eu", CLIENT_ID, &scopes, None);
     type_in(&world, "grant crm --allow-other-account", &bobs).await.expect("connected");

@@ -27,7 +27,7 @@ async fn two_commands_lead_to_a_live_token() {
     assert_eq!(
         shown,
         "Zoho gives tokens to this client. The connection is created in secret token-keeper/connections/crm-prod.\n\
-         The access token is in the parameter /token-keeper/tokens/crm-prod.\n"
+         Connected. The access token is in the parameter /token-keeper/tokens/crm-prod.\n"
     );
     assert_eq!(
         world.grant("crm-prod"),
@@ -123,7 +123,7 @@ async fn a_token_that_cannot_be_published_is_left_to_the_next_run() {
     let world = stored().await;
     world.aws.deny_put(&lease_name("crm-prod"));
     let shown = type_in(&world, &format!("{GRANT} --soid ZohoCRM.600000434"), "").await.expect("stored");
-    assert!(shown.contains("The first token could not be published (ssm:PutParameter failed"), "{shown}");
+    assert!(shown.contains("The token is not published: ssm:PutParameter failed"), "{shown}");
     world.aws.allow(&lease_name("crm-prod"));
     assert_eq!(world.run().await["refreshed"], 1);
 }

@@ -462,10 +462,7 @@ async fn the_account_has_to_be_the_same_if_it_is_known() {
     world.zoho.settings(|settings| settings.user = User { id: 7, email: "bob@example.com".to_owned() });
     world.advance_minutes(1);
     let failure = typed(&world, "connect crm --device", &decides(&world, 0, true)).await.done.expect_err("another");
-    assert!(
-        failure.starts_with("another account has agreed than the one of crm; its new grant is revoked"),
-        "{failure}"
-    );
+    assert!(failure.starts_with("crm belongs to another account; the new grant was handed back to Zoho"), "{failure}");
     assert_eq!(world.grant("crm"), before);
     check_connected(&world, "eu");
     world.advance_minutes(1);
@@ -496,7 +493,7 @@ async fn a_program_reads_one_object_and_people_read_the_code_on_standard_error()
     let answer: Value = serde_json::from_str(&ran.shown).expect("one object");
     assert_eq!(
         answer,
-        json!({"schema": 1, "connection": "crm", "data_center": "eu", "parameter": "/token-keeper/tokens/crm",
+        json!({"schema": 1, "connection": "crm", "data_center": "eu", "account": null, "parameter": "/token-keeper/tokens/crm",
             "published": true, "withheld": []})
     );
     for line in ["types this code and agrees, before 2026-11-21T00:05:00Z:", "/oauth/v3/device\n"] {
