@@ -2,7 +2,8 @@
 //!
 //! There is no table of open consents. A link says what it allows, signed and bound to the grant's
 //! version. A consent changes that version, so each link works once. Zoho is asked only after every
-//! check has passed, and the refresh token is stored before anything else is done with the answer.
+//! check has passed. The refresh token is stored before anything else is done with the answer, but
+//! for one question: whose account it is.
 
 mod accept;
 mod key;
@@ -205,6 +206,10 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         let data_centers = &self.settings.data_centers;
         let parsed = GrantSecret::of(connection.clone(), current.id.clone(), &document, data_centers);
         let parsed = parsed.map_err(broken)?;
+        if document.field("account").is_some() && parsed.account().is_none() {
+            let wanted = "an object with Zoho's `id` of a user";
+            return Err(broken(Flaw::WrongType { field: "account".to_owned(), wanted }));
+        }
         Ok(CurrentGrant { connection: connection.clone(), version: current.id, since, document, parsed })
     }
 

@@ -63,9 +63,6 @@ pub enum Flaw {
     /// `client` beside `client_id` or `client_secret`.
     #[error("both `client` and `client_id`/`client_secret` are given")]
     TwoClients,
-    /// A `grant_type` that tokens cannot be asked for with.
-    #[error("the field `grant_type` is not client_credentials")]
-    GrantType,
     /// `refresh_token` beside `grant_type`.
     #[error("both `refresh_token` and the `grant_type` client_credentials are given")]
     TwoCredentials,
@@ -121,7 +118,6 @@ impl Flaw {
             Self::WrongType { field, wanted } => format!("make `{field}` {wanted}"),
             Self::WhiteSpace(field) => format!("paste the value of `{field}` again, without blanks or line breaks"),
             Self::TwoClients => "keep `client`, or keep `client_id` and `client_secret`".to_owned(),
-            Self::GrantType => "write client_credentials, or leave `grant_type` out".to_owned(),
             Self::TwoCredentials => "keep one of them".to_owned(),
             Self::UnknownDataCenter(_) => {
                 "correct `data_center`, or add the new one to TOKEN_KEEPER_DATA_CENTERS".to_owned()

@@ -32,6 +32,14 @@ pub(super) fn tell(connected: &Connected, parameter: &str, console: &Console<'_>
     });
 }
 
+fn handed_back(revoked: bool) -> &'static str {
+    if revoked {
+        "the new grant was handed back to Zoho"
+    } else {
+        "the new grant is not used, but Zoho did not revoke it: remove the application among the account's connected applications"
+    }
+}
+
 /// Tells the operator why a consent stopped.
 pub(super) fn explain(stop: &Stop) -> Failure {
     let (what, remedy) = match stop {
@@ -39,13 +47,14 @@ pub(super) fn explain(stop: &Stop) -> Failure {
             format!("the account lives in the data centre {to}, and {connection} belongs to {from}"),
             "if the account has moved, add --allow-move; no grant was changed",
         ),
-        Stop::OtherAccount(connection) => (
-            format!("{connection} belongs to another account; the new grant was handed back to Zoho"),
+        Stop::OtherAccount { connection, revoked } => (
+            format!("{connection} belongs to another account; {}", handed_back(*revoked)),
             "use the account that was connected before, or add --allow-other-account",
         ),
-        Stop::AccountUnknown(connection) => (
+        Stop::AccountUnknown { connection, revoked } => (
             format!(
-                "{connection} belongs to a known account, and Zoho did not say whose this one is; the new grant was handed back to Zoho"
+                "{connection} belongs to a known account, and Zoho did not say whose this one is; {}",
+                handed_back(*revoked)
             ),
             "try again with the scope AaaServer.profile.READ; to connect any account, add --allow-other-account",
         ),

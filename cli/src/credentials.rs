@@ -26,12 +26,14 @@ impl Operator {
         let connection = &wanted.connection;
         let prefix = &self.settings.prefix;
         let (name, parameter) = (prefix.grant(connection.as_str()), prefix.lease(connection.as_str()));
+        let way = Way::ClientCredentials { soid };
+        let grant = self.plan(wanted, way).await?.grant;
+        let minted = self.zoho.mint(&grant).await.map_err(|refusal| refused(&refusal, &grant))?;
         let store = async || {
-            let plan = self.plan(wanted, Way::ClientCredentials { soid }).await?;
-            let minted = self.zoho.mint(&plan.grant).await.map_err(|refusal| refused(&refusal, &plan.grant))?;
-            Ok(self.save(&plan).await?.map(|(version, done)| (Grant { version, ..plan.grant }, minted, done)))
+            let plan = self.plan(wanted, way).await?;
+            Ok(self.save(&plan).await?.map(|(version, done)| (Grant { version, ..plan.grant }, done)))
         };
-        let (grant, minted, done) = Box::pin(self.until_written(&name, store)).await?;
+        let (grant, done) = Box::pin(self.until_written(&name, store)).await?;
         console.show(&format!("Zoho gives tokens to this client. The connection is {done} in secret {name}."));
         let Minted { token, api_domain, scope } = minted;
         let granted = scope.unwrap_or_else(|| grant.scopes.join(" "));
@@ -70,6 +72,9 @@ fn refused(refusal: &Refusal, grant: &Grant) -> Failure {
         }
         Refusal::Misconfigured { error } => format!("{}; nothing was stored", refused_client_remedy(error)),
         Refusal::Throttled => "wait ten minutes, then try again; nothing was stored".to_owned(),
+        Refusal::Unclear { .. } => {
+            "check --soid and --scope; if they are right, try again in a few minutes; nothing was stored".to_owned()
+        }
         _ => "try again in a few minutes; nothing was stored".to_owned(),
     };
     Failure::new(format!("Zoho gave no token: {refusal}"), remedy)

@@ -121,7 +121,9 @@ async fn until_granted(
         }
         let seconds = |time: Timestamp| usize::try_from(time.duration_since(begun).as_secs()).unwrap_or_default();
         console.terminal.progress(seconds(consent.source.now()), seconds(until));
-        console.terminal.wait(interval).await;
+        // The last poll is at the end, but never too early.
+        let left = until.duration_since(consent.source.now()).unsigned_abs();
+        console.terminal.wait(interval.min(left.max(asked.interval))).await;
     }
 }
 

@@ -36,7 +36,7 @@ pub struct Arguments {
 impl Operator {
     pub(super) async fn grant(self, arguments: &Arguments, console: &Console<'_>) -> Result<(), Failure> {
         if arguments.client_credentials {
-            return Box::pin(self.grant_by_client(&arguments.wanted, arguments.soid.as_deref(), console)).await;
+            return self.grant_by_client(&arguments.wanted, arguments.soid.as_deref(), console).await;
         }
         let Wanted { connection, .. } = &arguments.wanted;
         let ready = self.prepare(&arguments.wanted, false, console).await?;

@@ -208,7 +208,7 @@ impl Operator {
             Command::Client(ClientCommand::Remove(arguments)) => self.remove_client(&arguments, console).await,
             Command::Connect(arguments) => Box::pin(self.connect(arguments, console)).await,
             Command::Reconnect(arguments) => self.reconnect(&arguments, console).await,
-            Command::Grant(arguments) => self.grant(&arguments, console).await,
+            Command::Grant(arguments) => Box::pin(self.grant(&arguments, console)).await,
             Command::Scopes(arguments) => scopes::show(&arguments, console),
             Command::Import(arguments) => self.import(&arguments, console).await,
             Command::List(arguments) => self.list(&arguments, console).await,

@@ -108,7 +108,7 @@ impl Operator {
     /// # Errors
     /// What is missing or wrong.
     pub(crate) async fn plan(&self, wanted: &Wanted, way: Way<'_>) -> Result<Plan, Failure> {
-        let Wanted { connection, client, data_center, scope, identify, allow_other_account } = wanted;
+        let Wanted { connection, client, data_center, scope, identify, .. } = wanted;
         let table = &self.settings.data_centers;
         self.check_data_center(data_center.as_deref())?;
         let name = self.settings.prefix.grant(connection.as_str());
@@ -153,8 +153,8 @@ impl Operator {
         } else if document.field("scopes").and_then(Value::as_array).is_none_or(Vec::is_empty) {
             return Err(needed("scope"));
         }
-        // Once an account is known, each consent has to show that it is the same.
-        if *identify || (document.account().is_some() && !allow_other_account) {
+        // Once an account is known, each consent has to show whose it is.
+        if *identify || document.account().is_some() {
             document.ask_for_account();
         }
         if let Way::ClientCredentials { soid } = way {

@@ -63,7 +63,7 @@ pub(super) fn show(arguments: &Arguments, console: &Console<'_>) -> Result<(), F
         .collect();
     if found.is_empty() {
         return Err(Failure::new(
-            format!("the list of {} has no product, service or module with {word} in its name", date()),
+            format!("the list of {} has no product, service or module with {} in its name", date(), printable(word)),
             "try a shorter word, or look in the product's documents at Zoho; connect also takes scopes that are not in the list",
         ));
     }
@@ -101,7 +101,7 @@ pub(crate) fn check(scopes: &[String], console: &Console<'_>) -> Result<(), Fail
     let scopes = || scopes.iter().map(|scope| scope.trim()).filter(|scope| !scope.is_empty());
     for scope in scopes() {
         check_form(scope).map_err(|(problem, remedy)| {
-            let scope = scope.replace(char::is_control, "\u{fffd}");
+            let scope = printable(scope);
             Failure::new(format!("the scope {scope} {problem}"), format!("{remedy}; nothing was changed"))
         })?;
     }
@@ -111,6 +111,17 @@ pub(crate) fn check(scopes: &[String], console: &Console<'_>) -> Result<(), Fail
         ));
     }
     Ok(())
+}
+
+/// A text without what could change the screen.
+fn printable(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_graphic() || c.is_alphanumeric() || c == ' ';
+    text.replace(|c| !plain(c), "\u{fffd}")
+}
+
+/// Whether a text has the form of a scope.
+pub(crate) fn has_form(scope: &str) -> bool {
+    check_form(scope).is_ok()
 }
 
 /// The problem of a scope, and its remedy.
@@ -133,6 +144,7 @@ fn check_form(scope: &str) -> Result<(), (String, String)> {
         }
         if let Some(c) = part.chars().find(|c| !c.is_ascii_alphanumeric() && !"_-".contains(*c)) {
             let remedy = format!("{HOW}: its parts have only letters, digits, _ and -");
+            let part = printable(part);
             return wrong(&format!("contains the character {} in its part {part}", c.escape_debug()), remedy);
         }
     }

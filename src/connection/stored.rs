@@ -72,13 +72,8 @@ impl GrantSecret {
         };
         let credential = credential(document, &scopes)?;
         let granted_at = document.granted_at();
-        let account = match document.field("account") {
-            None => None,
-            Some(account) => Some(Account::of(account).ok_or_else(|| Flaw::WrongType {
-                field: "account".to_owned(),
-                wanted: "an object with Zoho's `id` of a user",
-            })?),
-        };
+        // Only a consent has to understand it.
+        let account = document.account();
         Ok(Self { connection, version, client, data_center, scopes, credential, api_domain, granted_at, account })
     }
 
@@ -144,18 +139,18 @@ impl GrantSecret {
     }
 }
 
-/// What a token is asked for with: a refresh token, or the client's own credentials.
+/// What a token is asked for with: a refresh token, or the client's own credentials. Another
+/// `grant_type` beside a refresh token belongs to the operator.
 fn credential(document: &SecretDocument, scopes: &[String]) -> Result<Option<Credential>, Flaw> {
     let refresh_token = document.optional("refresh_token")?.map(RefreshToken::new);
-    match (document.optional("grant_type")?.as_deref(), refresh_token) {
-        (None, refresh_token) => Ok(refresh_token.map(Credential::RefreshToken)),
+    match (document.string("grant_type"), refresh_token) {
         (Some(CLIENT_CREDENTIALS), Some(_)) => Err(Flaw::TwoCredentials),
         // A refresh token has its scopes from the consent; here each request names them.
         (Some(CLIENT_CREDENTIALS), None) if scopes.is_empty() => Err(Flaw::Missing("scopes".to_owned())),
         (Some(CLIENT_CREDENTIALS), None) => {
             Ok(Some(Credential::ClientCredentials { soid: document.optional("soid")? }))
         }
-        (Some(_), _) => Err(Flaw::GrantType),
+        (_, refresh_token) => Ok(refresh_token.map(Credential::RefreshToken)),
     }
 }
 

@@ -81,13 +81,25 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         let refresh_token = refresh_token.ok_or_else(|| Stop::NoRefreshToken(connection.clone()))?;
         let asked = grant.scopes;
         let scopes = match &minted.scope {
-            Some(scope) => scope.split([' ', ',']).filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
+            Some(granted) => scopes_of(granted),
             None => asked.clone(),
         };
         let account = self.account(&connection, &scopes, &minted.token, &grant.data_center).await;
-        if let Some(stop) = other_account(&connection, parsed.account(), account.as_ref(), allow_other_account) {
-            self.hand_back(&connection, &refresh_token, &grant.data_center).await;
-            return Err(stop);
+        // Zoho may give the refresh token that is stored already. Then it is the same account's, and
+        // must not be revoked.
+        let again = replaced.as_ref().is_some_and(|(replaced, _)| replaced.expose() == refresh_token.expose());
+        let known = parsed.account();
+        let account = if again { account.or(known.cloned()) } else { account };
+        if let Some(known) = known.filter(|_| !again && !allow_other_account)
+            && account.as_ref().map(Account::id) != Some(known.id())
+        {
+            let now = account.as_ref().map(Account::id);
+            warn!(connection = connection.as_str(), known = known.id(), now, "it is not shown to be the known account");
+            let revoked = self.hand_back(&connection, &refresh_token, &grant.data_center).await;
+            return Err(match account {
+                Some(_) => Stop::OtherAccount { connection, revoked },
+                None => Stop::AccountUnknown { connection, revoked },
+            });
         }
         let api_domain = minted.api_domain;
         // The same time as in the first lease: a lease from before shows that this one is missing.
@@ -105,7 +117,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         })?;
         // From here on the consent is valid, whatever happens.
         let grant = Grant { version, ..grant };
-        let replaced = replaced.filter(|(replaced, _)| replaced.expose() != refresh_token.expose());
+        let replaced = replaced.filter(|_| !again);
         let before = Before { version: read, connected, granted_at: granted_before };
         let published = self.publish(&grant, minted.token, &before).await;
         // If the new lease is not published, programs still read the old token, which would end
@@ -207,28 +219,10 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
     }
 }
 
-/// Why a consent may not replace the grant of a known account. An account that nobody can tell is
-/// refused too: whoever opens the link could leave out the scope that tells it.
-fn other_account(
-    connection: &ConnectionName,
-    before: Option<&Account>,
-    now: Option<&Account>,
-    allowed: bool,
-) -> Option<Stop> {
-    let before = before.filter(|_| !allowed)?;
-    match now {
-        Some(now) if now.id() == before.id() => None,
-        Some(now) => {
-            warn!(
-                connection = connection.as_str(),
-                before = before.id(),
-                now = now.id(),
-                "another account has agreed, and is refused"
-            );
-            Some(Stop::OtherAccount(connection.clone()))
-        }
-        None => Some(Stop::AccountUnknown(connection.clone())),
-    }
+/// The scopes in an answer of Zoho. What cannot be stored as a scope is left out.
+fn scopes_of(granted: &str) -> Vec<String> {
+    let scopes = granted.split(|c: char| c.is_whitespace() || c == ',').filter(|scope| !scope.is_empty());
+    scopes.filter(|scope| scope.bytes().all(|byte| byte.is_ascii_graphic())).map(str::to_owned).collect()
 }
 
 /// Whether a version of a secret has this refresh token.

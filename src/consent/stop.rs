@@ -42,9 +42,19 @@ pub enum Stop {
         to: String,
     },
     /// It is another account than the one connected before.
-    OtherAccount(ConnectionName),
+    OtherAccount {
+        /// The connection.
+        connection: ConnectionName,
+        /// Whether the new refresh token was revoked.
+        revoked: bool,
+    },
     /// The connection belongs to a known account, and Zoho did not say whose account this is.
-    AccountUnknown(ConnectionName),
+    AccountUnknown {
+        /// The connection.
+        connection: ConnectionName,
+        /// Whether the new refresh token was revoked.
+        revoked: bool,
+    },
     /// The operator has to fix a secret first.
     Misconfigured {
         /// The connection.
@@ -85,8 +95,8 @@ impl Stop {
             Self::Gone(_) => "gone",
             Self::UnknownDataCenter(_) => "unknown_data_center",
             Self::Moved { .. } => "moved",
-            Self::OtherAccount(_) => "other_account",
-            Self::AccountUnknown(_) => "account_unknown",
+            Self::OtherAccount { .. } => "other_account",
+            Self::AccountUnknown { .. } => "account_unknown",
             Self::Misconfigured { .. } => "misconfigured",
             Self::CodeRefused(_) => "code_refused",
             Self::NoRefreshToken(_) => "no_refresh_token",
@@ -109,12 +119,12 @@ impl Stop {
             | Self::Superseded(connection)
             | Self::Gone(connection)
             | Self::UnknownDataCenter(connection)
-            | Self::OtherAccount(connection)
-            | Self::AccountUnknown(connection)
             | Self::CodeRefused(connection)
             | Self::NoRefreshToken(connection)
             | Self::ZohoOutOfOrder(connection)
             | Self::ScopeRefused { connection, .. }
+            | Self::OtherAccount { connection, .. }
+            | Self::AccountUnknown { connection, .. }
             | Self::Moved { connection, .. }
             | Self::Misconfigured { connection, .. }
             | Self::NotStored { connection, .. } => Some(connection),

@@ -141,6 +141,15 @@ pub(super) fn connected(connected: &Connected) -> Page {
     page(mood, 200, "Connected", &what.join("\n"), &next.join("\n"))
 }
 
+/// What became of a permission that is not used.
+fn handed_back(revoked: bool) -> &'static str {
+    if revoked {
+        "Your permission was handed back to Zoho."
+    } else {
+        "Your permission is not used, but Zoho did not take it back: remove this app in your Zoho account, under connected apps."
+    }
+}
+
 /// The page of a consent that went no further.
 #[expect(clippy::too_many_lines, reason = "a table with a row for each stop")]
 pub(super) fn stopped(stop: &Stop) -> Page {
@@ -218,19 +227,21 @@ pub(super) fn stopped(stop: &Stop) -> Page {
             ),
             "Log out at Zoho, open the link once more and use the account that was connected before. If the account has really moved, ask for a link that allows it.",
         ),
-        Stop::OtherAccount(_) => (
+        Stop::OtherAccount { revoked, .. } => (
             409,
             "Another account than before",
             format!(
-                "The connection {name} belongs to another Zoho account than the one that you agreed with. Your permission was handed back to Zoho."
+                "The connection {name} belongs to another Zoho account than the one that you agreed with. {}",
+                handed_back(*revoked)
             ),
             "Log out at Zoho, open the link once more and use the account that was connected before. If another account is right, ask for a link that allows it.",
         ),
-        Stop::AccountUnknown(_) => (
+        Stop::AccountUnknown { revoked, .. } => (
             502,
             "It is not known whose account this is",
             format!(
-                "The connection {name} belongs to one Zoho account, and Zoho did not say whether you agreed with that one. Your permission was handed back to Zoho."
+                "The connection {name} belongs to one Zoho account, and Zoho did not say whether you agreed with that one. {}",
+                handed_back(*revoked)
             ),
             "Open the link that you were sent once more. If this page comes again, tell the person who sent it.",
         ),

@@ -183,9 +183,10 @@ pub fn parse(event: &Value) -> Result<Event, EventError> {
 /// the others of the batch are worked on.
 fn messages<'r, T>(
     records: impl Iterator<Item = (usize, &'r Value)>,
-    read: fn(&str) -> Result<T, EventError>,
+    read: fn(&str, &Value) -> Result<T, EventError>,
 ) -> Result<Messages<T>, EventError> {
-    records.map(|(index, record)| message(index, record).map(|(id, body)| (id.to_owned(), read(body)))).collect()
+    let read = |(id, body): (&str, &str), record: &Value| (id.to_owned(), read(body, &record["attributes"]));
+    records.map(|(index, record)| message(index, record).map(|message| read(message, record))).collect()
 }
 
 /// The id and the body of a message.
@@ -207,16 +208,17 @@ fn object(body: &str) -> Result<Map<String, Value>, EventError> {
 
 /// The request in a message. A connection that is removed between the listing and the work is no
 /// trouble.
-fn queued(body: &str) -> Result<Request, EventError> {
+fn queued(body: &str, _: &Value) -> Result<Request, EventError> {
     Ok(match request(&object(body)?)? {
         Request::Named { connections, force, .. } => Request::Named { connections, force, skip_missing: true },
         Request::All => Request::All,
     })
 }
 
-/// The complaint in a message. Whoever may complain can send anything, so the error repeats nothing
-/// of it but the start of a field's name.
-fn complaint(body: &str) -> Result<Complaint, EventError> {
+/// The complaint in a message. Its group has to be the connection: so complaints about one are
+/// worked on one after the other. Whoever may complain can send anything, so the error repeats
+/// nothing of it but the start of a field's name.
+fn complaint(body: &str, attributes: &Value) -> Result<Complaint, EventError> {
     if body.len() > MAX_COMPLAINT {
         return Err(wrong("body", &format!("has more than {MAX_COMPLAINT} bytes")));
     }
@@ -227,6 +229,9 @@ fn complaint(body: &str) -> Result<Complaint, EventError> {
     }
     let text = |field: &str| fields.get(field).and_then(Value::as_str).ok_or_else(|| wrong(field, "is not a string"));
     let [connection, issued_at] = COMPLAINT;
+    if attributes["MessageGroupId"] != text(connection)? {
+        return Err(wrong("attributes.MessageGroupId", "is not the connection of the complaint"));
+    }
     Ok(Complaint {
         connection: text(connection)?.parse().map_err(|error| wrong(connection, &format!("{error}")))?,
         issued_at: text(issued_at)?

@@ -72,13 +72,15 @@ fn asked(status: u16, body: &[u8]) -> Result<DeviceAuthorization, Refusal> {
     let user_code = text("user_code").filter(|code| code.len() <= MAX_USER_CODE && is_token(code));
     // The second name is that of RFC 8628.
     let page = text("verification_url").or(text("verification_uri")).filter(|page| is_page(page));
+    let life = time(&fields["expires_in"], MAX_LIFE).unwrap_or(LIFE);
+    let interval = time(&fields["interval"], MAX_INTERVAL).unwrap_or_default();
     Ok(DeviceAuthorization {
         device_code,
         user_code: user_code.ok_or_else(|| unclear("without a user code that can be shown"))?.to_owned(),
         page: page.ok_or_else(|| unclear("without a page that is safe to open"))?.to_owned(),
         complete_page: text("verification_uri_complete").filter(|page| is_page(page)).map(str::to_owned),
-        life: time(&fields["expires_in"], MAX_LIFE).unwrap_or(LIFE),
-        interval: time(&fields["interval"], MAX_INTERVAL).unwrap_or_default().max(MIN_INTERVAL),
+        life,
+        interval: interval.min(life).max(MIN_INTERVAL),
     })
 }
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 use testkit::browser::{Browser, title};
 use testkit::wire::{Fault, Rule};
-use testkit::world::{Asked, World};
+use testkit::world::{Asked, World, grant_name};
 use testkit::zoho::{User, answers};
 
 const SCOPES: [&str; 2] = ["ZohoCRM.modules.ALL", "AaaServer.profile.READ"];
@@ -132,4 +132,59 @@ async fn an_address_that_could_forge_a_notice_is_left_out() {
         "{:?}",
         world.notices("crm-prod")
     );
+}
+
+#[tokio::test]
+async fn a_refresh_token_that_is_stored_already_is_never_handed_back() {
+    for told in [true, false] {
+        let world = anns().await;
+        let stored = world.refresh_token("crm-prod").expect("a refresh token");
+        let again =
+            json!({"access_token": "1000.new", "refresh_token": stored, "scope": SCOPES.join(" "), "expires_in": 3600});
+        world.faults.add(Rule::on("zoho", "authorization_code"), Fault::Respond(answers::status(200, &again)));
+        if !told {
+            world.faults.add(Rule::on("zoho", "userinfo"), Fault::Respond(answers::html()));
+        }
+        let page = Browser::default().consent(&world, &link(&world)).await;
+        assert_eq!(title(&page), "Connected", "told: {told}");
+        assert!(world.zoho.refresh_token_lives(&stored), "told: {told}");
+        assert_eq!(world.grant("crm-prod")["account"]["id"], "60012345", "told: {told}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_says_if_zoho_did_not_take_a_permission_back() {
+    let world = anns().await;
+    world.faults.add(Rule::on("zoho", "revoke"), Fault::Respond(answers::server_error("x")));
+    let page = Browser::default().consent(&world, &link(&world)).await;
+    assert_eq!(title(&page), "Another account than before");
+    assert!(page.body.contains("Zoho did not take it back") && !page.body.contains("was handed back"), "{}", page.body);
+}
+
+#[tokio::test]
+async fn an_account_that_nobody_can_read_stops_a_consent_and_no_renewal() {
+    for account in [json!("ACME Inc"), json!({"id": 60_012_345}), json!([])] {
+        let world = anns().await;
+        let mut grant = world.grant("crm-prod");
+        grant["account"] = account.clone();
+        world.aws.put_secret(&grant_name("crm-prod"), &grant.to_string());
+        assert_eq!(world.run().await["refreshed"], 1, "{account}");
+        let page = Browser::default().open(&world, &world.link("crm-prod")).await;
+        assert_eq!(title(&page), "Not set up completely", "{account}");
+        assert!(
+            page.body.contains("the field `account` is not an object") || page.body.contains("account"),
+            "{}",
+            page.body
+        );
+    }
+}
+
+#[tokio::test]
+async fn scopes_that_could_not_be_stored_are_left_out() {
+    let world = World::new().await;
+    let odd = json!({"access_token": "1000.new", "refresh_token": "1000.r", "scope": "ZohoCRM.modules.ALL\tDesk.tickets.READ\n\u{fc}.b.READ",
+        "expires_in": 3600});
+    world.faults.add(Rule::on("zoho", "authorization_code"), Fault::Respond(answers::status(200, &odd)));
+    Browser::default().consent(&world, &world.link("crm-prod")).await;
+    assert_eq!(world.grant("crm-prod")["scopes"], json!(["ZohoCRM.modules.ALL", "Desk.tickets.READ"]));
 }

@@ -19,7 +19,11 @@ const ARN: &str = "arn:aws:sqs:eu-central-1:123456789012:token-keeper-complaints
 
 /// The event that Lambda makes of messages from the queue of complaints.
 fn batch(bodies: &[String]) -> Value {
-    let record = |(id, body): (usize, &String)| json!({"messageId": id.to_string(), "eventSource": "aws:sqs", "eventSourceARN": ARN, "body": body});
+    let record = |(id, body): (usize, &String)| {
+        let said: Value = serde_json::from_str(body).unwrap_or_default();
+        let attributes = json!({"MessageGroupId": said["connection"]});
+        json!({"messageId": id.to_string(), "eventSource": "aws:sqs", "eventSourceARN": ARN, "attributes": attributes, "body": body})
+    };
     json!({"Records": bodies.iter().enumerate().map(record).collect::<Vec<_>>()})
 }
 
@@ -426,4 +430,16 @@ async fn complaints_have_metrics_of_their_own_and_none_of_a_run() {
     });
     let expected = ["Complaints 2, Replaced 1, Rejected 1", "Complaints 1, Replaced 0"];
     assert_eq!(values.collect::<Vec<_>>(), expected, "a zero would end the alarm");
+}
+
+#[tokio::test]
+async fn a_complaint_in_another_group_than_its_connections_is_dropped() {
+    let (world, refresh_token) = world(20).await;
+    let before = world.zoho.mints(&refresh_token);
+    for group in [json!("books"), json!(""), Value::Null] {
+        let mut event = batch(&[complaint(&world, "crm-prod")]);
+        event["Records"][0]["attributes"]["MessageGroupId"] = group.clone();
+        let answer = world.send(event).await.expect("an answer");
+        assert_eq!((answer, world.zoho.mints(&refresh_token)), (json!({"batchItemFailures": []}), before), "{group}");
+    }
 }

@@ -14,6 +14,7 @@ use token_keeper::settings::Settings;
 
 use super::row::Row;
 use crate::console::Failure;
+use crate::scopes;
 
 /// A row that can be imported.
 pub(super) struct Taken {
@@ -94,6 +95,13 @@ impl<'s> Store<'s> {
         }
         if grant.refresh_token().is_none() {
             return Err(Flaw::Missing("refresh_token".to_owned()).into());
+        }
+        // In a wrong column, a secret would be shown, stored and published as a scope.
+        if row.fields.contains_key("scopes") && !grant.scopes.iter().all(|scope| scopes::has_form(scope)) {
+            return Err(Failure::new(
+                "something in the field `scopes` is not of the form Service.module.OPERATION",
+                "check whether you mixed up two fields; token-keeper scopes lists Zoho's scopes",
+            ));
         }
         let Some(before) = before else {
             return Ok(Taken { grant, document, read, plan: Plan::New, changes: BTreeSet::new() });

@@ -33,9 +33,11 @@ async fn an_identified_connection_stays_with_its_account_until_a_link_allows_ano
     let belongs = "It belongs to ann@example.com (Zoho user 60012345). A consent by another account is refused.";
     assert!(shown.contains(belongs), "{shown}");
     assert_eq!(page, "Another account than before");
-    let (shown, page) = connect(&world, "--allow-other-account").await;
+    let (shown, page) = connect(&world, "--scope ZohoCRM.users.READ --allow-other-account").await;
     assert!(!shown.contains("It belongs to"), "{shown}");
     assert_eq!((page.as_str(), &world.grant("crm-prod")["account"]["email"]), ("Connected", &json!("bob@example.com")));
+    sit_down(&world, 8, "eve");
+    assert_eq!(connect(&world, "").await.1, "Another account than before");
 }
 
 #[tokio::test]

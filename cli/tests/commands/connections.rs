@@ -75,7 +75,8 @@ async fn list_and_doctor_show_a_connection_whose_new_token_is_refused() {
     }
     let said = json!({"connection": "crm-prod", "issued_at": world.field("crm-prod", "issued_at")}).to_string();
     let arn = "arn:aws:sqs:eu-central-1:123456789012:token-keeper-complaints.fifo";
-    let message = json!({"messageId": "1", "eventSource": "aws:sqs", "eventSourceARN": arn, "body": said});
+    let message = json!({"messageId": "1", "eventSource": "aws:sqs", "eventSourceARN": arn,
+        "attributes": {"MessageGroupId": "crm-prod"}, "body": said});
     world.advance_minutes(1);
     world.send(json!({"Records": [message]})).await.expect("an answer");
     let console = Typed { width: Some(120), ..Typed::default() };

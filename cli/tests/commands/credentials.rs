@@ -55,7 +55,11 @@ async fn what_zoho_refuses_is_not_stored_and_the_remedy_says_what_is_missing() {
         ("", Some(answers::refusal("invalid_client")), "invalid_client\n  -> take id and secret of a self client"),
         ("", Some(answers::refusal("invalid_scope")), "invalid_scope\n  -> compare `scopes` with token-keeper scopes"),
         ("", Some(answers::throttled()), "too_many_requests\n  -> wait ten minutes"),
-        ("", Some(answers::html()), "a body that is not a JSON object\n  -> try again in a few minutes"),
+        (
+            "",
+            Some(answers::html()),
+            "a body that is not a JSON object\n  -> check --soid and --scope; if they are right, try again",
+        ),
     ] {
         let world = stored().await;
         if let Some(answer) = answer {

@@ -13,7 +13,7 @@ const HUSH: &str = "1000.hush00000000000000000000000000000000000000000000000000.
 
 /// Imports this input. Returns what the command shows, and its error.
 pub(crate) async fn import(world: &World, arguments: &str, input: impl AsRef<[u8]>) -> (String, Result<(), String>) {
-    let console = Typed { file: input.as_ref().to_vec(), width: Some(80), ..Typed::default() };
+    let console = Typed { file: input.as_ref().to_vec(), width: Some(120), ..Typed::default() };
     let done = Box::pin(run(world, &format!("import {arguments}"), &console)).await;
     let shown = console.shown.into_inner();
     let said = format!("{shown}{done:?}");
@@ -76,15 +76,15 @@ async fn each_format_becomes_a_connection_that_mints() {
         Value::Object(fields)
     };
     let api_domain = json!({"api_domain": "https://www.zohoapis.eu"});
-    let scopes = json!({"scopes": ["A.all", "B.read"]});
+    let scopes = json!({"scopes": ["A.x.ALL", "B.x.READ"]});
     for (arguments, input, connection, expected) in [
         ("a.json", json!({"connection": "crm", "client": "acme", "data_center": "eu", "refresh_token": "<token>"}).to_string(), "crm", acme.clone()),
         ("", format!(r#"{{"connections": [{}]}}"#, with(&inline, json!({"connection": "crm", "refresh_token": "<token>", "note": [1]}))), "crm", with(&inline, json!({"note": [1]}))),
         ("--client acme", format!("\u{feff}[{}]", with(&inline, json!({"connection": "crm", "refresh_token": "<token>"}))), "crm", acme.clone()),
-        ("a.csv", "Connection,client,data_center,refresh_token,scopes\r\n crm ,acme,eu,<token>,\"A.all,B.read\"\r\n\r\n".to_owned(), "crm", with(&acme, scopes.clone())),
-        ("", "connection,client,data_center,refresh_token,scopes\ncrm,acme,eu,<token>,A.all B.read".to_owned(), "crm", with(&acme, scopes.clone())),
-        ("", "connection;client;data_center;refresh_token;scopes\r\n\"crm\";acme;eu;<token>;A.all,B.read\r\n".to_owned(), "crm", with(&acme, scopes.clone())),
-        ("a.tsv", "connection\tclient\tdata_center\trefresh_token\tscopes\ncrm\tacme\teu\t<token>\tA.all B.read\n".to_owned(), "crm", with(&acme, scopes.clone())),
+        ("a.csv", "Connection,client,data_center,refresh_token,scopes\r\n crm ,acme,eu,<token>,\"A.x.ALL,B.x.READ\"\r\n\r\n".to_owned(), "crm", with(&acme, scopes.clone())),
+        ("", "connection,client,data_center,refresh_token,scopes\ncrm,acme,eu,<token>,A.x.ALL B.x.READ".to_owned(), "crm", with(&acme, scopes.clone())),
+        ("", "connection;client;data_center;refresh_token;scopes\r\n\"crm\";acme;eu;<token>;A.x.ALL,B.x.READ\r\n".to_owned(), "crm", with(&acme, scopes.clone())),
+        ("a.tsv", "connection\tclient\tdata_center\trefresh_token\tscopes\ncrm\tacme\teu\t<token>\tA.x.ALL B.x.READ\n".to_owned(), "crm", with(&acme, scopes.clone())),
         ("a.csv --data-center eu --client acme", "connection,client_id,client_secret,data_center,refresh_token\ncrm,<id>,<secret>,mars,<token>".to_owned(), "crm", acme.clone()),
         (".env --connection crm", "# Zoho\nPORT=1\nexport ZOHO_CLIENT_ID=<id>\nZOHO_CLIENT_SECRET='<secret>'\nZOHO_REFRESH_TOKEN=\"<token>\"\nZOHO_DC=EU\nZOHO_API_DOMAIN=https://www.zohoapis.eu\n".to_owned(), "crm", inline.clone()),
         ("--connection crm --client acme --data-center eu", "ZOHO_REFRESH_TOKEN=<token>".to_owned(), "crm", acme.clone()),
@@ -136,7 +136,7 @@ async fn an_input_that_cannot_be_read_is_refused_and_changes_nothing() {
         ("a.csv", format!("{header},client\n"), "the header has the column `client` twice"),
         (
             "a.csv",
-            format!("{header}\ncrm,acme,eu,hush\ndesk,acme,eu,hush,A.b\n"),
+            format!("{header}\ncrm,acme,eu,hush\ndesk,acme,eu,hush,A.b.READ\n"),
             "row 2 has 5 fields, and the header has 4\n",
         ),
         (
@@ -352,7 +352,7 @@ async fn three_hundred_rows_are_all_stored_or_none() {
 async fn only_replace_overwrites_a_stored_refresh_token_and_other_fields_stay() {
     let world = World::new().await;
     let before = json!({"client_id": "1000.OLD", "client_secret": "hush", "data_center": "us", "refresh_token": token(1),
-        "scopes": ["A.b"], "api_domain": "https://www.zohoapis.com", "granted_at": "2026-01-01T00:00:00Z", "note": ["mine"]});
+        "scopes": ["A.b.READ"], "api_domain": "https://www.zohoapis.com", "granted_at": "2026-01-01T00:00:00Z", "note": ["mine"]});
     world.aws.put_secret(&grant_name("crm"), &before.to_string());
     world.faults.forget_calls();
     let input = json!([grant("crm", &token(2))]).to_string();
@@ -360,8 +360,7 @@ async fn only_replace_overwrites_a_stored_refresh_token_and_other_fields_stay() 
     assert!(seen.contains("row 1 (crm): it exists already, with another refresh token; use another name, or replace the stored one with --replace"), "{seen}");
     assert_eq!((world.grant("crm"), world.writes()), (before, 0));
     import(&world, "--replace", &input).await.1.expect("replaced");
-    let after =
-        json!({"client": "acme", "data_center": "eu", "refresh_token": token(2), "scopes": ["A.b"], "note": ["mine"]});
+    let after = json!({"client": "acme", "data_center": "eu", "refresh_token": token(2), "scopes": ["A.b.READ"], "note": ["mine"]});
     assert_eq!(world.grant("crm"), after);
     let (shown, done) = import(&world, "", &input).await;
     assert_eq!((done, world.writes()), (Ok(()), 1));
@@ -370,23 +369,28 @@ async fn only_replace_overwrites_a_stored_refresh_token_and_other_fields_stay() 
 
 #[tokio::test]
 async fn the_same_refresh_token_may_add_fields_and_changes_one_only_with_replace() {
-    let kept = json!({"client": "acme", "data_center": "eu", "refresh_token": token(1), "scopes": ["A.b", "C.d"],
+    let kept = json!({"client": "acme", "data_center": "eu", "refresh_token": token(1), "scopes": ["A.b.READ", "C.d.READ"],
         "api_domain": "https://www.zohoapis.eu", "granted_at": "2026-01-01T00:00:00Z", "note": ["mine"]});
     let own = json!({"client": null, "client_id": CLIENT_ID, "client_secret": EU_SECRET});
     let bare = json!({"scopes": null, "api_domain": null, "note": null});
     for (before, row, plan, changed) in [
         (json!({}), json!({}), "unchanged", ""),
-        (json!({}), json!({"scopes": ["C.d", "A.b"], "api_domain": "https://www.zohoapis.eu/"}), "unchanged", ""),
+        (
+            json!({}),
+            json!({"scopes": ["C.d.READ", "A.b.READ"], "api_domain": "https://www.zohoapis.eu/"}),
+            "unchanged",
+            "",
+        ),
         (json!({}), json!({"scopes": null}), "update: scopes", "scopes"),
         (
             bare.clone(),
-            json!({"scopes": ["A.b"], "api_domain": "https://www.zohoapis.eu"}),
+            json!({"scopes": ["A.b.READ"], "api_domain": "https://www.zohoapis.eu"}),
             "update: api_domain, scopes",
             "",
         ),
         (bare, json!({"note": "hush", "hush": 1}), "update: other", ""),
         (json!({}), json!({"note": "hush"}), "update: other", "other"),
-        (json!({}), json!({"scopes": ["A.b"]}), "update: scopes", "scopes"),
+        (json!({}), json!({"scopes": ["A.b.READ"]}), "update: scopes", "scopes"),
         (
             json!({}),
             json!({"data_center": "us", "api_domain": "https://www.zohoapis.com"}),
@@ -481,4 +485,22 @@ async fn import_stops_at_once_if_the_store_cannot_be_read() {
     assert_eq!(shown, "");
     assert!(done.expect_err("denied").starts_with("secretsmanager:BatchGetSecretValue failed: AccessDeniedException"));
     assert_eq!(world.writes(), 0);
+}
+
+#[tokio::test]
+async fn a_secret_in_the_column_of_the_scopes_is_neither_shown_nor_stored() {
+    let world = World::new().await;
+    let token = "1000.aaaabbbbccccddddeeeeffff00001111.22223333444455556666777788889999";
+    for scopes in [token, "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0", "A.b.READ hush"] {
+        let file = format!("connection,client,data_center,scopes,refresh_token\ncrm,acme,eu,{scopes},1000.r\n");
+        let console = Typed { file: file.into_bytes(), ..Typed::default() };
+        let failed = run(&world, "import tokens.csv", &console).await.expect_err(scopes);
+        assert!(
+            failed.contains("something in the field `scopes` is not of the form Service.module.OPERATION"),
+            "{failed}"
+        );
+        let shown = format!("{failed}{}{}", console.shown.into_inner(), console.noted.into_inner());
+        assert!(!shown.contains(token) && !shown.contains("c0ffee") && !shown.contains("hush"), "{shown}");
+        assert_eq!(world.grant("crm"), Value::Null);
+    }
 }
