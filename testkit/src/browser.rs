@@ -65,13 +65,9 @@ impl Browser {
 
     /// The whole consent, with a user who agrees.
     pub async fn consent(&self, world: &World, link: &str) -> Response {
-        // Boxed, because it is part of the future of most tests.
-        let consent = async {
-            let zoho = self.begin(world, link).await;
-            let callback = self.decide(&zoho, "accept").await;
-            self.open(world, &callback).await
-        };
-        Box::pin(consent).await
+        let zoho = self.begin(world, link).await;
+        let callback = self.decide(&zoho, "accept").await;
+        self.open(world, &callback).await
     }
 }
 

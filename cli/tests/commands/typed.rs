@@ -56,7 +56,8 @@ impl Terminal for Typed {
 /// Types a command. Returns what it shows, or its error.
 pub(crate) async fn type_in(world: &World, command: &str, answer: &str) -> Result<String, String> {
     let console = Typed { answer: answer.to_owned(), width: Some(80), ..Typed::default() };
-    run(world, command, &console).await?;
+    // Boxed, because it is part of the future of most tests.
+    Box::pin(run(world, command, &console)).await?;
     Ok(console.shown.into_inner())
 }
 
