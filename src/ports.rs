@@ -230,3 +230,13 @@ pub struct Minted {
     /// Scopes separated by blanks, if the answer said so.
     pub scope: Option<String>,
 }
+
+impl Minted {
+    /// The scopes that were granted, of those that were `asked` for. What cannot be stored as a scope
+    /// is left out.
+    pub fn scopes(&self, asked: &[String]) -> Vec<String> {
+        let Some(granted) = &self.scope else { return asked.to_vec() };
+        let scopes = granted.split(|c: char| c.is_whitespace() || c == ',').filter(|scope| !scope.is_empty());
+        scopes.filter(|scope| scope.bytes().all(|byte| byte.is_ascii_graphic())).map(str::to_owned).collect()
+    }
+}

@@ -80,6 +80,7 @@ impl Operator {
         console.show(&format!(
             "  token-keeper connect crm-prod --client {name} --data-center {data_center} --scope ZohoCRM.modules.READ{callback}"
         ));
+        console.show("Without a browser: connect --device for a Non-browser Application, grant for a Self Client.");
         Ok(())
     }
 
@@ -98,7 +99,12 @@ impl Operator {
         let before = ClientSecrets::of(&document).map_err(|flaw| Broken::secret(secret_name, flaw))?;
         if before.id != *client_id {
             let what = format!("client {name} already exists, with another client id ({})", before.id);
-            return Err(Failure::new(what, "choose another name; nothing was changed"));
+            return Err(Failure::new(
+                what,
+                format!(
+                    "choose another name, or remove it first: token-keeper client remove {name}; nothing was changed"
+                ),
+            ));
         }
         Ok((document, Some(version)))
     }

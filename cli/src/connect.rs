@@ -259,7 +259,7 @@ impl Operator {
             (None, Some(url)) => Ok(url.clone()),
             (None, None) => Err(Failure::new(
                 "the callback function's address is not known",
-                "give --callback-url, set TOKEN_KEEPER_CALLBACK_URL, or use connect --local",
+                "give --callback-url, set TOKEN_KEEPER_CALLBACK_URL, or use connect --local or --device",
             )),
         }
     }

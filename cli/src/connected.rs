@@ -3,6 +3,7 @@
 use serde_json::json;
 use token_keeper::connection::Account;
 use token_keeper::consent::{Connected, Stop};
+use token_keeper::name::ConnectionName;
 
 use crate::console::{Console, Failure};
 
@@ -38,6 +39,15 @@ fn handed_back(revoked: bool) -> &'static str {
     } else {
         "the new grant is not used, but Zoho did not revoke it: remove the application among the account's connected applications"
     }
+}
+
+/// A failure of a command that has just made the connection: it says what is left.
+pub(super) fn left_behind(failure: Failure, connection: &ConnectionName, done: &str) -> Failure {
+    if done != "created" {
+        return failure;
+    }
+    let left = format!("{connection} is stored and awaits a consent; token-keeper revoke {connection} removes it");
+    Failure::new(failure.what, format!("{}; {left}", failure.remedy))
 }
 
 /// Tells the operator why a consent stopped.
@@ -78,6 +88,10 @@ pub(super) fn explain(stop: &Stop) -> Failure {
         Stop::NotStored { .. } => {
             ("it is not known whether the grant is stored".to_owned(), "see the message above, then token-keeper list")
         }
+        Stop::ZohoOutOfOrder(_) => (
+            "Zoho gave no usable answer".to_owned(),
+            "see the message above, then run the command again in ten minutes",
+        ),
         stop => (
             format!("the consent stopped: {}", stop.reason().replace('_', " ")),
             "see the message above, then run the command again in a few minutes",

@@ -3,7 +3,7 @@
 
 use token_keeper::connection::Grant;
 use token_keeper::consent::Connected;
-use token_keeper::failure::{Refusal, refused_client_remedy};
+use token_keeper::failure::{Refusal, Untrusted, refused_client_remedy};
 use token_keeper::lease::Lease;
 use token_keeper::notice::QUIET;
 use token_keeper::ports::{Issuer as _, Leases as _, Minted};
@@ -35,13 +35,12 @@ impl Operator {
         };
         let (grant, done) = Box::pin(self.until_written(&name, store)).await?;
         console.show(&format!("Zoho gives tokens to this client. The connection is {done} in secret {name}."));
-        let Minted { token, api_domain, scope } = minted;
-        let granted = scope.unwrap_or_else(|| grant.scopes.join(" "));
-        let granted_scopes: Vec<_> = granted.split(' ').collect();
-        let withheld = grant.scopes.iter().filter(|scope| !granted_scopes.contains(&scope.as_str())).cloned().collect();
+        let granted = minted.scopes(&grant.scopes);
+        let withheld = grant.scopes.iter().filter(|scope| !granted.contains(scope)).cloned().collect();
+        let Minted { token, api_domain, .. } = minted;
         let mut lease = Lease::active(&grant, token, None);
         lease.api_domain = api_domain.or(lease.api_domain);
-        lease.scope.clone_from(&granted);
+        lease.scope = granted.join(" ");
         let turn = self.leases.pace().turn().await;
         let published = self.leases.publish(turn, connection, &lease, QUIET).await;
         let published = published.inspect_err(|error| console.say(&format!("The token is not published: {error}")));
@@ -73,9 +72,23 @@ fn refused(refusal: &Refusal, grant: &Grant) -> Failure {
         Refusal::Misconfigured { error } => format!("{}; nothing was stored", refused_client_remedy(error)),
         Refusal::Throttled => "wait ten minutes, then try again; nothing was stored".to_owned(),
         Refusal::Unclear { .. } => {
-            "check --soid and --scope; if they are right, try again in a few minutes; nothing was stored".to_owned()
+            "check --soid, --scope and the client's type, which has to be Self Client; if they are right, try again in a few \
+             minutes; nothing was stored"
+                .to_owned()
         }
-        _ => "try again in a few minutes; nothing was stored".to_owned(),
+        Refusal::OutOfOrder(_) | Refusal::ConsentRequired { .. } => {
+            let remedy = refusal.untrusted().map_or("try again in a few minutes", Untrusted::remedy);
+            format!("{remedy}; nothing was stored")
+        }
     };
     Failure::new(format!("Zoho gave no token: {refusal}"), remedy)
+}
+
+/// Checks the form of an organisation's name.
+pub(super) fn soid(text: &str) -> Result<String, String> {
+    let plain = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    match text.split_once('.') {
+        Some((service, id)) if plain(service) && plain(id) => Ok(text.to_owned()),
+        _ => Err("use the service's name and the organisation's id, such as ZohoCRM.600000434".to_owned()),
+    }
 }

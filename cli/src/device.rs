@@ -15,7 +15,7 @@ use token_keeper::lease::whole_second;
 use token_keeper::ports::{DeviceAuthorization, DeviceAuthorizer as _, Exchanged, Polled};
 use token_keeper::zoho::Zoho;
 
-use crate::connected::{explain, tell};
+use crate::connected::{explain, left_behind, tell};
 use crate::console::{Console, Failure};
 use crate::operator::Operator;
 use crate::prepare::{Ready, Wanted};
@@ -38,9 +38,13 @@ impl Operator {
         let begun = whole_second(self.source.now());
         let consent = self.consent(KeyRing::default());
         let secret = consent.current_grant(connection, &grant.version, begun).await.map_err(|stop| explain(&stop))?;
-        let asked = consent.zoho.ask(&grant).await.map_err(|refusal| refused(&refusal, &grant.data_center))?;
+        let left = |failure| left_behind(failure, connection, done);
+        let asked = consent.zoho.ask(&grant).await.map_err(|refusal| left(refused(&refusal, &grant.data_center)))?;
         let until = begun + asked.life;
         console.say(&format!("The connection {connection} awaits consent (secret {name} {done}).\n"));
+        if let Some(account) = grant.account.as_ref().filter(|_| !wanted.allow_other_account) {
+            console.say(&format!("It belongs to {account}. A consent by another account is refused.\n"));
+        }
         console.say("1. Let an administrator of the Zoho account open this page, on any device:");
         console.say(&format!("     {}", asked.page));
         console.say(&format!("2. The administrator types this code and agrees, before {until}:"));
@@ -57,7 +61,7 @@ impl Operator {
         console.say(&format!("     {parameter}"));
         console.say("\nWaiting for the consent. Stop with Ctrl-C; nothing changes before the consent.");
         let (grant, exchanged) =
-            until_granted(&consent, &secret, grant, &asked, [begun, until], allow_move, console).await?;
+            until_granted(&consent, &secret, grant, &asked, [begun, until], allow_move, console).await.map_err(left)?;
         // Ctrl-C still waits: the refresh token has to be stored.
         let accepted = consent.accept(secret, grant, exchanged, wanted.allow_other_account).await;
         let connected = accepted.map_err(|stop| explain(&stop))?;
@@ -104,9 +108,14 @@ async fn until_granted(
                 ));
             }
             Ok(Polled::Expired) => return Err(expired()),
-            Err(refusal @ (Refusal::ConsentRequired { .. } | Refusal::Misconfigured { .. })) => {
-                return Err(refused(&refusal, &grant.data_center));
+            // Zoho has given a code, so the type of the client is right.
+            Err(Refusal::Misconfigured { error }) => {
+                let what =
+                    format!("Zoho refuses the client's secret in the data centre {} ({error})", grant.data_center.name);
+                let remedy = "compare it with Zoho's API console, and store the right one with token-keeper client add; then run the command again";
+                return Err(Failure::new(what, remedy));
             }
+            Err(refusal @ Refusal::ConsentRequired { .. }) => return Err(refused(&refusal, &grant.data_center)),
             Err(refusal) if late => {
                 let what = format!("Zoho gave no usable answer until the code ended ({refusal})");
                 return Err(Failure::new(what, again(&refusal)));

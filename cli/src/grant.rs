@@ -4,8 +4,9 @@ use token_keeper::consent::{KeyRing, Stop};
 use token_keeper::ports::Proof;
 use token_keeper::secret::AuthorizationCode;
 
-use crate::connected::{explain, tell};
+use crate::connected::{explain, left_behind, tell};
 use crate::console::{Console, Failure};
+use crate::credentials;
 use crate::operator::Operator;
 use crate::prepare::Wanted;
 
@@ -16,8 +17,8 @@ use crate::prepare::Wanted;
                   crm-prod --client my-client --data-center eu --scope ZohoCRM.modules.ALL --client-credentials --soid \
                   ZohoCRM.600000434\n\nMake the code in Zoho's \
                   API console: open the self client and choose Generate Code. Enter the same scopes and the longest time (10 minutes).",
-    mut_arg("data_center", |option| option.help("The data centre of the API console in which you make the code")),
-    mut_arg("scope", |option| option.help("The scopes for which you make the code, separated by commas. You can repeat the option"))
+    mut_arg("data_center", |option| option.help("The data centre of the API console with the self client")),
+    mut_arg("scope", |option| option.help("What the token may do: Zoho's scopes, separated by commas; for a code, the same as in the console. You can repeat the option"))
 )]
 pub struct Arguments {
     /// What to connect.
@@ -29,7 +30,7 @@ pub struct Arguments {
     pub client_credentials: bool,
     /// The organisation, for services that can have several: the service's name and the
     /// organisation's id, such as ZohoCRM.600000434
-    #[arg(long, value_name = "SERVICE.ID", requires = "client_credentials", value_parser = soid)]
+    #[arg(long, value_name = "SERVICE.ID", requires = "client_credentials", value_parser = credentials::soid)]
     pub soid: Option<String>,
 }
 
@@ -64,18 +65,9 @@ impl Operator {
         };
         // The code is good for one exchange, and its refresh token has to be stored.
         console.terminal.finish_first(true);
-        let connected = done.await.map_err(|stop| explain_code(&stop))?;
+        let connected = done.await.map_err(|stop| left_behind(explain_code(&stop), connection, ready.done))?;
         tell(&connected, &parameter, console);
         Ok(())
-    }
-}
-
-/// Checks the form of an organisation's name. `client_credentials` is the only use of it.
-fn soid(text: &str) -> Result<String, String> {
-    let plain = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    match text.split_once('.') {
-        Some((service, id)) if plain(service) && plain(id) => Ok(text.to_owned()),
-        _ => Err("use the service's name and the organisation's id, such as ZohoCRM.600000434".to_owned()),
     }
 }
 

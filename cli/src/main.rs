@@ -49,8 +49,8 @@ async fn main() -> ExitCode {
         let ours = Targets::new()
             .with_target("token_keeper", LevelFilter::WARN)
             .with_target("token_keeper::pace", LevelFilter::INFO);
-        let layer =
-            fmt::layer().compact().with_target(false).without_time().with_writer(io::stderr).log_internal_errors(false);
+        let layer = fmt::layer().compact().with_target(false).without_time().log_internal_errors(false);
+        let layer = layer.with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
         tracing_subscriber::registry().with(layer.with_filter(ours)).init();
     }
     let json = cli.json;

@@ -132,7 +132,7 @@ impl Operator {
                 None => format!("--{what} is required: {connection} is a new connection"),
                 Some(_) => format!("--{what} is required: none is stored for {connection}"),
             };
-            Failure::new(problem, format!("give --{what}; see token-keeper connect --help"))
+            Failure::new(problem, format!("give --{what}; --help explains it"))
         };
         if before.is_none() && client.is_none() {
             return Err(needed("client"));

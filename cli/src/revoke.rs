@@ -55,9 +55,8 @@ impl Operator {
         let refresh_token = self.until_written(&name, end).await?;
         let until = self.source.now() + SignedDuration::from_hours(24 * RECOVERY_DAYS);
         console.say(&format!(
-            "Secret {name} is marked for deletion. You can restore it until {}{}:",
-            until.strftime("%Y-%m-%d"),
-            if refresh_token == "none" { "" } else { "; it then needs a new consent" }
+            "Secret {name} is marked for deletion. You can restore it until {}; it then needs a new consent:",
+            until.strftime("%Y-%m-%d")
         ));
         console.say(&format!("  aws secretsmanager restore-secret --secret-id {name}"));
         self.leases.remove(connection).await?;

@@ -37,21 +37,21 @@ export class Zoho {
     }
     if (answer.ok) return answer.text;
     const code = answer.text.match(/"code":\s*"?(\w+)/)?.[1] ?? "no code";
-    let failure = `HTTP ${answer.status} (${code}) for ${path}`;
+    const failure = `HTTP ${answer.status} (${code}) for ${path}`;
     if (answer.status !== 401) throw new Error(failure);
-    failure += ", also after reading the parameter again.";
-    // Token Keeper replaces a token that died early. If a scope is missing, that does not help.
-    if (this.#complaints && !code.includes("SCOPE")) failure += await this.#complain(document.issued_at);
-    const remedy = `See \`token-keeper list\`, then type: token-keeper refresh ${this.#connection} --force`;
-    throw new Error(`${failure} ${remedy}`);
+    let remedy = `See \`token-keeper list\`, then type: token-keeper refresh ${this.#connection} --force`;
+    if (code.includes("SCOPE")) remedy = `The consent lacks a scope: token-keeper connect ${this.#connection} --scope ...`;
+    // Token Keeper replaces a token that died early.
+    else if (this.#complaints) remedy = (await this.#complain(document.issued_at)) ?? remedy;
+    throw new Error(`${failure}, also after reading the parameter again. ${remedy}`);
   }
 
   async #complain(issued_at) {
     const MessageBody = JSON.stringify({ connection: this.#connection, issued_at });
     const to = { QueueUrl: this.#complaints, MessageGroupId: this.#connection };
     return new SQSClient().send(new SendMessageCommand({ ...to, MessageBody })).then(
-      () => " Token Keeper has been told, so try again in a minute.",
-      ({ name }) => ` Token Keeper could not be told (${name}).`,
+      () => "Token Keeper has been told, so try again in a minute. If that does not help, see `token-keeper list`",
+      ({ name }) => void console.error(`consumer.mjs: Token Keeper could not be told (${name})`),
     );
   }
 

@@ -46,12 +46,13 @@ class Zoho:
         failure = f"HTTP {answer.status} ({code}) for {path}"
         if answer.status != 401:
             raise RuntimeError(failure)
-        failure += ", also after reading the parameter again."
-        # Token Keeper replaces a token that died early. If a scope is missing, that does not help.
-        if self._complaints and "SCOPE" not in code:
-            failure += self._complain(document["issued_at"])
         remedy = f"See `token-keeper list`, then type: token-keeper refresh {self._connection} --force"
-        raise RuntimeError(f"{failure} {remedy}")
+        if "SCOPE" in code:
+            remedy = f"The consent lacks a scope: token-keeper connect {self._connection} --scope ..."
+        elif self._complaints:
+            # Token Keeper replaces a token that died early.
+            remedy = self._complain(document["issued_at"]) or remedy
+        raise RuntimeError(f"{failure}, also after reading the parameter again. {remedy}")
 
     def _call(self, document, path):
         header = {"Authorization": f"{document['token_type']} {document['access_token']}"}
@@ -63,8 +64,8 @@ class Zoho:
             to = {"QueueUrl": self._complaints, "MessageGroupId": self._connection}
             boto3.client("sqs").send_message(**to, MessageBody=complaint)
         except (BotoCoreError, ClientError) as error:
-            return f" Token Keeper could not be told ({error})."
-        return " Token Keeper has been told, so try again in a minute."
+            return print(f"consumer.py: Token Keeper could not be told ({error})", file=sys.stderr)
+        return "Token Keeper has been told, so try again in a minute. If that does not help, see `token-keeper list`"
 
     def _live_document(self, refused=None):
         with self._lock:

@@ -66,25 +66,32 @@ impl Zoho {
         }
         let body: Value = serde_json::from_str(&text).unwrap_or_default();
         let code = body["code"].as_str().map_or_else(|| body["code"].to_string(), str::to_owned);
-        let mut failure = format!("HTTP {} ({code}) for {path}", status.as_u16());
+        let failure = format!("HTTP {} ({code}) for {path}", status.as_u16());
         if status != 401 {
             return Err(failure.into());
         }
-        failure += ", also after reading the parameter again.";
-        // Token Keeper replaces a token that died early. If a scope is missing, that does not help.
-        if let (Some(queue), false) = (&self.complaints, code.contains("SCOPE")) {
-            failure += &self.complain(queue, &document["issued_at"]).await;
+        let connection = &self.connection;
+        let mut remedy = format!("See `token-keeper list`, then type: token-keeper refresh {connection} --force");
+        if code.contains("SCOPE") {
+            remedy = format!("The consent lacks a scope: token-keeper connect {connection} --scope ...");
+        } else if let Some(queue) = &self.complaints {
+            // Token Keeper replaces a token that died early.
+            match self.complain(queue, &document["issued_at"]).await {
+                Ok(told) => told.clone_into(&mut remedy),
+                Err(cause) => eprintln!("consumer: Token Keeper could not be told ({cause})"),
+            }
         }
-        let remedy = format!("See `token-keeper list`, then type: token-keeper refresh {} --force", self.connection);
-        Err(format!("{failure} {remedy}").into())
+        Err(format!("{failure}, also after reading the parameter again. {remedy}").into())
     }
 
-    async fn complain(&self, queue: &str, issued_at: &Value) -> String {
+    async fn complain(&self, queue: &str, issued_at: &Value) -> Result<&'static str, String> {
         let complaint = json!({"connection": self.connection, "issued_at": issued_at}).to_string();
         let message = self.sqs.send_message().queue_url(queue).message_group_id(&self.connection);
         match message.message_body(complaint).send().await {
-            Ok(_) => " Token Keeper has been told, so try again in a minute.".to_owned(),
-            Err(error) => format!(" Token Keeper could not be told ({}).", error.code().unwrap_or("no answer")),
+            Ok(_) => Ok(
+                "Token Keeper has been told, so try again in a minute. If that does not help, see `token-keeper list`",
+            ),
+            Err(error) => Err(error.code().unwrap_or("no answer").to_owned()),
         }
     }
 

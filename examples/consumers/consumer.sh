@@ -47,12 +47,12 @@ if [[ $status != 2?? ]]; then
   failure="HTTP $status (${code:-no code}) for $path"
   [[ $status == 401 ]] || fail "$failure"
   failure+=', also after reading the parameter again.'
-  # Token Keeper replaces a token that died early. If a scope is missing, that does not help.
-  if [[ ${COMPLAINTS_QUEUE_URL-} && $code != *SCOPE* ]]; then
-    aws sqs send-message --queue-url "$COMPLAINTS_QUEUE_URL" --message-group-id "$connection" \
-      --message-body "{\"connection\": \"$connection\", \"issued_at\": \"$(from_document .issued_at)\"}" >/dev/null &&
-      failure+=' Token Keeper has been told, so try again in a minute.'
-  fi
+  [[ $code != *SCOPE* ]] || fail "$failure The consent lacks a scope: token-keeper connect $connection --scope ..."
+  # Token Keeper replaces a token that died early.
+  [[ -z ${COMPLAINTS_QUEUE_URL-} ]] ||
+    ! aws sqs send-message --queue-url "$COMPLAINTS_QUEUE_URL" --message-group-id "$connection" \
+      --message-body "{\"connection\": \"$connection\", \"issued_at\": \"$(from_document .issued_at)\"}" >/dev/null ||
+    fail "$failure Token Keeper has been told, so try again in a minute. If that does not help, see \`token-keeper list\`"
   fail "$failure See \`token-keeper list\`, then type: token-keeper refresh $connection --force"
 fi
 printf '%s\n' "$body"

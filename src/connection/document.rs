@@ -154,9 +154,9 @@ impl SecretDocument {
         }
     }
 
-    /// Removes the refresh token, so that the connection awaits a consent.
+    /// Removes what tokens are asked for with, so that the connection awaits a consent.
     pub fn end_grant(&mut self) {
-        for field in ["refresh_token", "granted_at", "account"] {
+        for field in ["refresh_token", "granted_at", "account", "grant_type", "soid"] {
             self.0.0.remove(field);
         }
     }

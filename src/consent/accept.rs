@@ -80,10 +80,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         let Exchanged { minted, refresh_token } = exchanged;
         let refresh_token = refresh_token.ok_or_else(|| Stop::NoRefreshToken(connection.clone()))?;
         let asked = grant.scopes;
-        let scopes = match &minted.scope {
-            Some(granted) => scopes_of(granted),
-            None => asked.clone(),
-        };
+        let scopes = minted.scopes(&asked);
         let account = self.account(&connection, &scopes, &minted.token, &grant.data_center).await;
         // Zoho may give the refresh token that is stored already. Then it is the same account's, and
         // must not be revoked.
@@ -217,12 +214,6 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         warn!(connection = connection.as_str(), error, "the unused refresh token was not revoked");
         false
     }
-}
-
-/// The scopes in an answer of Zoho. What cannot be stored as a scope is left out.
-fn scopes_of(granted: &str) -> Vec<String> {
-    let scopes = granted.split(|c: char| c.is_whitespace() || c == ',').filter(|scope| !scope.is_empty());
-    scopes.filter(|scope| scope.bytes().all(|byte| byte.is_ascii_graphic())).map(str::to_owned).collect()
 }
 
 /// Whether a version of a secret has this refresh token.

@@ -54,7 +54,7 @@ pub fn verdict(decision: Decision, refused: &[Timestamp], now: Timestamp) -> Ver
     if !is_published(Some(&lease), refused) {
         return Verdict::NotPublished;
     }
-    if lease.token.as_ref().is_some_and(|token| now.duration_since(token.issued_at) < counts_as_young(token)) {
+    if lease.token.as_ref().is_some_and(|token| now.duration_since(token.issued_at) < young_for(token)) {
         return Verdict::Rejected(grant, lease);
     }
     Verdict::Mint(Due { grant, last: Some(lease), complaint_at: Some(whole_second(now)) })
@@ -65,6 +65,7 @@ fn is_published(lease: Option<&Lease>, refused: &[Timestamp]) -> bool {
     token.is_some_and(|token| refused.contains(&token.issued_at))
 }
 
-fn counts_as_young(token: &Token) -> SignedDuration {
+/// How long a token counts as young.
+fn young_for(token: &Token) -> SignedDuration {
     if token.complaint_at.is_some() { YOUNG_ANSWER } else { YOUNG }
 }

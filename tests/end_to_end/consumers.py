@@ -297,7 +297,7 @@ class Story:
             wanted = [(CONNECTION, {"connection": CONNECTION, "issued_at": issued_at})]
             check("  a second complaint is the same message; it names the document that was used", self.said(), wanted)
         self.api.code = "OAUTH_SCOPE_MISMATCH"
-        self.fails(consumer, PATH, "HTTP 401 (OAUTH_SCOPE_MISMATCH)", **self.complaints)
+        self.fails(consumer, PATH, "HTTP 401 (OAUTH_SCOPE_MISMATCH)", f"token-keeper connect {CONNECTION} --scope", **self.complaints)
         self.api.code = "INVALID_TOKEN"
         self.api.meanwhile = lambda: self.publish() and None
         check("it does not complain if the second call works", self.run(consumer, PATH, **self.complaints), BODY)

@@ -5,6 +5,8 @@ use testkit::browser::Browser;
 use testkit::wire::{Fault, Rule};
 use testkit::world::{World, grant_name, lease_name};
 use testkit::zoho::answers;
+use token_keeper::name::SecretName;
+use token_keeper::ports::SecretRemover as _;
 
 use crate::typed::type_in;
 
@@ -58,7 +60,7 @@ async fn what_zoho_refuses_is_not_stored_and_the_remedy_says_what_is_missing() {
         (
             "",
             Some(answers::html()),
-            "a body that is not a JSON object\n  -> check --soid and --scope; if they are right, try again",
+            "a body that is not a JSON object\n  -> check --soid, --scope and the client's type",
         ),
     ] {
         let world = stored().await;
@@ -137,9 +139,12 @@ async fn revoke_removes_it_and_says_what_still_lives() {
     let world = stored().await;
     type_in(&world, &format!("{GRANT} --soid ZohoCRM.600000434"), "").await.expect("connected");
     let shown = type_in(&world, "revoke crm-prod --yes", "").await.expect("revoked");
-    assert!(
-        shown.contains("The last access token ends by itself within an hour") && !shown.contains("new consent"),
-        "{shown}"
+    assert!(shown.contains("The last access token ends by itself within an hour"), "{shown}");
+    // What is restored is free for either way.
+    world.refresher.grants.restore(&SecretName::found(grant_name("crm-prod"))).await.expect("restored");
+    assert_eq!(
+        (&world.grant("crm-prod")["grant_type"], world.run().await["awaiting_consent"].clone()),
+        (&json!(null), json!(1))
     );
     assert_eq!((world.document("crm-prod"), world.faults.count("zoho", "revoke")), (None, 0));
 }

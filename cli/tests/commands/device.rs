@@ -268,8 +268,7 @@ async fn each_ending_has_its_words_and_changes_nothing() {
             None,
             Some(Fault::Respond(answers::refusal("invalid_client"))),
             0,
-            "Zoho refuses the client in the data centre eu (invalid_client)\n  -> in Zoho's API console of this data centre the \
-             client has to be a Non-browser Application",
+            "Zoho refuses the client's secret in the data centre eu (invalid_client)\n  -> compare it with Zoho's API console",
         ),
     ] {
         let world = world().await;
@@ -308,7 +307,11 @@ async fn a_wrong_client_is_found_before_anybody_types_the_code() {
     let typed_in = Cell::new(0);
     let ran = typed(&world, CONNECT, &|_, _| typed_in.set(typed_in.get() + 1)).await;
     let failure = ran.done.expect_err("a wrong secret");
-    assert!(failure.starts_with("Zoho refuses the client in the data centre eu (invalid_client)"), "{failure}");
+    assert!(
+        failure.starts_with("Zoho refuses the client's secret in the data centre eu (invalid_client)"),
+        "{failure}"
+    );
+    assert!(failure.ends_with("crm is stored and awaits a consent; token-keeper revoke crm removes it"), "{failure}");
     assert_eq!((ran.waits, typed_in.get()), (vec![], 1));
     // A client of another type gets no code.
     let acme = CONNECT.replace("--client tv", "--client acme").replace("crm", "books");

@@ -20,7 +20,8 @@ async fn a_client_is_stored_and_gets_more_secrets_without_losing_any() {
         shown,
         "Client shop is stored in secret token-keeper/clients/shop. Its secrets: common.\n\
          Next: make a link to connect an account, for example\n  \
-         token-keeper connect crm-prod --client shop --data-center eu --scope ZohoCRM.modules.READ --callback-url https://YOUR-CALLBACK\n"
+         token-keeper connect crm-prod --client shop --data-center eu --scope ZohoCRM.modules.READ --callback-url https://YOUR-CALLBACK\n\
+         Without a browser: connect --device for a Non-browser Application, grant for a Self Client.\n"
     );
     let shown =
         type_in(&world, "client add shop --client-id 1000.SHOP --data-center us", "us-secret").await.expect("stored");
@@ -355,8 +356,8 @@ fn masked(text: &str) -> String {
 #[test]
 fn the_help_of_grant_speaks_of_the_self_client() {
     let help = Cli::try_parse_from(["token-keeper", "grant", "--help"]).expect_err("the help").to_string();
-    assert!(help.contains("The data centre of the API console in which you make the code"), "{help}");
-    assert!(help.contains("The scopes for which you make the code"), "{help}");
+    assert!(help.contains("The data centre of the API console with the self client"), "{help}");
+    assert!(help.contains("for a code, the same as in the console"), "{help}");
 }
 
 #[tokio::test]
