@@ -24,7 +24,7 @@ use crate::flaw::{Broken, Flaw};
 use crate::lease::whole_second;
 use crate::name::{ConnectionName, VersionId};
 use crate::ports::{Authorizer, Grants, Leases, Proof, SecretWriter};
-use crate::secret::{AuthorizationCode, SigningKey};
+use crate::secret::{AuthorizationCode, RefreshToken, SigningKey};
 use crate::settings::Settings;
 use crate::source::Source;
 
@@ -221,6 +221,12 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         let clients = read_clients(&clients, prefix);
         secret.resolve(&clients, prefix).map_err(|broken| flawed(connection, &broken))
     }
+}
+
+/// Whether a version of a secret has this refresh token.
+fn holds(version: &SecretVersion, refresh_token: &RefreshToken) -> bool {
+    let document = SecretDocument::parse(&version.text);
+    document.is_ok_and(|document| document.string("refresh_token") == Some(refresh_token.expose()))
 }
 
 /// The current version of a connection's secret.

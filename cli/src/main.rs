@@ -154,8 +154,9 @@ struct Interrupts {
 /// Ends the program at Ctrl-C, and when it is told to end or its terminal goes away, but not before
 /// it has finished what it must. It starts when something must be finished for the first time:
 /// until then the system itself ends the program, also at a prompt.
-async fn watch_for_interrupts(interrupts: Arc<Interrupts>) {
-    while interrupted().await.is_ok() {
+async fn watch_for_interrupts(mut signals: Signals, interrupts: Arc<Interrupts>) {
+    loop {
+        signals.next().await;
         if !interrupts.hold.load(Ordering::Relaxed) {
             std::process::exit(INTERRUPTED);
         }
@@ -164,21 +165,41 @@ async fn watch_for_interrupts(interrupts: Arc<Interrupts>) {
     }
 }
 
+/// Ctrl-C, and the signals that end a program. From `listen` on, none of them ends it by itself.
 #[cfg(unix)]
-async fn interrupted() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
+struct Signals([tokio::signal::unix::Signal; 3]);
 
-    let [mut hangup, mut terminate] = [signal(SignalKind::hangup())?, signal(SignalKind::terminate())?];
-    tokio::select! {
-        interrupt = tokio::signal::ctrl_c() => interrupt,
-        _ = hangup.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        let [interrupt, hangup, terminate] = [SignalKind::interrupt(), SignalKind::hangup(), SignalKind::terminate()];
+        Ok(Self([signal(interrupt)?, signal(hangup)?, signal(terminate)?]))
+    }
+
+    async fn next(&mut self) {
+        let [interrupt, hangup, terminate] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+            _ = terminate.recv() => {}
+        }
     }
 }
 
 #[cfg(not(unix))]
-async fn interrupted() -> io::Result<()> {
-    tokio::signal::ctrl_c().await
+struct Signals(tokio::signal::windows::CtrlC);
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        tokio::signal::windows::ctrl_c().map(Self)
+    }
+
+    async fn next(&mut self) {
+        self.0.recv().await;
+    }
 }
 
 impl Terminal for Standard {
@@ -198,8 +219,12 @@ impl Terminal for Standard {
         if !on && self.interrupts.waiting.load(Ordering::Relaxed) {
             std::process::exit(INTERRUPTED);
         }
+        // They are listened to before this returns, so before anything is sent. Where that is not
+        // possible, Ctrl-C ends the program at once, as everywhere.
         WATCHING.call_once(|| {
-            tokio::spawn(watch_for_interrupts(self.interrupts.clone()));
+            if let Ok(signals) = Signals::listen() {
+                tokio::spawn(watch_for_interrupts(signals, self.interrupts.clone()));
+            }
         });
     }
 

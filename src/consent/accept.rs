@@ -8,10 +8,8 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::publish::Before;
-use super::{Connected, Consent, CurrentGrant, Stop, is_about_scopes, overtaken, scope_refused};
-use crate::connection::{
-    Account, Credential, DataCenter, Grant, SecretDocument, SecretVersion, StoredSecret, tells_account,
-};
+use super::{Connected, Consent, CurrentGrant, Stop, holds, is_about_scopes, overtaken, scope_refused};
+use crate::connection::{Account, Credential, DataCenter, Grant, SecretDocument, StoredSecret, tells_account};
 use crate::failure::{Refusal, Untrusted};
 use crate::flaw::Flaw;
 use crate::lease::Token;
@@ -214,12 +212,6 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         warn!(connection = connection.as_str(), error, "the unused refresh token was not revoked");
         false
     }
-}
-
-/// Whether a version of a secret has this refresh token.
-pub(super) fn holds(version: &SecretVersion, refresh_token: &RefreshToken) -> bool {
-    let document = SecretDocument::parse(&version.text);
-    document.is_ok_and(|document| document.string("refresh_token") == Some(refresh_token.expose()))
 }
 
 fn refused(connection: &ConnectionName, home: &DataCenter, refusal: &Refusal) -> Stop {

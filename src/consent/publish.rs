@@ -6,8 +6,7 @@ use jiff::Timestamp;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-use super::Consent;
-use super::accept::holds;
+use super::{Consent, holds};
 use crate::connection::Grant;
 use crate::failure::StoreError;
 use crate::lease::{Lease, Status, Token};

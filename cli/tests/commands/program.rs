@@ -360,7 +360,8 @@ async fn while_a_device_waits_a_signal_ends_it_at_once_but_not_while_the_tokens_
         tokio::task::yield_now().await;
     }
     send("-INT", &waiting);
-    assert_eq!(waiting.wait().expect("an end").code(), Some(130), "long before the next poll");
+    let status = waiting.wait().expect("an end");
+    assert_eq!(status.code(), Some(130), "long before the next poll: {status:?}");
     assert_eq!(outside.refresh_token("tv-crm"), None);
 
     let (polled, stored) = (Hold::default(), Hold::default());
