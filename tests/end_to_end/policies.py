@@ -220,6 +220,7 @@ class Story:
             (["refresh", "books", "--force"], 0, ""),
             (["revoke", "books", "--yes"], 0, ""),
             (["client", "remove", "acme"], None, ""),
+            (["scopes", "crm"], 0, ""),
             (["completions", "bash"], 0, ""),
         ]
         for arguments, ends, text in typed:
