@@ -7,6 +7,7 @@
 //! - [`address`]: base URLs, each in one spelling;
 //! - [`name`]: names of connections and clients, and of everything that is stored for them;
 //! - [`flaw`]: what can be wrong with a secret or a parameter;
+//! - [`provider`]: OAuth providers other than Zoho, as data;
 //! - [`connection`]: data centres, grants and clients as parsed from their secrets;
 //! - [`settings`]: what the operator chose;
 //! - [`lease`]: the document that consumers read;
@@ -26,6 +27,7 @@ pub mod secret;
 pub mod address;
 pub mod name;
 pub mod flaw;
+pub mod provider;
 pub mod connection;
 pub mod settings;
 pub mod lease;
