@@ -5,19 +5,23 @@
 mod account;
 mod data_center;
 mod document;
+mod provider;
 mod stored;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 pub use account::{Account, PROFILE_SCOPE, tells_account};
 pub use data_center::{DataCenter, DataCenters};
 pub use document::{KNOWN, SecretDocument, UniqueFields};
+pub use provider::Provider;
 pub use stored::{CLIENT_CREDENTIALS, GrantSecret};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::flaw::{Broken, Flaw};
 use crate::name::{ClientName, ConnectionName, Prefix, SecretName, VersionId};
+use crate::provider::server::Server;
 use crate::secret::{ClientSecret, RefreshToken, SecretText};
 
 /// A secret as the store has it: its full name, and its text or why the text cannot be read.
@@ -47,8 +51,8 @@ pub struct Grant {
     pub version: VersionId,
     /// The client that the user agreed to.
     pub client: Client,
-    /// Where the account lives.
-    pub data_center: DataCenter,
+    /// Where its tokens come from.
+    pub provider: Provider,
     /// Scopes recorded at the consent; may be empty in a hand-made secret.
     pub scopes: Vec<String>,
     /// What a token is asked for with; `None` until somebody has given consent.
@@ -57,14 +61,29 @@ pub struct Grant {
     pub api_domain: Option<String>,
     /// When somebody consented, if the secret says so.
     pub granted_at: Option<Timestamp>,
-    /// Who consented, if that could be told.
+    /// Who consented at Zoho, if that could be told.
     pub account: Option<Account>,
+    /// Values of another provider that callers of its API need, by name.
+    pub kept: BTreeMap<String, String>,
+    /// When the refresh token ends, if that is known.
+    pub refresh_token_expires_at: Option<Timestamp>,
 }
 
 impl Grant {
     /// The refresh token, if tokens are asked for with one.
     pub fn refresh_token(&self) -> Option<&RefreshToken> {
         self.credential.as_ref()?.refresh_token()
+    }
+
+    /// When a refresh token ends that was issued at `issued_at`: as its answer said, or as the
+    /// provider's table tells; the earliest.
+    pub fn end_of_refresh_token(&self, said: Option<Timestamp>, issued_at: Timestamp) -> Option<Timestamp> {
+        let profile = self.provider.profile()?;
+        let days = |days: i64| SignedDuration::from_hours(24 * days);
+        // Only a token that is never replaced ends because nobody uses it, and this one is used.
+        let token = profile.token_days.map(|token| issued_at + days(token));
+        let grant = profile.grant_days.zip(self.granted_at).map(|(grant, granted_at)| granted_at + days(grant));
+        [said.or(token), grant].into_iter().flatten().min()
     }
 }
 
@@ -90,7 +109,7 @@ impl Credential {
     }
 }
 
-/// A registered application with the one secret that is right for the grant's data centre.
+/// A registered application with the one secret that is right for the grant's server.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// `client_id` (RFC 6749 §2.2).
@@ -108,6 +127,8 @@ pub struct ClientSecrets {
     pub common: Option<ClientSecret>,
     /// Secrets by data centre. They win over `common`.
     pub by_data_center: BTreeMap<String, ClientSecret>,
+    /// The server of another provider; `None` for Zoho.
+    pub server: Option<Arc<Server>>,
 }
 
 impl ClientSecrets {

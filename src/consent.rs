@@ -9,7 +9,10 @@ mod accept;
 mod key;
 pub mod link;
 mod publish;
+mod request;
 mod stop;
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use tracing::{error, info, warn};
@@ -18,12 +21,16 @@ pub use key::{KeyRing, NoKey, read_signing_key};
 pub use stop::Stop;
 
 use self::link::{LinkError, STATE_LIFE, State, code_challenge, encode, hash, well_formed};
-use crate::connection::{Account, DataCenter, Grant, GrantSecret, SecretDocument, SecretVersion, read_clients};
+use self::request::authorization_request;
+use crate::connection::{
+    Account, DataCenter, Grant, GrantSecret, Provider, SecretDocument, SecretVersion, read_clients,
+};
 use crate::failure::StoreError;
 use crate::flaw::{Broken, Flaw};
 use crate::lease::whole_second;
 use crate::name::{ConnectionName, VersionId};
 use crate::ports::{Authorizer, Grants, Leases, Proof, SecretWriter};
+use crate::provider::From;
 use crate::secret::{AuthorizationCode, RefreshToken, SigningKey};
 use crate::settings::Settings;
 use crate::source::Source;
@@ -34,8 +41,8 @@ pub struct Consent<S, Z, L> {
     pub settings: Settings,
     /// Secrets Manager.
     pub secrets: S,
-    /// Zoho.
-    pub zoho: Z,
+    /// The providers.
+    pub issuer: Z,
     /// Parameter Store.
     pub leases: L,
     /// The time, and random bytes.
@@ -63,15 +70,19 @@ pub struct Cookie {
     pub value: String,
 }
 
-/// A redirect from Zoho, not checked yet.
+/// A redirect from a provider, not checked yet.
 #[derive(Debug)]
 pub struct Callback {
     /// `state`.
     pub state: String,
     /// `code`, or the `error` that came instead.
     pub answer: Result<AuthorizationCode, String>,
-    /// `accounts-server`.
+    /// `accounts-server`, from Zoho.
     pub accounts_server: Option<String>,
+    /// `iss`: which server says that it sends this (RFC 9207).
+    pub issuer: Option<String>,
+    /// Parameters that other providers' rows [keep](crate::provider::Kept), by name.
+    pub kept: BTreeMap<String, String>,
 }
 
 /// A completed consent.
@@ -79,8 +90,10 @@ pub struct Callback {
 pub struct Connected {
     /// The connection.
     pub connection: ConnectionName,
-    /// Where the account lives.
-    pub data_center: String,
+    /// The provider's name for people.
+    pub provider: &'static str,
+    /// Where the account lives at Zoho.
+    pub data_center: Option<String>,
     /// Whose account it is, if that could be told.
     pub account: Option<Account>,
     /// Scopes that were asked for, but not granted.
@@ -90,7 +103,7 @@ pub struct Connected {
 }
 
 impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
-    /// Takes a ticket and sends the browser to Zoho. Reads the stores, writes nothing.
+    /// Takes a ticket and sends the browser to the provider. Reads the stores, writes nothing.
     ///
     /// # Errors
     /// Why the link is refused.
@@ -99,12 +112,15 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         let mut ticket = key.open_ticket(ticket, self.source.now()).map_err(|error| stopped(error, Stop::Expired))?;
         let connection = &ticket.connection;
         let secret = self.current_grant(connection, &ticket.version, ticket.issued_at).await?;
-        let data_center = self.settings.data_centers.get(&ticket.data_center).ok_or_else(|| Stop::Misconfigured {
-            connection: connection.clone(),
-            why: format!("the data centre {} is not in the callback's table", ticket.data_center),
-        })?;
-        let grant = self.resolve(connection, secret.parsed.at(data_center.clone())).await?;
-        if grant.scopes.is_empty() {
+        let data_center = match ticket.data_center.as_str() {
+            "" => None,
+            name => Some(self.settings.data_centers.get(name).ok_or_else(|| Stop::Misconfigured {
+                connection: connection.clone(),
+                why: format!("the data centre {name} is not in the callback's table"),
+            })?),
+        };
+        let grant = self.grant_at(&secret, data_center).await?;
+        if grant.scopes.is_empty() && grant.provider.data_center().is_some() {
             let secret = self.settings.prefix.grant(connection.as_str());
             return Err(flawed(connection, &Broken::secret(&secret, Flaw::Missing("scopes".to_owned()))));
         }
@@ -116,25 +132,17 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         ticket.expires_at = whole_second(self.source.now()) + STATE_LIFE;
         let state = State { ticket, nonce, browser: hash(&cookie.value) };
         let challenge = code_challenge(&key.code_verifier(&state));
-        let query = url::form_urlencoded::Serializer::new(String::new())
-            .append_pair("response_type", "code")
-            .append_pair("client_id", &grant.client.id)
-            // Zoho wants commas here, and answers with blanks.
-            .append_pair("scope", &grant.scopes.join(","))
-            .append_pair("redirect_uri", redirect_uri)
-            // Zoho gives a refresh token only with both. The second one is for users who have
-            // agreed before.
-            .append_pair("access_type", "offline")
-            .append_pair("prompt", "consent")
-            .append_pair("code_challenge", &challenge)
-            .append_pair("code_challenge_method", "S256")
-            .append_pair("state", &key.seal_state(&state))
-            .finish();
-        info!(connection = grant.connection.as_str(), data_center = data_center.name, "consent begun");
-        Ok(Begun { location: format!("{}/oauth/v2/auth?{query}", data_center.accounts_server), cookie })
+        let request = authorization_request(&grant, redirect_uri, &key.seal_state(&state), &challenge);
+        let location = request.ok_or_else(|| Stop::Misconfigured {
+            connection: grant.connection.clone(),
+            why: format!("consents of {} are not made with a link", grant.provider.title()),
+        })?;
+        let (connection, provider) = (grant.connection.as_str(), grant.provider.name());
+        info!(connection, provider, data_center = data_center.map(|at| &at.name), "consent begun");
+        Ok(Begun { location, cookie })
     }
 
-    /// Takes Zoho's redirect: checks everything, spends the code, stores the grant, publishes the
+    /// Takes the provider's redirect: checks everything, spends the code, stores the grant, publishes the
     /// first lease and revokes the refresh token that was replaced.
     ///
     /// # Errors
@@ -162,14 +170,19 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
             Err(_) => return Err(Stop::SentBack(connection)),
         };
         let secret = self.current_grant(&connection, &state.ticket.version, state.ticket.issued_at).await?;
-        let home = match &callback.accounts_server {
-            Some(server) => self.settings.data_centers.by_accounts_server(server),
-            None => self.settings.data_centers.get(&state.ticket.data_center),
+        let home = match (state.ticket.data_center.as_str(), &callback.accounts_server) {
+            ("", _) => None,
+            (_, Some(server)) => Some(self.settings.data_centers.by_accounts_server(server)),
+            (name, None) => Some(self.settings.data_centers.get(name)),
         };
-        let home = home.ok_or_else(|| Stop::UnknownDataCenter(connection.clone()))?.clone();
-        secret.check_move(&home, state.ticket.allow_move)?;
+        let home = home.map(|home| home.ok_or_else(|| Stop::UnknownDataCenter(connection.clone()))).transpose()?;
+        if let Some(home) = home {
+            secret.check_move(home, state.ticket.allow_move)?;
+        }
+        let mut grant = self.grant_at(&secret, home).await?;
+        grant.kept = kept(&grant, callback.issuer.as_deref(), callback.kept)?;
         let proof = Proof { code, redirect: Some((redirect_uri.to_owned(), key.code_verifier(&state))) };
-        self.redeem(secret, home, &proof, state.ticket.allow_other_account).await
+        self.redeem(secret, grant, &proof, state.ticket.allow_other_account).await
     }
 
     /// The key, if the text looks like a signed one.
@@ -246,12 +259,41 @@ impl CurrentGrant {
     /// # Errors
     /// [`Stop::Moved`].
     pub fn check_move(&self, home: &DataCenter, allow_move: bool) -> Result<(), Stop> {
-        let from = &self.parsed.data_center().name;
-        if self.parsed.refresh_token().is_none() || home.name == *from || allow_move {
-            return Ok(());
+        let from = self.parsed.data_center().filter(|_| self.parsed.refresh_token().is_some());
+        match from {
+            Some(from) if from.name != home.name && !allow_move => {
+                Err(Stop::Moved { connection: self.connection.clone(), from: from.name.clone(), to: home.name.clone() })
+            }
+            _ => Ok(()),
         }
-        Err(Stop::Moved { connection: self.connection.clone(), from: from.clone(), to: home.name.clone() })
     }
+}
+
+/// What the redirect brings for the grant. It is checked before the code is spent: a redirect of
+/// another server, or without a value that is needed, goes no further.
+fn kept(
+    grant: &Grant,
+    issuer: Option<&str>,
+    mut brought: BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, Stop> {
+    let mut found = BTreeMap::new();
+    let Provider::Other(server) = &grant.provider else { return Ok(found) };
+    let connection = &grant.connection;
+    if let (Some(ours), Some(sent)) = (&server.issuer, issuer)
+        && ours != sent
+    {
+        return Err(Stop::OtherIssuer(connection.clone()));
+    }
+    for kept in server.profile.kept.iter().filter(|kept| kept.from == From::Callback) {
+        match brought.remove(kept.name).filter(|value| kept.pattern.matches(value)) {
+            Some(value) => drop(found.insert(kept.name.to_owned(), value)),
+            None if kept.needed => {
+                return Err(Stop::Incomplete { connection: connection.clone(), missing: kept.name, revoked: None });
+            }
+            None => {}
+        }
+    }
+    Ok(found)
 }
 
 fn stopped(error: LinkError, expired: fn(ConnectionName) -> Stop) -> Stop {

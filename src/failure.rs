@@ -4,25 +4,25 @@
 
 use std::fmt;
 
-/// Why Zoho gave no token. Each variant says what has to happen next.
+/// Why a provider gave no token. Each variant says what has to happen next.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The refresh token is dead: somebody has to consent again.
     #[error("{error}")]
     ConsentRequired {
-        /// Zoho's code.
+        /// The provider's code.
         error: String,
     },
     /// The client, its secret or the data centre is wrong: the operator has to correct it.
     #[error("{error}")]
     Misconfigured {
-        /// Zoho's code.
+        /// The provider's code.
         error: String,
     },
     /// Too many requests: wait.
     #[error("too_many_requests")]
     Throttled,
-    /// The data centre itself is in trouble. Try again later.
+    /// The server itself is in trouble. Try again later.
     #[error("{0}")]
     OutOfOrder(Silence),
     /// An answer that the program does not understand. It says nothing about other connections. Try
@@ -36,17 +36,17 @@ pub enum Refusal {
     },
 }
 
-/// How a data centre failed to give an answer.
+/// How a server failed to give an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Silence {
     /// Its certificate was refused, so nothing was sent.
-    #[error("the accounts server's certificate {}", .0.words())]
+    #[error("the server's certificate {}", .0.words())]
     Untrusted(Untrusted),
-    /// No answer within the time of a request. Zoho may have minted a token.
+    /// No answer within the time of a request. It may have minted a token.
     #[error("no answer in time")]
     TimedOut,
     /// No connection.
-    #[error("the accounts server cannot be reached")]
+    #[error("the server cannot be reached")]
     Unreachable,
     /// A connection that broke.
     #[error("the connection broke before the answer was whole")]
@@ -67,6 +67,17 @@ impl Refusal {
         }
     }
 
+    /// Whether the refresh token may have been redeemed all the same. What is refused was not.
+    pub fn perhaps_redeemed(&self) -> bool {
+        match self {
+            Self::OutOfOrder(silence) => {
+                matches!(silence, Silence::TimedOut | Silence::Broken | Silence::ServerError(_))
+            }
+            Self::Unclear { at_once, .. } => *at_once,
+            Self::ConsentRequired { .. } | Self::Misconfigured { .. } | Self::Throttled => false,
+        }
+    }
+
     /// What is wrong with the server's certificate, if that is the reason.
     pub fn untrusted(&self) -> Option<Untrusted> {
         match self {
@@ -76,7 +87,7 @@ impl Refusal {
     }
 }
 
-/// What to do if Zoho refuses a client with this code, as an instruction.
+/// What to do if a provider refuses a client with this code, as an instruction.
 pub fn refused_client_remedy(code: &str) -> &'static str {
     match code {
         "missing_org_info" => {
@@ -84,11 +95,12 @@ pub fn refused_client_remedy(code: &str) -> &'static str {
              id, such as ZohoCRM.600000434: token-keeper grant NAME --client-credentials --soid SERVICE.ID"
         }
         "invalid_scope" => {
-            "compare `scopes` with token-keeper scopes: Zoho does not know one of them, or does not give it to this client"
+            "correct `scopes`: the provider does not know one of them, or does not give it to this client (for Zoho's, type \
+             token-keeper scopes)"
         }
         _ => {
-            "compare client_id, the data centre's own client secret and data_center with Zoho's API console; then type token-keeper \
-             refresh NAME --force, or wait an hour"
+            "compare client_id and client secret with the provider's console (for Zoho, the data centre's own client secret and \
+             data_center, too); then type token-keeper refresh NAME --force, or wait an hour"
         }
     }
 }

@@ -69,6 +69,12 @@ pub enum Flaw {
     /// A data centre that is not in the table.
     #[error("the data centre is not one of {0}")]
     UnknownDataCenter(String),
+    /// A provider that is not in the table.
+    #[error("the provider is not one of {0}")]
+    UnknownProvider(String),
+    /// A field that only Zoho's connections may have.
+    #[error("the field `{0}` goes with Zoho only")]
+    OnlyZoho(String),
     /// `api_domain` is not a base URL.
     #[error("the field `api_domain` is not a URL such as https://www.zohoapis.eu")]
     ApiDomain,
@@ -122,6 +128,10 @@ impl Flaw {
             Self::UnknownDataCenter(_) => {
                 "correct `data_center`, or add the new one to TOKEN_KEEPER_DATA_CENTERS".to_owned()
             }
+            Self::UnknownProvider(_) => {
+                "correct `provider`, or take custom and give its endpoints: token-keeper providers".to_owned()
+            }
+            Self::OnlyZoho(field) => format!("remove `{field}`, or use a client of Zoho's"),
             Self::ApiDomain => "correct `api_domain` or leave it out".to_owned(),
             Self::Name(_) => "use a name that follows the rules".to_owned(),
             Self::NoSecretFor(data_center) => {

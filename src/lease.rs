@@ -2,20 +2,25 @@
 //!
 //! Pure. The document is the project's contract with its readers and its only memory between runs.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::connection::{DataCenter, Grant};
 use crate::flaw::Flaw;
 use crate::name::VersionId;
+use crate::provider::{Header, ZOHO, table};
 use crate::secret::{AccessToken, SecretText};
 
 /// The version of the document's format.
 pub const SCHEMA: u64 = 1;
-/// What goes before the token in the `Authorization` header (Zoho's API pages; not the "Bearer" of
-/// its token answers).
+/// What goes before a token of Zoho's in the `Authorization` header (Zoho's API pages; not the
+/// "Bearer" of its token answers).
 pub const TOKEN_TYPE: &str = "Zoho-oauthtoken";
-/// No access token is taken to live longer than this. Zoho documents one hour.
+/// The same for other providers (RFC 6750 §2.1).
+const BEARER: &str = "Bearer";
+/// No access token of Zoho's is taken to live longer than this. Zoho documents one hour.
 pub const MAX_LIFE: SignedDuration = SignedDuration::from_secs(3600);
 
 /// Cuts a time to whole seconds: the document has no fractions of a second.
@@ -32,10 +37,14 @@ pub struct Lease {
     pub token: Option<Token>,
     /// Base URL of the account's APIs.
     pub api_domain: Option<String>,
-    /// The data centre's name.
-    pub data_center: String,
+    /// The provider's name: `zoho`.
+    pub provider: String,
+    /// Zoho's data centre.
+    pub data_center: Option<String>,
     /// Base URL of the data centre's accounts server.
-    pub accounts_server: String,
+    pub accounts_server: Option<String>,
+    /// Values that callers of another provider's API need, by name.
+    pub account: BTreeMap<String, String>,
     /// Scopes, separated by blanks (RFC 6749 §3.3).
     pub scope: String,
     /// The `VersionId` of the grant that the token came from.
@@ -124,17 +133,26 @@ impl Status {
 struct Document {
     schema: u64,
     status: String,
+    /// Documents of earlier versions have none, and are Zoho's.
+    #[serde(default = "zoho")]
+    provider: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     access_token: Option<String>,
     token_type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    header: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     issued_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     api_domain: Option<String>,
-    data_center: String,
-    accounts_server: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_center: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accounts_server: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    account: BTreeMap<String, String>,
     scope: String,
     grant_version: VersionId,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,6 +167,10 @@ struct Document {
     rejected_at: Option<Timestamp>,
 }
 
+fn zoho() -> String {
+    ZOHO.to_owned()
+}
+
 impl Lease {
     /// An active lease with a new token.
     pub fn active(grant: &Grant, token: Token, last: Option<&Self>) -> Self {
@@ -157,14 +179,20 @@ impl Lease {
 
     /// A lease of `grant`. It takes over what is still true in `last`.
     pub fn of(grant: &Grant, status: Status, last: Option<&Self>) -> Self {
-        let DataCenter { name, accounts_server, api_domain } = &grant.data_center;
-        let last_domain = last.filter(|last| last.data_center == *name).and_then(|last| last.api_domain.as_ref());
+        let provider = &grant.provider;
+        let data_center = provider.data_center();
+        let name = data_center.map(|data_center| &data_center.name);
+        let same = |last: &&Self| last.provider == provider.name() && last.data_center.as_ref() == name;
+        let same = last.filter(same).filter(|last| data_center.is_some() || last.account == grant.kept);
+        let last_domain = same.and_then(|last| last.api_domain.clone());
         Self {
             status,
             token: last.and_then(|last| last.token.clone()),
-            api_domain: last_domain.or(grant.api_domain.as_ref()).or(api_domain.as_ref()).cloned(),
-            data_center: name.clone(),
-            accounts_server: accounts_server.clone(),
+            api_domain: last_domain.or_else(|| grant.api_domain.clone()).or_else(|| provider.api_domain(&grant.kept)),
+            provider: provider.name().to_owned(),
+            data_center: name.cloned(),
+            accounts_server: data_center.map(|DataCenter { accounts_server, .. }| accounts_server.clone()),
+            account: grant.kept.clone(),
             scope: match last {
                 Some(last) if grant.scopes.is_empty() => last.scope.clone(),
                 _ => grant.scopes.join(" "),
@@ -179,6 +207,24 @@ impl Lease {
         self.token.as_ref().map_or(Timestamp::UNIX_EPOCH, |token| token.expires_at)
     }
 
+    /// The provider's name for people.
+    pub fn title(&self) -> &'static str {
+        table::title(&self.provider)
+    }
+
+    /// What goes before the token in the `Authorization` header.
+    pub fn token_type(&self) -> &'static str {
+        if self.provider == ZOHO { TOKEN_TYPE } else { BEARER }
+    }
+
+    /// The name of the header that takes the bare token, where it is not `Authorization`.
+    pub fn header(&self) -> Option<&'static str> {
+        match table::find(&self.provider)?.header {
+            Header::Bearer => None,
+            Header::Named(name) => Some(name),
+        }
+    }
+
     /// The document. It contains the access token.
     ///
     /// # Panics
@@ -189,12 +235,15 @@ impl Lease {
             schema: SCHEMA,
             status: self.status.word().to_owned(),
             access_token: token.map(|token| token.access_token.expose().to_owned()),
-            token_type: TOKEN_TYPE.to_owned(),
+            provider: self.provider.clone(),
+            token_type: self.token_type().to_owned(),
+            header: self.header().map(str::to_owned),
             expires_at: token.map(|token| token.expires_at),
             issued_at: token.map(|token| token.issued_at),
             api_domain: self.api_domain.clone(),
             data_center: self.data_center.clone(),
             accounts_server: self.accounts_server.clone(),
+            account: self.account.clone(),
             scope: self.scope.clone(),
             grant_version: self.grant_version.clone(),
             error: trouble.map(|trouble| trouble.error.clone()),
@@ -246,8 +295,10 @@ impl Lease {
             status,
             token,
             api_domain: document.api_domain,
+            provider: document.provider,
             data_center: document.data_center,
             accounts_server: document.accounts_server,
+            account: document.account,
             scope: document.scope,
             grant_version: document.grant_version,
             version: 0,
@@ -270,8 +321,10 @@ mod tests {
                 Token::new(AccessToken::new(token), time("2026-11-21T00:00:00Z"), time("2026-11-21T01:00:00Z"))
             }),
             api_domain: Some("https://www.zohoapis.eu".to_owned()),
-            data_center: "eu".to_owned(),
-            accounts_server: "https://accounts.zoho.eu".to_owned(),
+            provider: ZOHO.to_owned(),
+            data_center: Some("eu".to_owned()),
+            accounts_server: Some("https://accounts.zoho.eu".to_owned()),
+            account: BTreeMap::new(),
             scope: "ZohoCRM.modules.ALL".to_owned(),
             grant_version: VersionId::new("v1"),
             version: 0,
@@ -283,7 +336,7 @@ mod tests {
         let document = lease(Status::Active, Some("1000.token")).document();
         assert_eq!(
             document.expose(),
-            r#"{"schema":1,"status":"active","access_token":"1000.token","token_type":"Zoho-oauthtoken","expires_at":"2026-11-21T01:00:00Z","issued_at":"2026-11-21T00:00:00Z","api_domain":"https://www.zohoapis.eu","data_center":"eu","accounts_server":"https://accounts.zoho.eu","scope":"ZohoCRM.modules.ALL","grant_version":"v1"}"#
+            r#"{"schema":1,"status":"active","provider":"zoho","access_token":"1000.token","token_type":"Zoho-oauthtoken","expires_at":"2026-11-21T01:00:00Z","issued_at":"2026-11-21T00:00:00Z","api_domain":"https://www.zohoapis.eu","data_center":"eu","accounts_server":"https://accounts.zoho.eu","scope":"ZohoCRM.modules.ALL","grant_version":"v1"}"#
         );
     }
 
@@ -297,7 +350,7 @@ mod tests {
         let document = lease(Status::Throttled(trouble), None).document();
         assert_eq!(
             document.expose(),
-            r#"{"schema":1,"status":"throttled","token_type":"Zoho-oauthtoken","api_domain":"https://www.zohoapis.eu","data_center":"eu","accounts_server":"https://accounts.zoho.eu","scope":"ZohoCRM.modules.ALL","grant_version":"v1","error":"too_many_requests","since":"2026-11-21T00:30:00Z","retry_after":"2026-11-21T00:41:00Z"}"#
+            r#"{"schema":1,"status":"throttled","provider":"zoho","token_type":"Zoho-oauthtoken","api_domain":"https://www.zohoapis.eu","data_center":"eu","accounts_server":"https://accounts.zoho.eu","scope":"ZohoCRM.modules.ALL","grant_version":"v1","error":"too_many_requests","since":"2026-11-21T00:30:00Z","retry_after":"2026-11-21T00:41:00Z"}"#
         );
     }
 

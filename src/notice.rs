@@ -15,7 +15,7 @@ use crate::name::ConnectionName;
 /// Every notice starts with this, and no other description does.
 pub const MARKER: &str = "Token Keeper: ";
 /// The description when there is no notice.
-pub const QUIET: &str = "Zoho access token, kept fresh by Token Keeper";
+pub const QUIET: &str = "OAuth access token, kept fresh by Token Keeper";
 
 /// The description of the document that replaces `last`: a notice, or [`QUIET`]. Parameter Store
 /// takes 1,024 characters. Names have at most 64 and codes at most 40, so every notice fits.
@@ -44,10 +44,15 @@ pub fn consented(connection: &ConnectionName, lease: &Lease, replaced: Replaced,
             " It replaces a grant that may still have worked. If nobody should have done this, type: token-keeper revoke {connection}"
         ),
     };
-    let home = &lease.data_center;
+    let home = match &lease.data_center {
+        Some(home) => format!("in the data centre {home}"),
+        None => format!("at {}", lease.title()),
+    };
+    let kept: Vec<_> = lease.account.iter().map(|(name, value)| format!("{name} {value}")).collect();
     let whose = match account {
-        Some(account) => format!("with the account {account} in the data centre {home}."),
-        None => format!("with an account in the data centre {home}; whose it is could not be told."),
+        Some(account) => format!("with the account {account} {home}."),
+        None if kept.is_empty() => format!("with an account {home}; whose it is could not be told."),
+        None => format!("with an account {home} ({}).", kept.join(", ")),
     };
     format!("{MARKER}{connection} has a new consent, {whose}{replaced}")
 }
@@ -72,7 +77,8 @@ fn notice(connection: &ConnectionName, lease: &Lease, last: Option<&Lease>) -> O
         // A notice about another grant does not count for this one.
         Status::ConsentRequired(trouble) if dead.is_none_or(|dead| dead.grant_version != lease.grant_version) => {
             Some(format!(
-                "{connection} needs a new consent, Zoho no longer takes its refresh token ({}). Type: token-keeper connect {connection}",
+                "{connection} needs a new consent, {} no longer takes its refresh token ({}). Type: token-keeper connect {connection}",
+                lease.title(),
                 trouble.error
             ))
         }
@@ -82,11 +88,14 @@ fn notice(connection: &ConnectionName, lease: &Lease, last: Option<&Lease>) -> O
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use jiff::Timestamp;
 
     use super::*;
     use crate::lease::{Token, Trouble};
     use crate::name::VersionId;
+    use crate::provider::ZOHO;
     use crate::secret::AccessToken;
 
     fn time(text: &str) -> Timestamp {
@@ -106,8 +115,10 @@ mod tests {
                 time("2026-11-21T01:00:00Z"),
             )),
             api_domain: None,
-            data_center: "eu".to_owned(),
-            accounts_server: "https://accounts.zoho.eu".to_owned(),
+            provider: ZOHO.to_owned(),
+            data_center: Some("eu".to_owned()),
+            accounts_server: Some("https://accounts.zoho.eu".to_owned()),
+            account: BTreeMap::new(),
             scope: String::new(),
             grant_version: VersionId::new(grant_version),
             version: 0,

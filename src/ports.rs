@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::connection::{Account, Client, DataCenter, Grant, StoredSecret};
+use jiff::Timestamp;
+
+use crate::connection::{Account, Client, DataCenter, Grant, Provider, StoredSecret};
 use crate::failure::{Refusal, StoreError};
 use crate::flaw::{Broken, Flaw};
 use crate::lease::{Lease, Token};
@@ -123,25 +125,33 @@ pub trait Leases {
     ) -> Result<i64, StoreError>;
 }
 
-/// Zoho's token endpoint.
+/// The providers' token endpoints.
 #[expect(async_fn_in_trait, reason = "see Grants")]
 pub trait Issuer {
     /// Asks for an access token, with a refresh token (RFC 6749 §6) or the client's own credentials
-    /// (§4.4). Sends nothing for a grant that awaits a consent.
+    /// (§4.4). Sends nothing for a grant that awaits a consent. Another refresh token in the answer
+    /// replaces the grant's: the caller has to store it.
     async fn mint(&self, grant: &Grant) -> Result<Minted, Refusal>;
     /// The longest time that one request may take.
     fn timeout(&self) -> Duration;
 }
 
-/// Zoho's endpoints for consents and revocations.
+/// The providers' endpoints for consents and revocations.
 #[expect(async_fn_in_trait, reason = "see Grants")]
 pub trait Authorizer {
     /// Spends an authorization code (RFC 6749 §4.1.3, RFC 7636 §4.5). It is sent once, because a
     /// code is good for one exchange.
-    async fn exchange(&self, client: &Client, at: &DataCenter, proof: &Proof) -> Result<Exchanged, Refusal>;
-    /// Revokes a refresh token (RFC 7009) and with it its access tokens.
-    async fn revoke(&self, refresh_token: &RefreshToken, at: &DataCenter) -> Result<Revoked, Refusal>;
-    /// Whose account an access token is for. The token needs the scope
+    async fn exchange(&self, client: &Client, at: &Provider, proof: &Proof) -> Result<Minted, Refusal>;
+    /// Revokes a refresh token (RFC 7009) and with it its access tokens. `None` if the provider has
+    /// no revocation that ends this token alone: then nothing is sent, because a newer grant could
+    /// end too.
+    async fn revoke(
+        &self,
+        refresh_token: &RefreshToken,
+        client: &Client,
+        at: &Provider,
+    ) -> Option<Result<Revoked, Refusal>>;
+    /// Whose account at Zoho an access token is for. The token needs the scope
     /// [`PROFILE_SCOPE`](crate::connection::PROFILE_SCOPE).
     async fn account(&self, token: &AccessToken, at: &DataCenter) -> Result<Account, Refusal>;
 }
@@ -149,9 +159,8 @@ pub trait Authorizer {
 /// Zoho's endpoints of the device flow (RFC 8628): for the operator only.
 #[expect(async_fn_in_trait, reason = "see Grants")]
 pub trait DeviceAuthorizer {
-    /// Asks for a code that a user can agree to (RFC 8628 §3.1), for the grant's client, scopes and
-    /// data centre.
-    async fn ask(&self, grant: &Grant) -> Result<DeviceAuthorization, Refusal>;
+    /// Asks for a code that a user can agree to (RFC 8628 §3.1), for the grant's client and scopes.
+    async fn ask(&self, grant: &Grant, at: &DataCenter) -> Result<DeviceAuthorization, Refusal>;
     /// Asks once whether the user has decided (RFC 8628 §3.4).
     async fn poll(&self, client: &Client, at: &DataCenter, code: &DeviceCode) -> Result<Polled, Refusal>;
 }
@@ -178,7 +187,7 @@ pub struct DeviceAuthorization {
 #[derive(Clone, Debug)]
 pub enum Polled {
     /// The user has agreed, and these are the tokens. They come once.
-    Granted(Exchanged),
+    Granted(Minted),
     /// The user has not decided.
     Pending,
     /// This poll came too early.
@@ -195,9 +204,9 @@ pub enum Polled {
 /// Why a refresh token no longer works after a revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revoked {
-    /// Zoho has revoked it.
+    /// The provider has revoked it.
     Now,
-    /// Zoho does not know it. Perhaps it was revoked before.
+    /// The provider does not know it. Perhaps it was revoked before.
     Unknown,
 }
 
@@ -211,16 +220,7 @@ pub struct Proof {
     pub redirect: Option<(String, CodeVerifier)>,
 }
 
-/// The result of an exchange.
-#[derive(Clone, Debug)]
-pub struct Exchanged {
-    /// The first access token.
-    pub minted: Minted,
-    /// The refresh token. Zoho leaves it out if the user has agreed before and was not asked again.
-    pub refresh_token: Option<RefreshToken>,
-}
-
-/// A new access token, as Zoho returned it.
+/// A new access token and what came with it, as the provider returned it.
 #[derive(Clone, Debug)]
 pub struct Minted {
     /// The token. The clock is read before the request, so that the expiry is never too late.
@@ -229,9 +229,28 @@ pub struct Minted {
     pub api_domain: Option<String>,
     /// Scopes separated by blanks, if the answer said so.
     pub scope: Option<String>,
+    /// A refresh token. Zoho leaves it out of a consent's answer if the user has agreed before and
+    /// was not asked again. Providers that rotate send one with each refresh.
+    pub refresh_token: Option<RefreshToken>,
+    /// When the refresh token ends, if the answer said so.
+    pub refresh_token_expires_at: Option<Timestamp>,
+    /// Values that callers of the provider's API need, by name. Each fits its pattern.
+    pub kept: BTreeMap<String, String>,
 }
 
 impl Minted {
+    /// A token with which nothing came.
+    pub fn new(token: Token) -> Self {
+        Self {
+            token,
+            api_domain: None,
+            scope: None,
+            refresh_token: None,
+            refresh_token_expires_at: None,
+            kept: BTreeMap::new(),
+        }
+    }
+
     /// The scopes that were granted, of those that were `asked` for. What cannot be stored as a scope
     /// is left out.
     pub fn scopes(&self, asked: &[String]) -> Vec<String> {

@@ -14,7 +14,7 @@ use crate::connection::{Account, CLIENT_CREDENTIALS, Client, Credential, DataCen
 use crate::failure::{Refusal, Silence};
 use crate::http::untrusted;
 use crate::lease::{TOKEN_TYPE, whole_second};
-use crate::ports::{Authorizer, Exchanged, Issuer, Minted, Proof, Revoked};
+use crate::ports::{Minted, Proof, Revoked};
 use crate::secret::{AccessToken, RefreshToken};
 use crate::source::Source;
 
@@ -41,7 +41,7 @@ impl Zoho {
 
     /// Asks a token endpoint. The clock is read before the request is sent, so that the expiry is
     /// never too late.
-    async fn token(&self, at: &DataCenter, form: &[(&str, &str)]) -> Result<Exchanged, Refusal> {
+    async fn token(&self, at: &DataCenter, form: &[(&str, &str)]) -> Result<Minted, Refusal> {
         let issued_at = whole_second(self.source.now());
         let (status, body) = self.post(format!("{}/oauth/v2/token", at.accounts_server), form).await?;
         Ok(classify(status, &body)?.issued(issued_at))
@@ -67,16 +67,13 @@ async fn whole(request: reqwest::RequestBuilder) -> Result<(u16, Vec<u8>), Refus
     Ok((status, body))
 }
 
-impl Issuer for Zoho {
-    async fn mint(&self, grant: &Grant) -> Result<Minted, Refusal> {
+impl Zoho {
+    /// Asks for an access token with this credential of the grant.
+    pub async fn mint(&self, grant: &Grant, credential: &Credential, at: &DataCenter) -> Result<Minted, Refusal> {
         let scopes = grant.scopes.join(",");
-        let (grant_type, with) = match &grant.credential {
-            None => {
-                return Err(Refusal::Unclear { error: "there is no refresh token yet".to_owned(), at_once: false });
-            }
-            // Zoho does not rotate refresh tokens, so a refresh token in this answer is ignored.
-            Some(Credential::RefreshToken(token)) => ("refresh_token", vec![("refresh_token", token.expose())]),
-            Some(Credential::ClientCredentials { soid }) => {
+        let (grant_type, with) = match credential {
+            Credential::RefreshToken(token) => ("refresh_token", vec![("refresh_token", token.expose())]),
+            Credential::ClientCredentials { soid } => {
                 let soid = soid.iter().map(|soid| ("soid", soid.as_str()));
                 (CLIENT_CREDENTIALS, [("scope", scopes.as_str())].into_iter().chain(soid).collect())
             }
@@ -84,22 +81,18 @@ impl Issuer for Zoho {
         let Client { id, secret } = &grant.client;
         let mut form = vec![("grant_type", grant_type), ("client_id", id), ("client_secret", secret.expose())];
         form.extend(with);
-        match (self.token(&grant.data_center, &form).await, &grant.credential) {
+        match (self.token(at, &form).await, credential) {
             // No consent can help where nobody has consented.
-            (Err(Refusal::ConsentRequired { error }), Some(Credential::ClientCredentials { .. })) => {
+            (Err(Refusal::ConsentRequired { error }), Credential::ClientCredentials { .. }) => {
                 Err(Refusal::Misconfigured { error })
             }
-            (answer, _) => Ok(answer?.minted),
+            // Zoho does not rotate refresh tokens, so a refresh token in this answer is ignored.
+            (answer, _) => answer.map(|minted| Minted { refresh_token: None, ..minted }),
         }
     }
 
-    fn timeout(&self) -> Duration {
-        self.timeout
-    }
-}
-
-impl Authorizer for Zoho {
-    async fn exchange(&self, client: &Client, at: &DataCenter, proof: &Proof) -> Result<Exchanged, Refusal> {
+    /// Spends an authorization code.
+    pub async fn exchange(&self, client: &Client, at: &DataCenter, proof: &Proof) -> Result<Minted, Refusal> {
         let mut form = vec![
             ("grant_type", "authorization_code"),
             ("client_id", &client.id),
@@ -112,13 +105,15 @@ impl Authorizer for Zoho {
         self.token(at, &form).await
     }
 
-    async fn revoke(&self, refresh_token: &RefreshToken, at: &DataCenter) -> Result<Revoked, Refusal> {
+    /// Revokes a refresh token, and with it its access tokens.
+    pub async fn revoke(&self, refresh_token: &RefreshToken, at: &DataCenter) -> Result<Revoked, Refusal> {
         let url = format!("{}/oauth/v2/token/revoke", at.accounts_server);
         let (status, body) = self.post(url, &[("token", refresh_token.expose())]).await?;
         revoked(status, &body)
     }
 
-    async fn account(&self, token: &AccessToken, at: &DataCenter) -> Result<Account, Refusal> {
+    /// Whose account an access token is for.
+    pub async fn account(&self, token: &AccessToken, at: &DataCenter) -> Result<Account, Refusal> {
         let request = self.http.get(format!("{}/oauth/user/info", at.accounts_server));
         let request = request.timeout(self.timeout.min(ACCOUNT_TIMEOUT));
         let (status, body) = whole(request.header("authorization", format!("{TOKEN_TYPE} {}", token.expose()))).await?;

@@ -86,7 +86,7 @@ impl Demo {
     /// The operator makes a link, the administrator agrees, and the connection lives again.
     async fn reconnect(&self, text: &mut String) {
         let Config { settings, publishing, callback_url, .. } = self.0.config();
-        let (Adapters { secrets, leases, zoho, .. }, source) = self.0.process().await;
+        let (Adapters { secrets, leases, issuer, .. }, source) = self.0.process().await;
         let region = Some(REGION.to_owned());
         let operator = Operator {
             settings,
@@ -94,7 +94,7 @@ impl Demo {
             callback_url,
             stack: Ok(None),
             secrets,
-            zoho,
+            issuer,
             leases,
             source,
             region,

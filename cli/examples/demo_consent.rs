@@ -7,8 +7,9 @@ use testkit::outside::{Adapters, Outside, REGION};
 use testkit::wire::Faults;
 use token_keeper::config::Config;
 use token_keeper::http::{self, Roots};
+use token_keeper::issuer::Providers;
 use token_keeper::source::Source;
-use token_keeper::zoho::{TIMEOUT, Zoho};
+use token_keeper::zoho::TIMEOUT;
 use token_keeper_cli::{Cli, Failure, Operator, Terminal};
 
 const CLIENT_ID: &str = "1000.DEMO";
@@ -54,7 +55,7 @@ async fn operator(outside: &Outside) -> Operator {
     let Config { settings, publishing, callback_url, .. } = outside.config();
     let source = Source::system();
     let Adapters { secrets, leases, .. } = Adapters::connect(outside, &source).await;
-    let zoho = Zoho::new(http::client(Roots::BuiltIn, None).expect("a client"), TIMEOUT, source.clone());
+    let issuer = Providers::new(http::client(Roots::BuiltIn, None).expect("a client"), TIMEOUT, source.clone());
     let region = Some(REGION.to_owned());
     Operator {
         settings,
@@ -62,7 +63,7 @@ async fn operator(outside: &Outside) -> Operator {
         callback_url,
         stack: Ok(None),
         secrets,
-        zoho,
+        issuer,
         leases,
         source,
         region,

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde_json::json;
 use token_keeper::address::BaseUrl;
-use token_keeper::connection::Grant;
+use token_keeper::connection::{Grant, Provider};
 use token_keeper::consent::link::{MAX_TICKET_LIFE, Ticket, encode};
 use token_keeper::consent::{KeyRing, NoKey, read_signing_key};
 use token_keeper::lease::whole_second;
@@ -98,7 +98,7 @@ impl Operator {
             if local { self.local_url(callback_url.as_ref(), console)? } else { self.base_url(callback_url.as_ref())? };
         let listeners = if local { crate::local::listen(&base).await? } else { Vec::new() };
         let key = if local { SigningKey::new(encode(&self.source.random())) } else { self.signing_key().await? };
-        let Ready { grant: Grant { version, account, .. }, data_center, done } =
+        let Ready { grant: Grant { version, account, provider, .. }, data_center, done } =
             self.prepare(&wanted, allow_move, console).await?;
         let connection = wanted.connection;
         let name = self.settings.prefix.grant(connection.as_str());
@@ -109,6 +109,7 @@ impl Operator {
             connection: connection.clone(),
             version,
             data_center,
+            provider: other(&provider),
             allow_move,
             allow_other_account,
             issued_at,
@@ -191,17 +192,19 @@ impl Operator {
             }
         });
         // The callback refuses a link without scopes.
-        let (ready, unready): (Vec<_>, Vec<_>) = waiting.partition(|(grant, _)| !grant.scopes.is_empty());
+        let (ready, unready): (Vec<_>, Vec<_>) =
+            waiting.partition(|(grant, _)| !grant.scopes.is_empty() || grant.provider.data_center().is_none());
         let needy = ready.len() + unready.len();
         let links: Vec<_> = ready
             .into_iter()
             .map(|(grant, why)| {
-                let Grant { connection, version, data_center, .. } = grant;
-                let data_center = data_center.name;
+                let Grant { connection, version, provider, .. } = grant;
+                let data_center = provider.data_center().map(|home| home.name.clone()).unwrap_or_default();
                 let ticket = Ticket {
                     connection,
                     version,
                     data_center,
+                    provider: other(&provider),
                     allow_move: false,
                     allow_other_account: false,
                     issued_at,
@@ -276,6 +279,11 @@ impl Operator {
         }
         parse_url(given.map_or(LOCAL_URL, String::as_str))
     }
+}
+
+/// A provider's name in a ticket; nothing for Zoho's.
+fn other(provider: &Provider) -> String {
+    provider.profile().map(|profile| profile.name.to_owned()).unwrap_or_default()
 }
 
 fn parse_url(url: &str) -> Result<BaseUrl, Failure> {

@@ -9,7 +9,7 @@ use crate::console::{Console, Failure};
 
 /// Tells what has been connected, and where programs find its token.
 pub(super) fn tell(connected: &Connected, parameter: &str, console: &Console<'_>) {
-    let Connected { connection, data_center, account, withheld, published } = connected;
+    let Connected { connection, provider, data_center, account, withheld, published } = connected;
     console.answer(json!({
         "connection": connection.as_str(),
         "data_center": data_center,
@@ -22,7 +22,7 @@ pub(super) fn tell(connected: &Connected, parameter: &str, console: &Console<'_>
         console.show(&format!("The account is {account}."));
     }
     if !withheld.is_empty() {
-        console.show(&format!("Zoho granted only some of the scopes. Missing: {}.", withheld.join(", ")));
+        console.show(&format!("{provider} granted only some of the scopes. Missing: {}.", withheld.join(", ")));
     }
     console.show(&if *published {
         format!("Connected. The access token is in the parameter {parameter}.")
@@ -88,8 +88,8 @@ pub(super) fn explain(stop: &Stop) -> Failure {
         Stop::NotStored { .. } => {
             ("it is not known whether the grant is stored".to_owned(), "see the message above, then token-keeper list")
         }
-        Stop::ZohoOutOfOrder(_) => (
-            "Zoho gave no usable answer".to_owned(),
+        Stop::ProviderOutOfOrder(_) => (
+            "the provider gave no usable answer".to_owned(),
             "see the message above, then run the command again in ten minutes",
         ),
         stop => (

@@ -28,7 +28,7 @@ impl Operator {
         let (name, parameter) = (prefix.grant(connection.as_str()), prefix.lease(connection.as_str()));
         let way = Way::ClientCredentials { soid };
         let grant = self.plan(wanted, way).await?.grant;
-        let minted = self.zoho.mint(&grant).await.map_err(|refusal| refused(&refusal, &grant))?;
+        let minted = self.issuer.mint(&grant).await.map_err(|refusal| refused(&refusal, &grant))?;
         let store = async || {
             let plan = self.plan(wanted, way).await?;
             Ok(self.save(&plan).await?.map(|(version, done)| (Grant { version, ..plan.grant }, done)))
@@ -46,7 +46,8 @@ impl Operator {
         let published = published.inspect_err(|error| console.say(&format!("The token is not published: {error}")));
         let connected = Connected {
             connection: connection.clone(),
-            data_center: grant.data_center.name,
+            provider: grant.provider.title(),
+            data_center: grant.provider.data_center().map(|home| home.name.clone()),
             account: None,
             withheld,
             published: published.is_ok(),

@@ -11,9 +11,9 @@ use token_keeper::aws::{ParameterStore, SecretsManager};
 use token_keeper::connection::{DataCenter, Grant};
 use token_keeper::consent::{Consent, CurrentGrant, KeyRing, Stop};
 use token_keeper::failure::{Refusal, Untrusted};
+use token_keeper::issuer::Providers;
 use token_keeper::lease::whole_second;
-use token_keeper::ports::{DeviceAuthorization, DeviceAuthorizer as _, Exchanged, Polled};
-use token_keeper::zoho::Zoho;
+use token_keeper::ports::{DeviceAuthorization, DeviceAuthorizer as _, Minted, Polled};
 
 use crate::connected::{explain, left_behind, tell};
 use crate::console::{Console, Failure};
@@ -39,7 +39,10 @@ impl Operator {
         let consent = self.consent(KeyRing::default());
         let secret = consent.current_grant(connection, &grant.version, begun).await.map_err(|stop| explain(&stop))?;
         let left = |failure| left_behind(failure, connection, done);
-        let asked = consent.zoho.ask(&grant).await.map_err(|refusal| left(refused(&refusal, &grant.data_center)))?;
+        let home = grant.provider.data_center().cloned().ok_or_else(|| {
+            Failure::new("the device flow is Zoho's", "run the command again without --device; nothing was sent")
+        })?;
+        let asked = consent.issuer.ask(&grant, &home).await.map_err(|refusal| left(refused(&refusal, &home)))?;
         let until = begun + asked.life;
         console.say(&format!("The connection {connection} awaits consent (secret {name} {done}).\n"));
         if let Some(account) = grant.account.as_ref().filter(|_| !wanted.allow_other_account) {
@@ -60,10 +63,12 @@ impl Operator {
             .say("3. After the consent, the secret holds the refresh token and this parameter the first access token:");
         console.say(&format!("     {parameter}"));
         console.say("\nWaiting for the consent. Stop with Ctrl-C; nothing changes before the consent.");
-        let (grant, exchanged) =
-            until_granted(&consent, &secret, grant, &asked, [begun, until], allow_move, console).await.map_err(left)?;
+        let (grant, minted) =
+            until_granted(&consent, &secret, (grant, home), &asked, [begun, until], allow_move, console)
+                .await
+                .map_err(left)?;
         // Ctrl-C still waits: the refresh token has to be stored.
-        let accepted = consent.accept(secret, grant, exchanged, wanted.allow_other_account).await;
+        let accepted = consent.accept(secret, grant, minted, wanted.allow_other_account).await;
         let connected = accepted.map_err(|stop| explain(&stop))?;
         tell(&connected, &parameter, console);
         Ok(())
@@ -77,20 +82,20 @@ impl Operator {
 /// the code. The last one comes at the end of the code's life, because somebody may have agreed in
 /// the last seconds.
 async fn until_granted(
-    consent: &Consent<SecretsManager, Zoho, ParameterStore>,
+    consent: &Consent<SecretsManager, Providers, ParameterStore>,
     secret: &CurrentGrant,
-    mut grant: Grant,
+    (mut grant, mut home): (Grant, DataCenter),
     asked: &DeviceAuthorization,
     [begun, until]: [Timestamp; 2],
     allow_move: bool,
     console: &Console<'_>,
-) -> Result<(Grant, Exchanged), Failure> {
+) -> Result<(Grant, Minted), Failure> {
     let mut interval = asked.interval;
     loop {
         console.terminal.finish_first(true);
-        let polled = consent.zoho.poll(&grant.client, &grant.data_center, &asked.device_code).await;
-        if let Ok(Polled::Granted(exchanged)) = polled {
-            return Ok((grant, exchanged));
+        let polled = consent.issuer.poll(&grant.client, &home, &asked.device_code).await;
+        if let Ok(Polled::Granted(minted)) = polled {
+            return Ok((grant, minted));
         }
         console.terminal.finish_first(false);
         let late = consent.source.now() >= until;
@@ -98,7 +103,7 @@ async fn until_granted(
             Ok(Polled::Granted(_) | Polled::Pending) => {}
             Ok(Polled::SlowDown) => interval += SLOWER,
             Ok(Polled::OtherDataCenter(name)) => {
-                grant = move_to(&name, consent, secret, allow_move).await?;
+                (grant, home) = move_to(&name, consent, secret, allow_move).await?;
                 console.say(&format!("The account lives in the data centre {name}. Its tokens come from there."));
             }
             Ok(Polled::Denied) => {
@@ -110,12 +115,11 @@ async fn until_granted(
             Ok(Polled::Expired) => return Err(expired()),
             // Zoho has given a code, so the type of the client is right.
             Err(Refusal::Misconfigured { error }) => {
-                let what =
-                    format!("Zoho refuses the client's secret in the data centre {} ({error})", grant.data_center.name);
+                let what = format!("Zoho refuses the client's secret in the data centre {} ({error})", home.name);
                 let remedy = "compare it with Zoho's API console, and store the right one with token-keeper client add; then run the command again";
                 return Err(Failure::new(what, remedy));
             }
-            Err(refusal @ Refusal::ConsentRequired { .. }) => return Err(refused(&refusal, &grant.data_center)),
+            Err(refusal @ Refusal::ConsentRequired { .. }) => return Err(refused(&refusal, &home)),
             Err(refusal) if late => {
                 let what = format!("Zoho gave no usable answer until the code ended ({refusal})");
                 return Err(Failure::new(what, again(&refusal)));
@@ -139,10 +143,10 @@ async fn until_granted(
 /// The grant for an account in the data centre that Zoho has named.
 async fn move_to(
     name: &str,
-    consent: &Consent<SecretsManager, Zoho, ParameterStore>,
+    consent: &Consent<SecretsManager, Providers, ParameterStore>,
     secret: &CurrentGrant,
     allow_move: bool,
-) -> Result<Grant, Failure> {
+) -> Result<(Grant, DataCenter), Failure> {
     let home = consent.settings.data_centers.get(name).ok_or_else(|| {
         let what = format!("the account lives in the data centre {name}, which is not in the table of data centres");
         let remedy = format!(
@@ -151,7 +155,7 @@ async fn move_to(
         Failure::new(what, remedy)
     })?;
     secret.check_move(home, allow_move).map_err(|stop| explain(&stop))?;
-    consent.grant_at(secret, home).await.map_err(|stop| match stop {
+    let grant = consent.grant_at(secret, Some(home)).await.map_err(|stop| match stop {
         Stop::Misconfigured { why, .. } => Failure::new(
             format!("the account lives in the data centre {name}; the client: {why}"),
             format!(
@@ -159,7 +163,8 @@ async fn move_to(
             ),
         ),
         stop => explain(&stop),
-    })
+    })?;
+    Ok((grant, home.clone()))
 }
 
 fn expired() -> Failure {

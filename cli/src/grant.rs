@@ -58,10 +58,9 @@ impl Operator {
         let parameter = self.settings.prefix.lease(connection.as_str());
         let consent = self.consent(KeyRing::default());
         let proof = Proof { code: AuthorizationCode::new(code), redirect: None };
-        let home = ready.grant.data_center.clone();
         let done = async {
             let secret = consent.current_grant(connection, &ready.grant.version, now).await?;
-            consent.redeem(secret, home, &proof, arguments.wanted.allow_other_account).await
+            consent.redeem(secret, ready.grant, &proof, arguments.wanted.allow_other_account).await
         };
         // The code is good for one exchange, and its refresh token has to be stored.
         console.terminal.finish_first(true);

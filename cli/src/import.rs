@@ -81,7 +81,8 @@ impl Operator {
         let stored = taken.iter().filter(|taken| taken.plan != Plan::Same).count();
         let names: Vec<_> = taken.iter().map(|taken| taken.grant.connection.as_str()).collect();
         let connections = taken.iter().map(|Taken { grant, plan, changes, .. }| {
-            let (connection, data_center) = (grant.connection.as_str(), &grant.data_center.name);
+            let (connection, data_center) =
+                (grant.connection.as_str(), grant.provider.data_center().map(|home| &home.name));
             json!({"connection": connection, "data_center": data_center, "plan": plan.word(), "changes": changes})
         });
         console.answer(json!({"stored": stored, "connections": connections.collect::<Vec<_>>()}));
@@ -161,7 +162,8 @@ impl Operator {
         let changes = changes.iter().copied().filter(|change| *plan != Plan::Replace || *change != "refresh_token");
         let changes = changes.collect::<Vec<_>>().join(", ");
         let plan = if changes.is_empty() { plan.word().to_owned() } else { format!("{}: {changes}", plan.word()) };
-        [name, grant.data_center.name.clone(), client, grant.scopes.join(" "), refresh_token, plan]
+        let home = grant.provider.data_center().map_or(grant.provider.name(), |home| home.name.as_str());
+        [name, home.to_owned(), client, grant.scopes.join(" "), refresh_token, plan]
     }
 
     async fn store(&self, taken: &[Taken], console: &Console<'_>) -> Result<(), Failure> {

@@ -105,8 +105,8 @@ fn scopes(seen: &Seen) -> String {
 }
 
 fn data_center(seen: &Seen) -> &str {
-    let grant = seen.grant().map(|grant| grant.data_center.name.as_str());
-    grant.or_else(|| Some(seen.lease()?.data_center.as_str())).unwrap_or("?")
+    let grant = seen.grant().and_then(|grant| grant.provider.data_center()).map(|home| home.name.as_str());
+    grant.or_else(|| seen.lease()?.data_center.as_deref()).unwrap_or("?")
 }
 
 /// Whose account it is, and when somebody consented.

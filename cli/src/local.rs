@@ -13,8 +13,8 @@ use jiff::SignedDuration;
 use token_keeper::address::BaseUrl;
 use token_keeper::aws::{ParameterStore, SecretsManager};
 use token_keeper::consent::Consent;
+use token_keeper::issuer::Providers;
 use token_keeper::lambda::callback::{Request, Response, respond};
-use token_keeper::zoho::Zoho;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -72,7 +72,7 @@ fn is_not_here(error: &io::Error) -> bool {
 /// Answers at `base` until an account is connected or the link has expired.
 pub(super) async fn until_connected(
     listeners: Vec<TcpListener>,
-    consent: &Consent<SecretsManager, Zoho, ParameterStore>,
+    consent: &Consent<SecretsManager, Providers, ParameterStore>,
     base: &BaseUrl,
     life: SignedDuration,
     console: &Console<'_>,

@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use token_keeper::config::{Config, as_text};
 use token_keeper::http::{self, Roots};
+use token_keeper::issuer::Providers;
 use token_keeper::source::Source;
 use token_keeper::{aws, telemetry, zoho};
 use token_keeper_cli::console::SCHEMA;
@@ -106,8 +107,8 @@ async fn operator(cli: &Cli) -> Result<Operator, String> {
     let (Config { settings, publishing, callback_url, .. }, stack) =
         configure(&environment, &parameter, stored).map_err(|problems| words(&problems))?;
     let (secrets, leases) = aws::stores(&shared, &settings, publishing.clone(), &source);
-    let zoho = zoho::Zoho::new(http, zoho::TIMEOUT, source.clone());
-    Ok(Operator { settings, publishing, callback_url, stack, secrets, zoho, leases, source, region, profile })
+    let issuer = Providers::new(http, zoho::TIMEOUT, source.clone());
+    Ok(Operator { settings, publishing, callback_url, stack, secrets, issuer, leases, source, region, profile })
 }
 
 /// Says why the command cannot begin.

@@ -6,13 +6,13 @@ use token_keeper::connection::SecretDocument;
 use token_keeper::consent::{Consent, KeyRing};
 use token_keeper::failure::StoreError;
 use token_keeper::flaw::{Broken, Flaw};
+use token_keeper::issuer::Providers;
 use token_keeper::name::{SecretName, VersionId};
 use token_keeper::ports::{Grants as _, SecretWriter as _};
 use token_keeper::run::Refresher;
 use token_keeper::run::brake::Brakes;
 use token_keeper::settings::Settings;
 use token_keeper::source::Source;
-use token_keeper::zoho::Zoho;
 use tokio::time::sleep;
 
 use crate::console::Failure;
@@ -33,8 +33,8 @@ pub struct Operator {
     pub stack: Told,
     /// Secrets Manager.
     pub secrets: SecretsManager,
-    /// Zoho.
-    pub zoho: Zoho,
+    /// Zoho and the other providers.
+    pub issuer: Providers,
     /// Parameter Store.
     pub leases: ParameterStore,
     /// The time, and random bytes.
@@ -54,15 +54,15 @@ impl Operator {
     }
 
     /// The refresher of this installation.
-    pub(crate) fn refresher(self) -> Refresher<SecretsManager, Zoho, ParameterStore> {
-        let Self { settings, secrets, zoho, leases, source, .. } = self;
-        Refresher { settings, grants: secrets, issuer: zoho, leases, source, brakes: Brakes::default() }
+    pub(crate) fn refresher(self) -> Refresher<SecretsManager, Providers, ParameterStore> {
+        let Self { settings, secrets, issuer, leases, source, .. } = self;
+        Refresher { settings, grants: secrets, issuer, leases, source, brakes: Brakes::default() }
     }
 
     /// The consent of this installation.
-    pub(crate) fn consent(self, key: KeyRing) -> Consent<SecretsManager, Zoho, ParameterStore> {
-        let Self { settings, secrets, zoho, leases, source, .. } = self;
-        Consent { settings, secrets, zoho, leases, source, key }
+    pub(crate) fn consent(self, key: KeyRing) -> Consent<SecretsManager, Providers, ParameterStore> {
+        let Self { settings, secrets, issuer, leases, source, .. } = self;
+        Consent { settings, secrets, issuer, leases, source, key }
     }
 
     /// Refuses a data centre that is not in the table.

@@ -82,7 +82,7 @@ impl Operator {
         let prepare = async || {
             let plan = self.plan(wanted, Way::Consent { allow_move }).await?;
             let Some((version, done)) = self.save(&plan).await? else { return Ok(None) };
-            let data_center = plan.grant.data_center.name.clone();
+            let data_center = plan.grant.provider.data_center().map(|home| home.name.clone()).unwrap_or_default();
             Ok(Some(Ready { grant: Grant { version, ..plan.grant }, data_center, done }))
         };
         Box::pin(self.until_written(&name, prepare)).await

@@ -5,13 +5,11 @@
 
 use jiff::SignedDuration;
 use serde_json::json;
-use token_keeper::connection::{Credential, DataCenter, GrantSecret, SecretDocument, read_clients};
+use token_keeper::connection::{Credential, GrantSecret, SecretDocument, read_clients};
 use token_keeper::failure::Refusal;
 use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::name::{ConnectionName, SecretName};
-use token_keeper::ports::{
-    Authorizer as _, Grants as _, Issuer as _, LeaseRemover as _, RECOVERY_DAYS, Revoked, SecretRemover as _,
-};
+use token_keeper::ports::{Grants as _, Issuer as _, LeaseRemover as _, RECOVERY_DAYS, Revoked, SecretRemover as _};
 
 use token_keeper::secret::RefreshToken;
 
@@ -93,18 +91,16 @@ impl Operator {
                 "There is no refresh token to revoke. The last access token ends by itself within an hour; to stop the client itself, \
                  delete it in Zoho's API console.",
             ),
-            Some(Credential::RefreshToken(refresh_token)) => {
-                match self.revoke_at(refresh_token, secret.data_center()).await? {
-                    Revoked::Now => (
-                        "revoked",
-                        "Zoho has revoked the refresh token and every access token made from it. This cannot be undone.",
-                    ),
-                    Revoked::Unknown => {
-                        self.check_dead(&secret, name).await?;
-                        ("unknown", "Zoho does not know this refresh token: it was revoked or replaced before.")
-                    }
+            Some(Credential::RefreshToken(refresh_token)) => match self.revoke_at(refresh_token, &secret).await? {
+                Revoked::Now => (
+                    "revoked",
+                    "Zoho has revoked the refresh token and every access token made from it. This cannot be undone.",
+                ),
+                Revoked::Unknown => {
+                    self.check_dead(&secret, name).await?;
+                    ("unknown", "Zoho does not know this refresh token: it was revoked or replaced before.")
                 }
-            }
+            },
         };
         console.say(words);
         self.end_leftovers(name, &secret).await?;
@@ -122,17 +118,19 @@ impl Operator {
         for text in self.secrets.leftovers(name).await? {
             let Ok(document) = SecretDocument::parse(&text) else { continue };
             let home = document.string("data_center").and_then(|home| self.settings.data_centers.get(home));
+            let at = home.map_or_else(|| secret.clone(), |home| secret.clone().at(home.clone()));
             let left = document.string("refresh_token").map(RefreshToken::new);
             let current = secret.refresh_token().map(RefreshToken::expose);
             if let Some(left) = left.filter(|left| Some(left.expose()) != current) {
-                self.revoke_at(&left, home.unwrap_or(secret.data_center())).await?;
+                self.revoke_at(&left, &at).await?;
             }
         }
         Ok(())
     }
 
-    async fn revoke_at(&self, refresh_token: &RefreshToken, home: &DataCenter) -> Result<Revoked, Failure> {
-        self.zoho.revoke(refresh_token, home).await.map_err(|refusal| {
+    async fn revoke_at(&self, refresh_token: &RefreshToken, secret: &GrantSecret) -> Result<Revoked, Failure> {
+        let home = secret.data_center().expect("to be written");
+        self.issuer.zoho().revoke(refresh_token, home).await.map_err(|refusal| {
             let what = format!("Zoho did not revoke the refresh token ({refusal}); nothing was removed");
             let remedy = match refusal {
                 Refusal::Throttled => "try again in ten minutes",
@@ -148,7 +146,7 @@ impl Operator {
         let prefix = &self.settings.prefix;
         let clients: Vec<_> = secret.client().iter().map(|client| prefix.client(client.as_str())).collect();
         let clients = read_clients(&self.secrets.read(&clients).await?, prefix);
-        let why = match self.zoho.mint(&secret.clone().resolve(&clients, prefix)?).await {
+        let why = match self.issuer.mint(&secret.clone().resolve(&clients, prefix)?).await {
             Err(Refusal::ConsentRequired { .. }) => return Ok(()),
             Ok(_) => "it still gives access tokens for it".to_owned(),
             Err(refusal) => refusal.to_string(),

@@ -7,6 +7,7 @@ use serde_json::Value;
 use token_keeper::config::{Config, as_text};
 use token_keeper::consent::{Consent, KeyRing};
 use token_keeper::http::{self, Roots};
+use token_keeper::issuer::Providers;
 use token_keeper::lambda::callback::{NotHttp, Request, respond};
 use token_keeper::source::Source;
 use token_keeper::{aws, telemetry, zoho};
@@ -32,7 +33,7 @@ async fn serve() -> Result<(), lambda_runtime::Error> {
     let consent = Consent {
         settings,
         secrets,
-        zoho: zoho::Zoho::new(http, zoho::TIMEOUT, source.clone()),
+        issuer: Providers::new(http, zoho::TIMEOUT, source.clone()),
         leases,
         source,
         key: KeyRing::default(),

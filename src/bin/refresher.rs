@@ -7,6 +7,7 @@ use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
 use token_keeper::config::{Config, as_text};
 use token_keeper::http::{self, Roots};
+use token_keeper::issuer::Providers;
 use token_keeper::lambda::refresher::handle;
 use token_keeper::run::Refresher;
 use token_keeper::run::brake::Brakes;
@@ -36,7 +37,7 @@ async fn serve() -> Result<(), lambda_runtime::Error> {
     let shared = aws::shared(loader, &http).await;
     let (grants, leases) = aws::stores(&shared, &settings, publishing, &source);
     let dispatcher = queue_url.map(|url| Dispatcher { queue: aws::Sqs::new(&shared, url), above: queue_above });
-    let issuer = zoho::Zoho::new(http, zoho::TIMEOUT, source.clone());
+    let issuer = Providers::new(http, zoho::TIMEOUT, source.clone());
     let refresher = Refresher { settings, grants, issuer, leases, source, brakes: Brakes::default() };
     let function = service_fn(async |event: LambdaEvent<Value>| {
         // A deadline in the past is ignored: cargo-lambda's local runtime sends the time-out's

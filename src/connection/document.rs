@@ -13,7 +13,7 @@ use crate::flaw::Flaw;
 use crate::secret::{RefreshToken, SecretText};
 
 /// The fields that mean something in a secret, or in an input of `import`.
-pub const KNOWN: [&str; 13] = [
+pub const KNOWN: [&str; 20] = [
     "connection",
     "client",
     "client_id",
@@ -27,6 +27,13 @@ pub const KNOWN: [&str; 13] = [
     "account",
     "grant_type",
     "soid",
+    "provider",
+    "authorization_endpoint",
+    "token_endpoint",
+    "revocation_endpoint",
+    "issuer",
+    "kept",
+    "refresh_token_expires_at",
 ];
 
 /// The fields of a JSON object. A field that means something here and occurs twice is an error;
@@ -124,8 +131,9 @@ impl SecretDocument {
     /// token. Scopes and unknown fields are kept.
     pub fn replace_grant(&mut self, fields: &Map<String, Value>) {
         if self.0.0.get("refresh_token") != fields.get("refresh_token") {
-            self.0.0.remove("granted_at");
-            self.0.0.remove("account");
+            for field in ["granted_at", "account", "kept", "refresh_token_expires_at"] {
+                self.0.0.remove(field);
+            }
         }
         if self.0.0.get("data_center") != fields.get("data_center") {
             self.0.0.remove("api_domain");
@@ -138,10 +146,12 @@ impl SecretDocument {
 
     /// Writes the grant of a new consent into the document.
     pub fn grant(&mut self, grant: &Grant) {
-        if self.string("data_center") != Some(&grant.data_center.name) {
-            self.0.0.remove("api_domain");
+        if let Some(data_center) = grant.provider.data_center() {
+            if self.string("data_center") != Some(&data_center.name) {
+                self.0.0.remove("api_domain");
+            }
+            self.set("data_center", json!(data_center.name));
         }
-        self.set("data_center", json!(grant.data_center.name));
         self.set("scopes", json!(grant.scopes));
         self.set("refresh_token", json!(grant.refresh_token().map(RefreshToken::expose)));
         self.set("granted_at", json!(grant.granted_at));
@@ -149,14 +159,34 @@ impl SecretDocument {
             Some(account) => self.set("account", account.as_json()),
             None => drop(self.0.0.remove("account")),
         }
+        self.0.0.remove("kept");
+        if !grant.kept.is_empty() {
+            self.set("kept", json!(grant.kept));
+        }
+        self.set_expiry(grant.refresh_token_expires_at);
         if let Some(api_domain) = &grant.api_domain {
             self.set("api_domain", json!(api_domain));
         }
     }
 
+    /// Replaces the refresh token by its successor.
+    pub fn rotate(&mut self, successor: &RefreshToken, expires_at: Option<Timestamp>) {
+        self.set("refresh_token", json!(successor.expose()));
+        self.set_expiry(expires_at);
+    }
+
+    fn set_expiry(&mut self, expires_at: Option<Timestamp>) {
+        match expires_at {
+            Some(expires_at) => self.set("refresh_token_expires_at", json!(expires_at)),
+            None => drop(self.0.0.remove("refresh_token_expires_at")),
+        }
+    }
+
     /// Removes what tokens are asked for with, so that the connection awaits a consent.
     pub fn end_grant(&mut self) {
-        for field in ["refresh_token", "granted_at", "account", "grant_type", "soid"] {
+        for field in
+            ["refresh_token", "granted_at", "account", "grant_type", "soid", "kept", "refresh_token_expires_at"]
+        {
             self.0.0.remove(field);
         }
     }
@@ -179,6 +209,11 @@ impl SecretDocument {
     /// When somebody consented, if the document says so.
     pub fn granted_at(&self) -> Option<Timestamp> {
         self.string("granted_at")?.parse().ok()
+    }
+
+    /// The fields, as they are.
+    pub(super) fn fields(&self) -> &Map<String, Value> {
+        &self.0.0
     }
 
     pub(super) fn optional(&self, field: &str) -> Result<Option<String>, Flaw> {

@@ -3,15 +3,20 @@
 //! Flaws name fields, never their values.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::document::text;
-use super::{Account, Client, ClientSecrets, Clients, Credential, DataCenter, DataCenters, Grant, SecretDocument};
+use super::{
+    Account, Client, ClientSecrets, Clients, Credential, DataCenter, DataCenters, Grant, Provider, SecretDocument,
+};
 use crate::address::origin;
 use crate::flaw::{Broken, Flaw};
 use crate::name::{ClientName, ConnectionName, Prefix, VersionId};
+use crate::provider::server::Server;
+use crate::provider::{ZOHO, table};
 use crate::secret::{ClientSecret, RefreshToken};
 
 /// The `grant_type` of a connection that asks for tokens with its client's own credentials.
@@ -23,18 +28,21 @@ pub struct GrantSecret {
     connection: ConnectionName,
     version: VersionId,
     client: ClientReference,
-    data_center: DataCenter,
+    /// Zoho only.
+    data_center: Option<DataCenter>,
     scopes: Vec<String>,
     credential: Option<Credential>,
     api_domain: Option<String>,
     granted_at: Option<Timestamp>,
     account: Option<Account>,
+    kept: BTreeMap<String, String>,
+    refresh_token_expires_at: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug)]
 enum ClientReference {
     Named(ClientName),
-    Inline(Client),
+    Inline(ClientSecrets),
 }
 
 impl GrantSecret {
@@ -48,17 +56,18 @@ impl GrantSecret {
         document: &SecretDocument,
         table: &DataCenters,
     ) -> Result<Self, Flaw> {
-        let name = document.needed("data_center")?;
-        let data_center = table.get(&name).ok_or_else(|| Flaw::UnknownDataCenter(table.names()))?.clone();
+        let unknown = || Flaw::UnknownDataCenter(table.names());
+        let data_center = document.optional("data_center")?;
+        let data_center = data_center.map(|name| table.get(&name).cloned().ok_or_else(unknown)).transpose()?;
         let inline = document.field("client_id").or_else(|| document.field("client_secret")).is_some();
         let client = match (document.optional("client")?, inline) {
             (Some(name), false) => ClientReference::Named(name.parse().map_err(Flaw::Name)?),
             (Some(_), true) => return Err(Flaw::TwoClients),
             (None, false) => return Err(Flaw::Missing("client".to_owned())),
             (None, true) => {
-                let id = document.needed("client_id")?;
-                let secret = ClientSecret::new(document.needed("client_secret")?);
-                ClientReference::Inline(Client { id, secret })
+                document.needed("client_id")?;
+                document.needed("client_secret")?;
+                ClientReference::Inline(ClientSecrets::of(document)?)
             }
         };
         let scopes = match document.field("scopes") {
@@ -72,9 +81,30 @@ impl GrantSecret {
         };
         let credential = credential(document, &scopes)?;
         let granted_at = document.granted_at();
+        let kept = match document.field("kept") {
+            None => BTreeMap::new(),
+            Some(Value::Object(kept)) => kept
+                .iter()
+                .map(|(name, value)| Ok((name.clone(), text(&format!("kept.{name}"), value)?)))
+                .collect::<Result<_, Flaw>>()?,
+            Some(_) => return Err(Flaw::WrongType { field: "kept".to_owned(), wanted: "a JSON object" }),
+        };
+        let refresh_token_expires_at = document.string("refresh_token_expires_at").and_then(|time| time.parse().ok());
         // Only a consent has to understand it.
         let account = document.account();
-        Ok(Self { connection, version, client, data_center, scopes, credential, api_domain, granted_at, account })
+        Ok(Self {
+            connection,
+            version,
+            client,
+            data_center,
+            scopes,
+            credential,
+            api_domain,
+            granted_at,
+            account,
+            kept,
+            refresh_token_expires_at,
+        })
     }
 
     /// The name of the client; `None` if the client is inline.
@@ -86,8 +116,13 @@ impl GrantSecret {
     }
 
     /// The data centre that the secret names.
-    pub fn data_center(&self) -> &DataCenter {
-        &self.data_center
+    pub fn data_center(&self) -> Option<&DataCenter> {
+        self.data_center.as_ref()
+    }
+
+    /// The values that callers of the provider's API need, by name.
+    pub fn kept(&self) -> &BTreeMap<String, String> {
+        &self.kept
     }
 
     /// The refresh token, if somebody has given consent.
@@ -113,29 +148,54 @@ impl GrantSecret {
     /// The same secret for an account in this data centre.
     #[must_use]
     pub fn at(self, data_center: DataCenter) -> Self {
-        Self { data_center, ..self }
+        Self { data_center: Some(data_center), ..self }
     }
 
     /// Joins it with its client.
     ///
     /// # Errors
     /// If the client is not among `clients`, is itself broken, or has no secret for the data
-    /// centre.
+    /// centre; or if the secret does not fit the client's provider.
     pub fn resolve(self, clients: &Clients, prefix: &Prefix) -> Result<Grant, Broken> {
-        let Self { connection, version, client, data_center, scopes, credential, api_domain, granted_at, account } =
-            self;
-        let client = match client {
-            ClientReference::Inline(client) => client,
+        let own = prefix.grant(self.connection.as_str());
+        let (secrets, of) = match &self.client {
+            ClientReference::Inline(secrets) => (secrets, own.clone()),
             ClientReference::Named(name) => {
-                let broken = |flaw| Broken::secret(&prefix.client(name.as_str()), flaw);
-                let client =
-                    clients.get(&name).ok_or_else(|| broken(Flaw::NotFound))?.as_ref().map_err(Clone::clone)?;
-                client
-                    .for_data_center(&data_center.name)
-                    .ok_or_else(|| broken(Flaw::NoSecretFor(data_center.name.clone())))?
+                let of = prefix.client(name.as_str());
+                let secrets = clients.get(name).ok_or_else(|| Broken::secret(&of, Flaw::NotFound))?;
+                (secrets.as_ref().map_err(Clone::clone)?, of)
             }
         };
-        Ok(Grant { connection, version, client, data_center, scopes, credential, api_domain, granted_at, account })
+        let (client, provider) = match &secrets.server {
+            None => {
+                let missing = || Broken::secret(&own, Flaw::Missing("data_center".to_owned()));
+                let data_center = self.data_center.ok_or_else(missing)?;
+                let client = secrets.for_data_center(&data_center.name);
+                let client = client.ok_or_else(|| Broken::secret(&of, Flaw::NoSecretFor(data_center.name.clone())))?;
+                (client, Provider::Zoho(data_center))
+            }
+            Some(_) if matches!(self.credential, Some(Credential::ClientCredentials { .. })) => {
+                return Err(Broken::secret(&own, Flaw::OnlyZoho("grant_type".to_owned())));
+            }
+            Some(server) => {
+                let missing = || Broken::secret(&of, Flaw::Missing("client_secret".to_owned()));
+                let secret = secrets.common.clone().ok_or_else(missing)?;
+                (Client { id: secrets.id.clone(), secret }, Provider::Other(Arc::clone(server)))
+            }
+        };
+        Ok(Grant {
+            connection: self.connection,
+            version: self.version,
+            client,
+            provider,
+            scopes: self.scopes,
+            credential: self.credential,
+            api_domain: self.api_domain,
+            granted_at: self.granted_at,
+            account: self.account,
+            kept: self.kept,
+            refresh_token_expires_at: self.refresh_token_expires_at,
+        })
     }
 }
 
@@ -173,7 +233,14 @@ impl ClientSecrets {
                 .collect::<Result<_, Flaw>>()?,
             Some(_) => return Err(Flaw::WrongType { field: "client_secrets".to_owned(), wanted: "a JSON object" }),
         };
-        Ok(Self { id, common, by_data_center })
+        let server = match document.optional("provider")?.as_deref() {
+            None | Some(ZOHO) => None,
+            Some(name) => {
+                let profile = table::find(name).ok_or_else(|| Flaw::UnknownProvider(table::names()))?;
+                Some(Arc::new(Server::of(profile, document.fields())?))
+            }
+        };
+        Ok(Self { id, common, by_data_center, server })
     }
 }
 
@@ -237,7 +304,8 @@ mod tests {
         check(r#"{"client":"hush""#, "line 1, column 16");
         check(r#""hush""#, "not a JSON object");
         check("[]", "not a JSON object");
-        check("{}", "the field `data_center` is missing");
+        check("{}", "the field `client` is missing");
+        check(r#"{"client":"acme"}"#, "secret k/connections/crm: the field `data_center` is missing");
         check(r#"{"data_center":"mars"}"#, "the data centre is not one of ae, au, ca, cn, eu, in, jp, sa, sg, uk, us");
         check(r#"{"data_center":7}"#, "the field `data_center` is not a string");
         check(r#"{"data_center":"eu"}"#, "the field `client` is missing");
@@ -307,7 +375,11 @@ mod tests {
         let check = |data_center: &str, api_domain: Option<&str>| {
             let data_center = DataCenters::default().get(data_center).expect("a data centre").clone();
             let mut document = SecretDocument::parse(&SecretText::new(before)).expect("a document");
-            document.grant(&Grant { data_center, granted_at: Some(Timestamp::UNIX_EPOCH), ..grant.clone() });
+            document.grant(&Grant {
+                provider: Provider::Zoho(data_center),
+                granted_at: Some(Timestamp::UNIX_EPOCH),
+                ..grant.clone()
+            });
             let fields: Value = serde_json::from_str(document.text().expose()).expect("JSON");
             assert_eq!((fields["note"].clone(), fields["client_secret"].clone()), (json!([1]), json!("s")));
             assert_eq!(fields["api_domain"].as_str(), api_domain);

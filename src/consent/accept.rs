@@ -1,6 +1,7 @@
-//! From Zoho's answer to a stored grant: whose account it is, the store, the first lease, and the end
+//! From a provider's answer to a stored grant: whose account it is, the store, the first lease, and the end
 //! of what was replaced.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,12 +10,14 @@ use tracing::{error, info, warn};
 
 use super::publish::Before;
 use super::{Connected, Consent, CurrentGrant, Stop, holds, is_about_scopes, overtaken, scope_refused};
-use crate::connection::{Account, Credential, DataCenter, Grant, SecretDocument, StoredSecret, tells_account};
+use crate::connection::{
+    Account, Credential, DataCenter, Grant, Provider, SecretDocument, StoredSecret, tells_account,
+};
 use crate::failure::{Refusal, Untrusted};
 use crate::flaw::Flaw;
 use crate::lease::Token;
 use crate::name::{ConnectionName, VersionId};
-use crate::ports::{Authorizer, Exchanged, Grants, Leases, Proof, Revoked, SecretWriter};
+use crate::ports::{Authorizer, Grants, Leases, Minted, Proof, Revoked, SecretWriter};
 use crate::secret::RefreshToken;
 
 /// How long a consent waits until its grant is stored. The callback function has 30 seconds in all:
@@ -22,20 +25,20 @@ use crate::secret::RefreshToken;
 const STORE_PATIENCE: Duration = Duration::from_secs(8);
 
 impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
-    /// Spends a code, and [accepts](Self::accept) what Zoho gives for it.
+    /// Spends a code, and [accepts](Self::accept) what the provider gives for it. `grant` is the
+    /// secret's [`grant_at`](Self::grant_at) its home, with what the redirect brought as `kept`.
     ///
     /// # Errors
     /// As [`complete`](Self::complete).
     pub async fn redeem(
         &self,
         secret: CurrentGrant,
-        home: DataCenter,
+        grant: Grant,
         proof: &Proof,
         allow_other_account: bool,
     ) -> Result<Connected, Stop> {
-        let grant = self.grant_at(&secret, &home).await?;
-        match self.zoho.exchange(&grant.client, &home, proof).await {
-            Ok(exchanged) => self.accept(secret, grant, exchanged, allow_other_account).await,
+        match self.issuer.exchange(&grant.client, &grant.provider, proof).await {
+            Ok(minted) => self.accept(secret, grant, minted, allow_other_account).await,
             Err(refusal) => {
                 // The same redirect may have come twice, and the other request was first.
                 if let Refusal::ConsentRequired { .. } = refusal {
@@ -45,21 +48,24 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
                     Refusal::Misconfigured { error } if is_about_scopes(error) => {
                         scope_refused(&secret.connection, &grant.scopes)
                     }
-                    _ => refused(&secret.connection, &home, &refusal),
+                    _ => refused(&secret.connection, &grant.provider, &refusal),
                 })
             }
         }
     }
 
-    /// The grant as it would be for an account in this data centre: with the client's secret there.
+    /// The grant as it would be for a Zoho account in this data centre, with the client's secret
+    /// there; or as it is.
     ///
     /// # Errors
-    /// If the client has no secret there.
-    pub async fn grant_at(&self, secret: &CurrentGrant, home: &DataCenter) -> Result<Grant, Stop> {
-        self.resolve(&secret.connection, secret.parsed.clone().at(home.clone())).await
+    /// If the secret does not fit its client.
+    pub async fn grant_at(&self, secret: &CurrentGrant, home: Option<&DataCenter>) -> Result<Grant, Stop> {
+        let parsed = secret.parsed.clone();
+        let parsed = if let Some(home) = home { parsed.at(home.clone()) } else { parsed };
+        self.resolve(&secret.connection, parsed).await
     }
 
-    /// Takes what Zoho has given for a consent: checks whose account it is, stores the grant,
+    /// Takes what a provider has given for a consent: checks whose account it is, stores the grant,
     /// publishes the first lease and revokes the refresh token that was replaced. `grant` says where
     /// the account lives.
     ///
@@ -69,20 +75,25 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         &self,
         secret: CurrentGrant,
         grant: Grant,
-        exchanged: Exchanged,
+        minted: Minted,
         allow_other_account: bool,
     ) -> Result<Connected, Stop> {
         let CurrentGrant { connection, version: read, since, mut document, parsed } = secret;
-        let replaced = parsed.refresh_token().map(|replaced| (replaced.clone(), parsed.data_center().clone()));
+        let before = |at: &DataCenter| Provider::Zoho(at.clone());
+        let was_at = match grant.provider {
+            Provider::Zoho(_) => parsed.data_center().map(before),
+            Provider::Other(_) => None,
+        };
+        let was_at = was_at.unwrap_or_else(|| grant.provider.clone());
+        let replaced = parsed.refresh_token().cloned();
         let (connected, granted_before) = (replaced.is_some(), document.granted_at());
-        let Exchanged { minted, refresh_token } = exchanged;
+        let refresh_token = minted.refresh_token.clone();
         let refresh_token = refresh_token.ok_or_else(|| Stop::NoRefreshToken(connection.clone()))?;
-        let asked = grant.scopes;
-        let scopes = minted.scopes(&asked);
-        let account = self.account(&connection, &scopes, &minted.token, &grant.data_center).await;
+        let scopes = minted.scopes(&grant.scopes);
+        let account = self.account(&connection, &scopes, &minted.token, &grant.provider).await;
         // Zoho may give the refresh token that is stored already. Then it is the same account's, and
         // must not be revoked.
-        let again = replaced.as_ref().is_some_and(|(replaced, _)| replaced.expose() == refresh_token.expose());
+        let again = replaced.as_ref().is_some_and(|replaced| replaced.expose() == refresh_token.expose());
         let known = parsed.account();
         let account = if again { account.or(known.cloned()) } else { account };
         if let Some(known) = known.filter(|_| !again && !allow_other_account)
@@ -90,17 +101,38 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         {
             let now = account.as_ref().map(Account::id);
             warn!(connection = connection.as_str(), known = known.id(), now, "it is not shown to be the known account");
-            let revoked = self.hand_back(&connection, &refresh_token, &grant.data_center).await;
+            let revoked = self.hand_back(&grant, &refresh_token).await;
             return Err(match account {
                 Some(_) => Stop::OtherAccount { connection, revoked },
                 None => Stop::AccountUnknown { connection, revoked },
             });
         }
+        let kept: BTreeMap<_, _> = grant.kept.clone().into_iter().chain(minted.kept).collect();
+        for value in grant.provider.profile().into_iter().flat_map(|profile| profile.kept) {
+            let (known, now) = (parsed.kept().get(value.name), kept.get(value.name));
+            let wrong = match (known, now) {
+                (_, None) if value.needed => true,
+                (Some(known), _) => value.identity && now != Some(known) && !allow_other_account && !again,
+                (None, _) => false,
+            };
+            if wrong {
+                warn!(connection = connection.as_str(), value = value.name, "missing, or another account's");
+                let revoked = !again && self.hand_back(&grant, &refresh_token).await;
+                return Err(match now {
+                    Some(_) => Stop::OtherAccount { connection, revoked },
+                    None => Stop::Incomplete { connection, missing: value.name, revoked: Some(revoked) },
+                });
+            }
+        }
+        let asked = grant.scopes;
         let api_domain = minted.api_domain;
         // The same time as in the first lease: a lease from before shows that this one is missing.
         let granted_at = Some(minted.token.issued_at);
         let credential = Some(Credential::RefreshToken(refresh_token.clone()));
-        let grant = Grant { scopes, credential, api_domain, granted_at, account, ..grant };
+        let grant = Grant { scopes, credential, api_domain, granted_at, account, kept, ..grant };
+        let refresh_token_expires_at =
+            grant.end_of_refresh_token(minted.refresh_token_expires_at, minted.token.issued_at);
+        let grant = Grant { refresh_token_expires_at, ..grant };
         document.grant(&grant);
         let stored = self.store(&grant, &refresh_token, &document, &read, since);
         let version = timeout(STORE_PATIENCE, stored).await.unwrap_or_else(|_| {
@@ -122,8 +154,8 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
                 connection = connection.as_str(),
                 "the replaced refresh token was not revoked: programs still need its token"
             );
-        } else if let Some((replaced, at)) = replaced
-            && let Err(refusal) = self.zoho.revoke(&replaced, &at).await
+        } else if let Some(replaced) = replaced
+            && let Some(Err(refusal)) = self.issuer.revoke(&replaced, &grant.client, &was_at).await
         {
             warn!(
                 connection = connection.as_str(),
@@ -132,30 +164,30 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
             );
         }
         let withheld: Vec<_> = asked.into_iter().filter(|scope| !grant.scopes.contains(scope)).collect();
-        let data_center = grant.data_center.name;
+        let provider = grant.provider.title();
+        let data_center = grant.provider.data_center().map(|at| at.name.clone());
         info!(
             connection = connection.as_str(),
+            provider = grant.provider.name(),
             data_center,
             published,
             account = grant.account.as_ref().map(Account::id),
             withheld = withheld.join(" "),
             "connected"
         );
-        Ok(Connected { connection, data_center, account: grant.account, withheld, published })
+        Ok(Connected { connection, provider, data_center, account: grant.account, withheld, published })
     }
 
-    /// Whose account it is, if the granted scopes allow that question and Zoho answers it.
+    /// Whose account at Zoho it is, if the granted scopes allow that question and Zoho answers it.
     async fn account(
         &self,
         connection: &ConnectionName,
         scopes: &[String],
         token: &Token,
-        at: &DataCenter,
+        at: &Provider,
     ) -> Option<Account> {
-        if !tells_account(scopes) {
-            return None;
-        }
-        let account = self.zoho.account(&token.access_token, at).await;
+        let at = at.data_center().filter(|_| tells_account(scopes))?;
+        let account = self.issuer.account(&token.access_token, at).await;
         account
             .inspect_err(|refusal| {
                 warn!(connection = connection.as_str(), error = %refusal, "Zoho did not say whose account it is");
@@ -191,7 +223,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
                 return Err(Stop::NotStored { connection: connection.clone(), revoked: false });
             }
         };
-        let revoked = self.hand_back(connection, refresh_token, &grant.data_center).await;
+        let revoked = self.hand_back(grant, refresh_token).await;
         let Some(stop) = stop else {
             error!(connection = connection.as_str(), error = %why, remedy = why.remedy(),
                 "the new grant could not be stored");
@@ -200,24 +232,26 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         Err(stop)
     }
 
-    /// Revokes a refresh token that Zoho has just issued and that is not stored. Returns whether it
-    /// is dead.
-    async fn hand_back(&self, connection: &ConnectionName, refresh_token: &RefreshToken, at: &DataCenter) -> bool {
-        let error = match self.zoho.revoke(refresh_token, at).await {
-            Ok(Revoked::Now) => return true,
-            // Zoho has just issued it, so a page that says "unknown" is not Zoho's.
-            Ok(Revoked::Unknown) => "Zoho says that it does not know it".to_owned(),
-            Err(refusal) => refusal.to_string(),
+    /// Revokes a refresh token that the provider has just issued and that is not stored, where that
+    /// harms no other grant. Returns whether it is dead.
+    async fn hand_back(&self, grant: &Grant, refresh_token: &RefreshToken) -> bool {
+        let error = match self.issuer.revoke(refresh_token, &grant.client, &grant.provider).await {
+            Some(Ok(Revoked::Now)) => return true,
+            // It has just been issued, so a page that says "unknown" is not the provider's.
+            Some(Ok(Revoked::Unknown)) => "the provider says that it does not know it".to_owned(),
+            Some(Err(refusal)) => refusal.to_string(),
+            None => "at this provider that could end other grants".to_owned(),
         };
-        warn!(connection = connection.as_str(), error, "the unused refresh token was not revoked");
+        warn!(connection = grant.connection.as_str(), error, "the unused refresh token was not revoked");
         false
     }
 }
 
-fn refused(connection: &ConnectionName, home: &DataCenter, refusal: &Refusal) -> Stop {
+fn refused(connection: &ConnectionName, at: &Provider, refusal: &Refusal) -> Stop {
     warn!(
         connection = connection.as_str(),
-        data_center = home.name,
+        provider = at.name(),
+        data_center = at.data_center().map(|at| &at.name),
         error = %refusal,
         remedy = refusal.untrusted().map(Untrusted::remedy),
         "the code was not exchanged"
@@ -226,10 +260,13 @@ fn refused(connection: &ConnectionName, home: &DataCenter, refusal: &Refusal) ->
         Refusal::ConsentRequired { .. } => Stop::CodeRefused(connection.clone()),
         Refusal::Misconfigured { error } => Stop::Misconfigured {
             connection: connection.clone(),
-            why: format!("Zoho refuses the client in the data centre {} ({error})", home.name),
+            why: match at.data_center() {
+                Some(home) => format!("Zoho refuses the client in the data centre {} ({error})", home.name),
+                None => format!("{} refuses the client ({error})", at.title()),
+            },
         },
         Refusal::Throttled | Refusal::OutOfOrder { .. } | Refusal::Unclear { .. } => {
-            Stop::ZohoOutOfOrder(connection.clone())
+            Stop::ProviderOutOfOrder(connection.clone())
         }
     }
 }

@@ -35,9 +35,13 @@ pub struct Ticket {
     /// The `VersionId` of its grant. A consent changes it, so this ticket works once.
     #[serde(rename = "v")]
     pub version: VersionId,
-    /// Where the consent starts, and where the account is if Zoho does not say.
-    #[serde(rename = "d")]
+    /// Where the consent starts, and where the account is if Zoho does not say. Empty for another
+    /// provider.
+    #[serde(rename = "d", default, skip_serializing_if = "String::is_empty")]
     pub data_center: String,
+    /// The provider's name, if it is not Zoho.
+    #[serde(rename = "p", default, skip_serializing_if = "String::is_empty")]
+    pub provider: String,
     /// Whether the account may live in another data centre than before.
     #[serde(rename = "m", default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_move: bool,

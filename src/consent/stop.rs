@@ -30,6 +30,17 @@ pub enum Stop {
     Superseded(ConnectionName),
     /// The connection's secret is gone.
     Gone(ConnectionName),
+    /// The redirect says that another server has sent it.
+    OtherIssuer(ConnectionName),
+    /// Redirect or answer lack a value that callers of the provider's API need.
+    Incomplete {
+        /// The connection.
+        connection: ConnectionName,
+        /// The value's name.
+        missing: &'static str,
+        /// Whether the new refresh token was revoked; `None` if the code was not spent.
+        revoked: Option<bool>,
+    },
     /// The redirect names an accounts server that is not in the table.
     UnknownDataCenter(ConnectionName),
     /// The account lives in another data centre than the one connected before.
@@ -66,8 +77,8 @@ pub enum Stop {
     CodeRefused(ConnectionName),
     /// Zoho's answer had no refresh token.
     NoRefreshToken(ConnectionName),
-    /// Zoho gave no usable answer.
-    ZohoOutOfOrder(ConnectionName),
+    /// The provider gave no usable answer.
+    ProviderOutOfOrder(ConnectionName),
     /// AWS gave no usable answer, and nothing was changed.
     StoreOutOfOrder,
     /// The new grant could not be stored.
@@ -93,6 +104,8 @@ impl Stop {
             Self::AlreadyConnected(_) => "already_connected",
             Self::Superseded(_) => "superseded",
             Self::Gone(_) => "gone",
+            Self::OtherIssuer(_) => "other_issuer",
+            Self::Incomplete { .. } => "incomplete",
             Self::UnknownDataCenter(_) => "unknown_data_center",
             Self::Moved { .. } => "moved",
             Self::OtherAccount { .. } => "other_account",
@@ -100,7 +113,7 @@ impl Stop {
             Self::Misconfigured { .. } => "misconfigured",
             Self::CodeRefused(_) => "code_refused",
             Self::NoRefreshToken(_) => "no_refresh_token",
-            Self::ZohoOutOfOrder(_) => "zoho_out_of_order",
+            Self::ProviderOutOfOrder(_) => "provider_out_of_order",
             Self::StoreOutOfOrder => "store_out_of_order",
             Self::NotStored { .. } => "not_stored",
         }
@@ -119,13 +132,15 @@ impl Stop {
             | Self::Superseded(connection)
             | Self::Gone(connection)
             | Self::UnknownDataCenter(connection)
+            | Self::OtherIssuer(connection)
             | Self::CodeRefused(connection)
             | Self::NoRefreshToken(connection)
-            | Self::ZohoOutOfOrder(connection)
+            | Self::ProviderOutOfOrder(connection)
             | Self::ScopeRefused { connection, .. }
             | Self::OtherAccount { connection, .. }
             | Self::AccountUnknown { connection, .. }
             | Self::Moved { connection, .. }
+            | Self::Incomplete { connection, .. }
             | Self::Misconfigured { connection, .. }
             | Self::NotStored { connection, .. } => Some(connection),
         }

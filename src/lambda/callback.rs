@@ -16,6 +16,8 @@ use crate::consent::link::STATE_LIFE;
 use crate::consent::{Begun, Callback, Consent, Cookie, Stop};
 use crate::name::ConnectionName;
 use crate::ports::{Authorizer, Grants, Leases, SecretWriter};
+use crate::provider::From as Place;
+use crate::provider::table::TABLE;
 use crate::secret::AuthorizationCode;
 
 /// The longest query that is looked at, in bytes.
@@ -147,7 +149,14 @@ impl Request {
     }
 
     fn callback(&self) -> Result<Callback, Stop> {
-        let [state, code, error, accounts_server] = self.parameters(["state", "code", "error", "accounts-server"])?;
+        let names = ["state", "code", "error", "accounts-server", "iss"];
+        let [state, code, error, accounts_server, issuer] = self.parameters(names)?;
+        let rows = TABLE.iter().flat_map(|profile| profile.kept).filter(|kept| kept.from == Place::Callback);
+        let mut kept = BTreeMap::new();
+        for name in rows.map(|kept| kept.name) {
+            let [value] = self.parameters([name])?;
+            kept.extend(value.map(|value| (name.to_owned(), value)));
+        }
         let is_code =
             |code: &str| (1..=MAX_CODE).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_graphic());
         let answer = match (code, error) {
@@ -155,7 +164,7 @@ impl Request {
             (Some(code), None) if is_code(&code) => Ok(AuthorizationCode::new(code)),
             _ => return Err(Stop::NotOurs),
         };
-        Ok(Callback { state: state.ok_or(Stop::NotOurs)?, answer, accounts_server })
+        Ok(Callback { state: state.ok_or(Stop::NotOurs)?, answer, accounts_server, issuer, kept })
     }
 }
 

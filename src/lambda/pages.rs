@@ -120,11 +120,10 @@ pub(super) fn wrong_method() -> Page {
 }
 
 pub(super) fn connected(connected: &Connected) -> Page {
-    let Connected { connection, data_center, account, withheld, published } = connected;
+    let Connected { connection, provider, data_center, account, withheld, published } = connected;
     let email = account.as_ref().and_then(Account::email).map(|email| format!(" `{email}`")).unwrap_or_default();
-    let mut what = vec![format!(
-        "The connection `{connection}` may now use your Zoho account{email} (data centre `{data_center}`)."
-    )];
+    let home = data_center.as_ref().map(|home| format!(" (data centre `{home}`)")).unwrap_or_default();
+    let mut what = vec![format!("The connection `{connection}` may now use your {provider} account{email}{home}.")];
     let mut next = vec!["Nothing. You can close this page."];
     if !withheld.is_empty() {
         let missing = withheld.join("`, `");
@@ -213,6 +212,21 @@ pub(super) fn stopped(stop: &Stop) -> Page {
             ASK,
         ),
         Stop::Gone(_) => (410, "This connection is gone", format!("The connection {name} no longer exists."), ASK),
+        Stop::OtherIssuer(_) => (
+            400,
+            "Not the right provider",
+            format!("The answer for {name} says that another server has sent it."),
+            "Open the link that you were sent once more. If this page comes again, tell the person who sent it.",
+        ),
+        Stop::Incomplete { missing, revoked, .. } => (
+            502,
+            "Something is missing in the answer",
+            format!(
+                "The provider's answer for {name} has no usable `{missing}`, and programs need it. {}",
+                revoked.map(handed_back).unwrap_or_default()
+            ),
+            "Open the link that you were sent once more. If this page comes again, tell the person who sent it.",
+        ),
         Stop::UnknownDataCenter(_) => (
             400,
             "Unknown data centre",
@@ -266,7 +280,7 @@ pub(super) fn stopped(stop: &Stop) -> Page {
             format!("Zoho gave only a short-lived token for {name}, so it could not be kept connected."),
             "In your Zoho account, under connected apps, remove this app. Then open the link that you were sent once more.",
         ),
-        Stop::ZohoOutOfOrder(_) => (
+        Stop::ProviderOutOfOrder(_) => (
             502,
             "Zoho is out of order",
             format!("Zoho gave no usable answer while {name} was being connected."),

@@ -1,6 +1,9 @@
 //! The authorization server of one client: a row of the table with what the client's secret says
 //! beside it, or a server that the secret describes alone.
 
+use serde_json::{Map, Value};
+
+use crate::flaw::Flaw;
 use crate::provider::table::CUSTOM;
 use crate::provider::{ClientAuthentication, Pkce, Profile, Reuse, Rotation};
 
@@ -40,6 +43,28 @@ impl PartialEq for Server {
 }
 
 impl Server {
+    /// The server of a client with these fields.
+    ///
+    /// # Errors
+    /// The first flaw found.
+    pub fn of(profile: &'static Profile, fields: &Map<String, Value>) -> Result<Self, Flaw> {
+        let text = |field: &str| fields.get(field).and_then(Value::as_str).map(str::to_owned);
+        Ok(Self {
+            profile,
+            issuer: text("issuer"),
+            authorization_endpoint: text("authorization_endpoint")
+                .or(profile.authorization_endpoint.map(str::to_owned)),
+            token_endpoint: text("token_endpoint").unwrap_or_else(|| profile.token_endpoint.to_owned()),
+            revocation_endpoint: text("revocation_endpoint"),
+            client_authentication: profile.client_authentication,
+            pkce: profile.pkce,
+            scope_separator: profile.scope_separator.to_owned(),
+            authorization_parameters: Vec::new(),
+            rotation: profile.rotation,
+            reuse: profile.reuse,
+        })
+    }
+
     /// Whether the endpoints of its profile were replaced. Then what the table says of other
     /// addresses may be wrong too.
     pub fn is_custom(&self) -> bool {

@@ -84,3 +84,8 @@ pub fn find(name: &str) -> Option<&'static Profile> {
 pub fn title(name: &str) -> &'static str {
     if name == super::ZOHO { "Zoho" } else { find(name).map_or(CUSTOM.title, |profile| profile.title) }
 }
+
+/// Every name, comma-separated, for a message.
+pub fn names() -> String {
+    [super::ZOHO].into_iter().chain(TABLE.map(|profile| profile.name)).collect::<Vec<_>>().join(", ")
+}

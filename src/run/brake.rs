@@ -48,17 +48,19 @@ pub struct Brakes {
 /// What a connection needs and a brake can stop: a service, or a part of one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Service {
-    /// An accounts server.
-    DataCenter {
-        /// Its data centre's name.
-        name: String,
-        /// Its base URL.
-        accounts_server: String,
+    /// A server that mints.
+    Server {
+        /// What it is called in a sentence.
+        place: String,
+        /// Where it is asked.
+        address: String,
     },
-    /// A client in its data centre.
+    /// A client at its server.
     Client {
-        /// The accounts server's base URL.
-        accounts_server: String,
+        /// The provider's name for people.
+        provider: &'static str,
+        /// Where the server is asked.
+        address: String,
         /// The `client_id`.
         id: String,
     },
@@ -71,8 +73,10 @@ pub enum Service {
 impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::DataCenter { name, .. } => write!(f, "the data centre {name} seems to be out of order"),
-            Self::Client { id, .. } => write!(f, "Zoho has had too many requests from the client {id}"),
+            Self::Server { place, .. } => write!(f, "{place} seems to be out of order"),
+            Self::Client { provider, id, .. } => {
+                write!(f, "{provider} has had too many requests from the client {id}")
+            }
             Self::Store => f.write_str("Parameter Store refuses new tokens"),
             Self::NewParameters => f.write_str("Parameter Store refuses new parameters"),
         }
@@ -166,7 +170,7 @@ impl Brakes {
             Some(_) if !tries => {}
             Some(stopped) => {
                 let pause = match service {
-                    Service::DataCenter { .. } | Service::Client { .. } => (stopped.pause * LONGER).min(LONGEST_PAUSE),
+                    Service::Server { .. } | Service::Client { .. } => (stopped.pause * LONGER).min(LONGEST_PAUSE),
                     // Each try costs a token.
                     Service::Store | Service::NewParameters => LONGEST_PAUSE,
                 };
@@ -195,8 +199,8 @@ struct Step {
 impl Start<'_> {
     /// Notes Zoho's answer. `throttled`: whether Zoho throttled this connection last time.
     pub fn answered(&self, answer: &Result<Minted, Refusal>, throttled: bool) {
-        let [data_center, client, _] = &self.steps;
-        self.brakes.note(data_center, !matches!(answer, Err(Refusal::OutOfOrder { .. })), UNANSWERED_IN_A_ROW);
+        let [server, client, _] = &self.steps;
+        self.brakes.note(server, !matches!(answer, Err(Refusal::OutOfOrder { .. })), UNANSWERED_IN_A_ROW);
         match answer {
             Ok(_) => self.brakes.note(client, true, THROTTLED_IN_A_ROW),
             // A connection that is always throttled says nothing about the others of its client.
@@ -226,10 +230,10 @@ impl Drop for Start<'_> {
 }
 
 fn services(grant: &Grant, new: bool) -> [Service; 3] {
-    let accounts_server = grant.data_center.accounts_server.clone();
+    let (provider, address) = (grant.provider.title(), grant.provider.address().to_owned());
     [
-        Service::DataCenter { name: grant.data_center.name.clone(), accounts_server: accounts_server.clone() },
-        Service::Client { accounts_server, id: grant.client.id.clone() },
+        Service::Server { place: grant.provider.place(), address: address.clone() },
+        Service::Client { provider, address, id: grant.client.id.clone() },
         if new { Service::NewParameters } else { Service::Store },
     ]
 }

@@ -291,10 +291,12 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
         last: Option<&Lease>,
         minted: Minted,
     ) -> (Outcome, Option<Timestamp>) {
-        let Minted { token, api_domain, scope } = minted;
+        let Minted { token, api_domain, scope, kept, .. } = minted;
         let expires_at = token.expires_at;
         let mut lease = Lease::active(grant, token, last);
-        lease.api_domain = api_domain.or(lease.api_domain);
+        lease.account.extend(kept);
+        let told = grant.provider.profile().and_then(|_| grant.provider.api_domain(&lease.account));
+        lease.api_domain = api_domain.or(told).or(lease.api_domain);
         lease.scope = scope.unwrap_or(lease.scope);
         let description = if notice::unannounced(grant, last) {
             let replaced = match last.map(|last| &last.status) {

@@ -10,7 +10,7 @@ use crate::address::origin;
 use crate::connection::Account;
 use crate::failure::{Refusal, Silence};
 use crate::lease::{MAX_LIFE, Token};
-use crate::ports::{Exchanged, Minted, Revoked};
+use crate::ports::{Minted, Revoked};
 use crate::secret::{AccessToken, RefreshToken};
 
 /// The longest access token that is accepted, in bytes: more would not fit into a standard
@@ -34,10 +34,10 @@ pub struct Answer {
 
 impl Answer {
     /// The tokens of a request that was sent at this time.
-    pub(super) fn issued(self, issued_at: Timestamp) -> Exchanged {
+    pub(super) fn issued(self, issued_at: Timestamp) -> Minted {
         let Self { access_token, life, api_domain, scope, refresh_token } = self;
         let token = Token::new(access_token, issued_at, issued_at + life);
-        Exchanged { minted: Minted { token, api_domain, scope }, refresh_token }
+        Minted { api_domain, scope, refresh_token, ..Minted::new(token) }
     }
 }
 

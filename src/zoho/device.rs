@@ -13,7 +13,7 @@ use crate::address::is_page;
 use crate::connection::{Client, DataCenter, Grant};
 use crate::failure::Refusal;
 use crate::lease::whole_second;
-use crate::ports::{DeviceAuthorization, DeviceAuthorizer, Polled};
+use crate::ports::{DeviceAuthorization, Polled};
 use crate::secret::DeviceCode;
 
 /// Zoho wants no more than one poll in this time, whatever `interval` says.
@@ -28,9 +28,10 @@ const MAX_LIFE: Duration = Duration::from_hours(1);
 /// The longest user code that is shown, in bytes. A person has to type it.
 const MAX_USER_CODE: usize = 40;
 
-impl DeviceAuthorizer for Zoho {
-    async fn ask(&self, grant: &Grant) -> Result<DeviceAuthorization, Refusal> {
-        let url = format!("{}/oauth/v3/device/code", grant.data_center.accounts_server);
+impl Zoho {
+    /// See [`DeviceAuthorizer`](crate::ports::DeviceAuthorizer).
+    pub async fn ask(&self, grant: &Grant, at: &DataCenter) -> Result<DeviceAuthorization, Refusal> {
+        let url = format!("{}/oauth/v3/device/code", at.accounts_server);
         let form = [
             ("grant_type", "device_request"),
             ("client_id", &grant.client.id),
@@ -43,7 +44,8 @@ impl DeviceAuthorizer for Zoho {
         asked(status, &body)
     }
 
-    async fn poll(&self, client: &Client, at: &DataCenter, code: &DeviceCode) -> Result<Polled, Refusal> {
+    /// See [`DeviceAuthorizer`](crate::ports::DeviceAuthorizer).
+    pub async fn poll(&self, client: &Client, at: &DataCenter, code: &DeviceCode) -> Result<Polled, Refusal> {
         let form = [
             ("grant_type", "device_token"),
             ("client_id", &client.id),

@@ -202,8 +202,16 @@ impl Outside {
         let expires_at = self.clock.now() + life;
         let connection = connection.parse().expect("a name");
         let (data_center, issued_at) = (data_center.to_owned(), self.clock.now());
-        let ticket =
-            Ticket { connection, version, data_center, allow_move, allow_other_account, issued_at, expires_at };
+        let ticket = Ticket {
+            connection,
+            version,
+            data_center,
+            provider: String::new(),
+            allow_move,
+            allow_other_account,
+            issued_at,
+            expires_at,
+        };
         let key = SigningKey::new(self.aws.secret("token-keeper/signing-key").expect("a signing key"));
         format!("{BASE}/connect?ticket={}", key.seal_ticket(&ticket))
     }
@@ -277,7 +285,7 @@ pub struct Adapters {
     /// Parameter Store.
     pub leases: ParameterStore,
     /// Zoho.
-    pub zoho: token_keeper::zoho::Zoho,
+    pub issuer: token_keeper::issuer::Providers,
     /// The queue, if the settings name one.
     pub queue: Option<Sqs>,
 }
@@ -298,8 +306,8 @@ impl Adapters {
         let shared = outside.shared().await;
         let (secrets, leases) = token_keeper::aws::stores(&shared, &settings, publishing, source);
         let http = http::client(Roots::BuiltIn, None).expect("a client");
-        let zoho = token_keeper::zoho::Zoho::new(http, outside.zoho_timeout, source.clone());
-        Self { secrets, leases, zoho, queue: queue_url.map(|url| Sqs::new(&shared, url)) }
+        let issuer = token_keeper::issuer::Providers::new(http, outside.zoho_timeout, source.clone());
+        Self { secrets, leases, issuer, queue: queue_url.map(|url| Sqs::new(&shared, url)) }
     }
 }
 

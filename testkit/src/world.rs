@@ -49,9 +49,9 @@ impl DerefMut for World {
 }
 
 /// The refresher with its real adapters.
-pub type TestRefresher = Refresher<SecretsManager, token_keeper::zoho::Zoho, ParameterStore>;
+pub type TestRefresher = Refresher<SecretsManager, token_keeper::issuer::Providers, ParameterStore>;
 /// The consent with its real adapters.
-pub type TestConsent = Consent<SecretsManager, token_keeper::zoho::Zoho, ParameterStore>;
+pub type TestConsent = Consent<SecretsManager, token_keeper::issuer::Providers, ParameterStore>;
 
 impl World {
     /// A world without AWS's quotas and without a pace: most tests are about rules.
@@ -94,7 +94,7 @@ impl World {
 
         let Config { settings, queue_above, .. } = outside.config();
         let source = outside.source();
-        let Adapters { secrets, leases, zoho: issuer, queue } = Adapters::connect(&outside, &source).await;
+        let Adapters { secrets, leases, issuer, queue } = Adapters::connect(&outside, &source).await;
         let refresher = Refresher {
             settings: settings.clone(),
             grants: secrets,
@@ -105,8 +105,8 @@ impl World {
         };
         let dispatcher = queue.map(|queue| Dispatcher { queue, above: queue_above });
         let source = outside.source();
-        let Adapters { secrets, leases, zoho, .. } = Adapters::connect(&outside, &source).await;
-        let consent = Consent { settings, secrets, zoho, leases: pace(leases), source, key: KeyRing::default() };
+        let Adapters { secrets, leases, issuer, .. } = Adapters::connect(&outside, &source).await;
+        let consent = Consent { settings, secrets, issuer, leases: pace(leases), source, key: KeyRing::default() };
         Self { outside, refresher, dispatcher, consent }
     }
 

@@ -29,6 +29,7 @@ fn ticket() -> Ticket {
         connection: "crm-prod".parse().expect("a name"),
         version: VersionId::new("1d0b14e4-8fed-4b01-8164-bb7b2b9b3e3a"),
         data_center: "eu".to_owned(),
+        provider: String::new(),
         allow_move: false,
         allow_other_account: false,
         issued_at: start(),

@@ -220,7 +220,7 @@ async fn two_batches_at_once_end_in_the_right_state() {
     let settings = world.refresher.settings.clone();
     let adapters = testkit::world::Adapters::connect(&world.outside, &world.refresher.source).await;
     (other.settings, other.source) = (settings, world.refresher.source.clone());
-    (other.grants, other.issuer, other.leases) = (adapters.secrets, adapters.zoho, adapters.leases);
+    (other.grants, other.issuer, other.leases) = (adapters.secrets, adapters.issuer, adapters.leases);
     let event = batch(&complaints);
     let (_, second) =
         tokio::join!(answer(&world, &complaints), handle(&event, &other, world.dispatcher.as_ref(), None, |_| {}),);

@@ -113,7 +113,7 @@ impl Issuer for &Memory {
             _ => {
                 let expires_at = issued_at + SignedDuration::from_hours(1);
                 let token = Token::new(AccessToken::new("a"), issued_at, expires_at);
-                Ok(Minted { token, api_domain: None, scope: None })
+                Ok(Minted::new(token))
             }
         }
     }
@@ -180,8 +180,10 @@ async fn the_shortest_life_comes_first() {
             status: Status::Active,
             token: Some(Token::new(AccessToken::new("a"), expires_at, expires_at)),
             api_domain: None,
-            data_center: "eu".to_owned(),
-            accounts_server: String::new(),
+            provider: "zoho".to_owned(),
+            data_center: Some("eu".to_owned()),
+            accounts_server: None,
+            account: BTreeMap::new(),
             scope: String::new(),
             grant_version: VersionId::new("v1"),
             version: 0,

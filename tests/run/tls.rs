@@ -11,9 +11,9 @@ use token_keeper::config::Config;
 use token_keeper::connection::{DataCenters, Grant};
 use token_keeper::failure::{Refusal, StoreError};
 use token_keeper::http::{self, Roots};
+use token_keeper::issuer::Providers;
 use token_keeper::ports::{Grants as _, Issuer as _, Minted};
 use token_keeper::source::Source;
-use token_keeper::zoho::Zoho;
 
 use testkit::world::{START, ZOHO_TIMEOUT, grant_of};
 
@@ -49,7 +49,9 @@ impl Wire {
 
     async fn ask_zoho(&self) -> Result<Minted, Refusal> {
         let start = START.parse().expect("a time");
-        Zoho::new(self.http.clone(), ZOHO_TIMEOUT, Source::new(move || start, || [0; 32])).mint(&self.grant()).await
+        Providers::new(self.http.clone(), ZOHO_TIMEOUT, Source::new(move || start, || [0; 32]))
+            .mint(&self.grant())
+            .await
     }
 
     fn grant(&self) -> Grant {

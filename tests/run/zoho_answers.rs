@@ -8,9 +8,9 @@ use testkit::wire::{Bytes, Call, Fault, Faults, Request, Response, Rule, Server,
 use testkit::zoho::answers;
 use token_keeper::connection::{DataCenters, Grant};
 use token_keeper::failure::{Refusal, Silence};
+use token_keeper::issuer::Providers;
 use token_keeper::ports::{Issuer as _, Minted};
 use token_keeper::source::Source;
-use token_keeper::zoho::Zoho;
 
 use testkit::world::{START, ZOHO_TIMEOUT, grant_of};
 
@@ -55,7 +55,7 @@ impl Wire {
 
     async fn ask(&self) -> Result<Minted, Refusal> {
         let start = START.parse().expect("a time");
-        Zoho::new(
+        Providers::new(
             token_keeper::http::client(token_keeper::http::Roots::BuiltIn, None).expect("a client"),
             ZOHO_TIMEOUT,
             Source::new(move || start, || [0; 32]),
@@ -202,7 +202,7 @@ async fn a_broken_connection_is_a_passing_fault_and_a_hung_one_is_not_tried_agai
     let gone = wire.grant();
     drop(wire);
     let start = START.parse().expect("a time");
-    let answer = Zoho::new(
+    let answer = Providers::new(
         token_keeper::http::client(token_keeper::http::Roots::BuiltIn, None).expect("a client"),
         ZOHO_TIMEOUT,
         Source::new(move || start, || [0; 32]),

@@ -6,7 +6,7 @@
 //! account, as functions do.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use testkit::quota::{Gate, Quotas, Throttled};
 use token_keeper::connection::{
-    Account, Client, Credential, DataCenter, DataCenters, Grant, SecretVersion, StoredSecret,
+    Account, Client, Credential, DataCenter, DataCenters, Grant, Provider, SecretVersion, StoredSecret,
 };
 use token_keeper::consent::link::{TICKET_LIFE, Ticket};
 use token_keeper::consent::{Callback, Connected, Consent, KeyRing, Stop};
@@ -25,8 +25,7 @@ use token_keeper::name::{ConnectionName, Prefix, SecretName, VersionId};
 use token_keeper::notice::MARKER;
 use token_keeper::pace::{Pace, Turn};
 use token_keeper::ports::{
-    Authorizer, Exchanged, GrantNames, Grants, Issuer, Leases, Minted, Proof, Published, Queue, Revoked, SecretWriter,
-    Unsent,
+    Authorizer, GrantNames, Grants, Issuer, Leases, Minted, Proof, Published, Queue, Revoked, SecretWriter, Unsent,
 };
 use token_keeper::run::brake::Brakes;
 use token_keeper::run::report::Report;
@@ -341,12 +340,14 @@ impl World {
             connection: name.clone(),
             version: secret.id.clone(),
             client: Client { id: format!("id-{client}"), secret: token_keeper::secret::ClientSecret::new("hush") },
-            data_center: self.table.get(DATA_CENTERS[*data_center]).expect("a data centre").clone(),
+            provider: Provider::Zoho(self.table.get(DATA_CENTERS[*data_center]).expect("a data centre").clone()),
             scopes: vec!["ZohoCRM.modules.ALL".to_owned()],
             credential: Some(Credential::RefreshToken(RefreshToken::new(secret.refresh_token.to_string()))),
             api_domain: None,
             granted_at: None,
             account: None,
+            kept: BTreeMap::new(),
+            refresh_token_expires_at: None,
         }
     }
 
@@ -453,7 +454,7 @@ impl World {
         let consent = Consent {
             settings: self.settings(CONCURRENCY),
             secrets: port.clone(),
-            zoho: port.clone(),
+            issuer: port.clone(),
             leases: port,
             source: Source::new(move || world.now(), random),
             key: KeyRing::of(self.key.clone()),
@@ -467,14 +468,23 @@ impl World {
         let issued_at = whole_second(self.now());
         let expires_at = issued_at + TICKET_LIFE;
         let (allow_move, allow_other_account) = (false, false);
-        let ticket =
-            Ticket { connection, version, data_center, allow_move, allow_other_account, issued_at, expires_at };
+        let ticket = Ticket {
+            connection,
+            version,
+            data_center,
+            provider: String::new(),
+            allow_move,
+            allow_other_account,
+            issued_at,
+            expires_at,
+        };
         let redirect_uri = "https://consent.example/callback";
         let begun = Box::pin(consent.begin(&self.key.seal_ticket(&ticket), redirect_uri)).await?;
         let (_, state) = begun.location.split_once("&state=").expect("a state");
         sleep(thinking).await;
         let answer = Ok(AuthorizationCode::new(index.to_string()));
-        let callback = Callback { state: state.to_owned(), answer, accounts_server: None };
+        let callback =
+            Callback { state: state.to_owned(), answer, accounts_server: None, issuer: None, kept: BTreeMap::new() };
         Box::pin(consent.complete(callback, &[begun.cookie], redirect_uri)).await
     }
 
@@ -1054,7 +1064,7 @@ impl Issuer for Port {
         let token = answered.await?;
         let access_token = AccessToken::new(token);
         let token = Token::new(access_token, issued_at, issued_at + LIFE);
-        Ok(Minted { token, api_domain: None, scope: None })
+        Ok(Minted::new(token))
     }
 
     fn timeout(&self) -> Duration {
@@ -1144,12 +1154,17 @@ impl Port {
     }
 }
 
+/// The name of Zoho's data centre.
+fn home(at: &Provider) -> &str {
+    at.data_center().expect("only Zoho so far").name.as_str()
+}
+
 impl Authorizer for Port {
-    async fn exchange(&self, client: &Client, at: &DataCenter, proof: &Proof) -> Result<Exchanged, Refusal> {
+    async fn exchange(&self, client: &Client, at: &Provider, proof: &Proof) -> Result<Minted, Refusal> {
         let world = &self.0.world;
         let issued_at = whole_second(world.now());
         let index: usize = proof.code.expose().parse().expect("a code of this world");
-        assert!(client.id.starts_with("id-") && DATA_CENTERS.contains(&at.name.as_str()));
+        assert!(client.id.starts_with("id-") && DATA_CENTERS.contains(&home(at)));
         let mut issued = None;
         let token = self.zoho(index, false, |state| {
             let refresh_token = *issued.insert(state.issue());
@@ -1166,24 +1181,29 @@ impl Authorizer for Port {
         let expires_at = issued_at + LIFE;
         let scope = Some("ZohoCRM.modules.ALL".to_owned());
         let token = Token::new(access_token, issued_at, expires_at);
-        let minted = Minted { token, api_domain: None, scope };
-        Ok(Exchanged { minted, refresh_token: issued.map(|token| RefreshToken::new(token.to_string())) })
+        let refresh_token = issued.map(|token| RefreshToken::new(token.to_string()));
+        Ok(Minted { scope, refresh_token, ..Minted::new(token) })
     }
 
-    async fn revoke(&self, refresh_token: &RefreshToken, at: &DataCenter) -> Result<Revoked, Refusal> {
+    async fn revoke(
+        &self,
+        refresh_token: &RefreshToken,
+        _client: &Client,
+        at: &Provider,
+    ) -> Option<Result<Revoked, Refusal>> {
         let world = &self.0.world;
         sleep(world.zoho_latency()).await;
         let out = world.fault(|fault| match fault {
-            Fault::DataCenter(place, _, share) if DATA_CENTERS[*place] == at.name => Some(*share),
+            Fault::DataCenter(place, _, share) if DATA_CENTERS[*place] == home(at) => Some(*share),
             _ => None,
         });
         if out.is_some_and(|share| world.chance(share)) {
-            return Err(Refusal::OutOfOrder(Silence::ServerError(503)));
+            return Some(Err(Refusal::OutOfOrder(Silence::ServerError(503))));
         }
         let token: usize = refresh_token.expose().parse().expect("a refresh token of this world");
         world.state.borrow_mut().refresh_tokens[token].die(Death::Replaced);
         sleep(world.zoho_latency()).await;
-        Ok(Revoked::Now)
+        Some(Ok(Revoked::Now))
     }
 
     async fn account(&self, _token: &AccessToken, _at: &DataCenter) -> Result<Account, Refusal> {

@@ -79,11 +79,11 @@ pub(crate) async fn run_words(world: &World, words: &[&str], console: &dyn Termi
     let (config, stack) = configured.map_err(|problems| problems.to_string())?;
     // Reads see writes at once here, so nothing waits.
     let config = Config { settings: Settings { settling, ..config.settings }, ..config };
-    let (Adapters { secrets, leases, zoho, .. }, source) = world.process_with(&config).await;
+    let (Adapters { secrets, leases, issuer, .. }, source) = world.process_with(&config).await;
     let Config { settings, publishing, callback_url, .. } = config;
     let region = Some(REGION.to_owned());
     let operator =
-        Operator { settings, publishing, callback_url, stack, secrets, zoho, leases, source, region, profile: None };
+        Operator { settings, publishing, callback_url, stack, secrets, issuer, leases, source, region, profile: None };
     // Boxed, because the compiler's default limit is too low for futures nested this deep.
     Box::pin(operator.run(cli, console)).await.map_err(|failure| failure.to_string())
 }

@@ -1,0 +1,99 @@
+//! Where a grant's tokens come from: one of Zoho's data centres, or another provider's server.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+
+use super::DataCenter;
+use crate::provider::server::Server;
+use crate::provider::{ApiDomain, EndsAccessToken, Profile, ZOHO, table};
+
+/// Where a grant's tokens come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Provider {
+    /// Zoho, in the account's data centre.
+    Zoho(DataCenter),
+    /// Another provider.
+    Other(Arc<Server>),
+}
+
+impl Provider {
+    /// Its name in documents: `zoho`, `xero`.
+    pub fn name(&self) -> &'static str {
+        self.profile().map_or(ZOHO, |profile| profile.name)
+    }
+
+    /// Its name for people: `Zoho`, `Xero`.
+    pub fn title(&self) -> &'static str {
+        table::title(self.name())
+    }
+
+    /// Zoho's data centre, if it is Zoho.
+    pub fn data_center(&self) -> Option<&DataCenter> {
+        match self {
+            Self::Zoho(data_center) => Some(data_center),
+            Self::Other(_) => None,
+        }
+    }
+
+    /// What the table says, if it is not Zoho.
+    pub fn profile(&self) -> Option<&'static Profile> {
+        match self {
+            Self::Zoho(_) => None,
+            Self::Other(server) => Some(server.profile),
+        }
+    }
+
+    /// The server for a sentence: `the data centre eu`, `Xero`.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Zoho(data_center) => format!("the data centre {}", data_center.name),
+            Self::Other(server) => server.profile.title.to_owned(),
+        }
+    }
+
+    /// Where tokens are asked for. Two grants with the same address share their fate.
+    pub fn address(&self) -> &str {
+        match self {
+            Self::Zoho(data_center) => &data_center.accounts_server,
+            Self::Other(server) => &server.token_endpoint,
+        }
+    }
+
+    /// The base URL of the provider's API, as far as its table and the kept values tell.
+    pub(crate) fn api_domain(&self, kept: &BTreeMap<String, String>) -> Option<String> {
+        match self {
+            Self::Zoho(data_center) => data_center.api_domain.clone(),
+            Self::Other(server) => match server.profile.api_domain {
+                // With endpoints of its own it may be a sandbox, which has another base URL.
+                ApiDomain::Fixed(url) if server.token_endpoint == server.profile.token_endpoint => Some(url.to_owned()),
+                ApiDomain::Fixed(_) | ApiDomain::Unknown => None,
+                ApiDomain::Kept(name) => kept.get(name).cloned(),
+            },
+        }
+    }
+
+    /// Whether each refresh token may be sent only once.
+    pub fn rotates(&self) -> bool {
+        matches!(self, Self::Other(server) if server.rotates())
+    }
+
+    /// Whether a refresh ends the access token that readers hold, at once or soon.
+    pub fn ends_access_token(&self) -> bool {
+        self.profile().is_some_and(|profile| profile.ends_access_token != EndsAccessToken::No)
+    }
+
+    /// How much of its `life` a token has left when it is due. The operator's `margin` is made for
+    /// Zoho's tokens of an hour: of a shorter life it would leave nothing. A token that ends with
+    /// the next refresh is replaced late.
+    pub fn margin(&self, margin: SignedDuration, life: SignedDuration) -> SignedDuration {
+        match self {
+            Self::Zoho(_) => margin,
+            Self::Other(_) => {
+                let margin = if self.ends_access_token() { margin / 2 } else { margin };
+                margin.min(life * 7 / 12)
+            }
+        }
+    }
+}
