@@ -128,7 +128,9 @@ impl Flaw {
             Self::Missing(field) | Self::Empty(field) => format!("put a value into `{field}`"),
             Self::WrongType { field, wanted } => format!("make `{field}` {wanted}"),
             Self::NotTaken { field, provider } => {
-                format!("remove `{field}`, or correct `provider`: token-keeper providers {provider} shows what it takes")
+                format!(
+                    "remove `{field}`, or correct `provider`: token-keeper providers {provider} shows what it takes"
+                )
             }
             Self::Reserved(parameter) => format!("remove `{parameter}` from `authorization_parameters`"),
             Self::WhiteSpace(field) => format!("paste the value of `{field}` again, without blanks or line breaks"),

@@ -283,7 +283,8 @@ mod tests {
             let under = format!("{entra}/{part}/oauth2/v2.0");
             check("entra", tenant, &format!("{under}/authorize"), &format!("{under}/token"));
         }
-        for (tenant, host) in [(None, "login.salesforce.com"), (Some("acme.my.salesforce.com"), "acme.my.salesforce.com")]
+        for (tenant, host) in
+            [(None, "login.salesforce.com"), (Some("acme.my.salesforce.com"), "acme.my.salesforce.com")]
         {
             let under = format!("https://{host}/services/oauth2");
             check("salesforce", tenant, &format!("{under}/authorize"), &format!("{under}/token"));
@@ -367,7 +368,9 @@ mod tests {
             let expected = "the field `authorization_parameters` has";
             check("custom", &secret, &format!("{expected} `{parameter}`, which this program sets itself"));
         }
-        for tenant in ["evil.example", "salesforce.com.evil.example", "a/../b.salesforce.com", "HUSH.salesforce.com", ""] {
+        for tenant in
+            ["evil.example", "salesforce.com.evil.example", "a/../b.salesforce.com", "HUSH.salesforce.com", ""]
+        {
             let expected = "the field `tenant` is not login.salesforce.com, test.salesforce.com or the My Domain host";
             check("salesforce", &json!({"tenant": tenant}), expected);
         }

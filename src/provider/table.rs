@@ -463,10 +463,7 @@ static SHOPIFY: Profile = Profile {
     reuse: Reuse::UntilUsed,
     token_days: Some(90),
     expiry_field: Some("refresh_token_expires_in"),
-    refusals: &[
-        Rule::text(401, "invalid_request", INACTIVE, Class::Dead),
-        Rule::page(401, INACTIVE, Class::Dead),
-    ],
+    refusals: &[Rule::text(401, "invalid_request", INACTIVE, Class::Dead), Rule::page(401, INACTIVE, Class::Dead)],
     notes: notes!(
         "Its redirect is signed in a way of its own, so refresh tokens are imported; each shop needs a client of its own. \
          The base URL is the shop.",
