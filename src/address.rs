@@ -1,6 +1,7 @@
 //! Addresses on the web, each in one spelling: lower case, without a trailing slash.
 //!
-//! `http` is taken for loopback addresses only. User info, a query or a fragment is refused.
+//! `http` is taken for loopback addresses only. User info is refused, and in a base URL a query or a
+//! fragment as well.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -90,6 +91,13 @@ pub fn is_page(text: &str) -> bool {
     url.is_some_and(|url| is_private(&url) && url.username().is_empty() && url.password().is_none())
 }
 
+/// The endpoint of a server, in its one spelling: `https`, or `http` on loopback, without user info
+/// or fragment (RFC 6749 §3.1). It may have a query.
+pub fn endpoint(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok().filter(|url| is_page(text) && url.fragment().is_none())?;
+    Some(url.to_string())
+}
+
 /// A server's base URL without a path, in its one spelling; `None` for anything else.
 pub fn origin(text: &str) -> Option<String> {
     text.parse::<BaseUrl>().ok().filter(|url| url.path().is_empty()).map(|url| url.to_string())
@@ -124,5 +132,28 @@ mod tests {
             assert!(!is_page(text), "{text:?}");
         }
         assert!(!is_page(&format!("https://accounts.zoho.eu/{}", "a".repeat(MAX_PAGE))));
+    }
+
+    #[test]
+    fn an_endpoint_is_private_and_has_one_spelling() {
+        for (text, spelling) in [
+            ("https://Login.Example.com/OAuth/Token", "https://login.example.com/OAuth/Token"),
+            ("https://login.example.com:443/a/../token/", "https://login.example.com/token/"),
+            ("https://login.example.com/token?policy=sign-in", "https://login.example.com/token?policy=sign-in"),
+            ("https://login.example.com", "https://login.example.com/"),
+            ("http://127.0.0.1:8000/token", "http://127.0.0.1:8000/token"),
+        ] {
+            assert_eq!(endpoint(text).as_deref(), Some(spelling));
+        }
+        for text in [
+            "http://login.example.com/token",
+            "https://u:p@login.example.com/token",
+            "https://login.example.com/token#part",
+            "https://login.example.com/to ken",
+            "login.example.com/token",
+            "",
+        ] {
+            assert_eq!(endpoint(text), None, "{text}");
+        }
     }
 }

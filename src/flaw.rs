@@ -54,6 +54,17 @@ pub enum Flaw {
         /// The JSON type it should have.
         wanted: &'static str,
     },
+    /// A field that has a meaning, but not for this provider.
+    #[error("the field `{field}` is not for the provider {provider}")]
+    NotTaken {
+        /// The field.
+        field: &'static str,
+        /// The provider's name in the table.
+        provider: &'static str,
+    },
+    /// A parameter of every authorization request that the program sets itself.
+    #[error("the field `authorization_parameters` has `{0}`, which this program sets itself")]
+    Reserved(&'static str),
     /// A value with a blank or a line break in it, perhaps from pasting.
     #[error("the field `{0}` contains white space or another character that it cannot have")]
     WhiteSpace(String),
@@ -122,6 +133,12 @@ impl Flaw {
             }
             Self::Missing(field) | Self::Empty(field) => format!("put a value into `{field}`"),
             Self::WrongType { field, wanted } => format!("make `{field}` {wanted}"),
+            Self::NotTaken { field, provider } => {
+                format!(
+                    "remove `{field}`, or correct `provider`: token-keeper providers {provider} shows what it takes"
+                )
+            }
+            Self::Reserved(parameter) => format!("remove `{parameter}` from `authorization_parameters`"),
             Self::WhiteSpace(field) => format!("paste the value of `{field}` again, without blanks or line breaks"),
             Self::TwoClients => "keep `client`, or keep `client_id` and `client_secret`".to_owned(),
             Self::TwoCredentials => "keep one of them".to_owned(),

@@ -1,5 +1,10 @@
 //! The one HTTP client of a process: which servers it trusts, and what is wrong with a server that
-//! it does not trust.
+//! it does not trust. And what all token endpoints have in common: a whole answer, and the values in
+//! it.
+
+mod values;
+
+pub use values::{is_token, positive};
 
 use std::error::Error;
 use std::ffi::OsStr;
@@ -13,7 +18,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 
-use crate::failure::Untrusted;
+use crate::failure::{Silence, Untrusted};
 
 /// How long connecting to a server may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -21,6 +26,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The largest bundle that is read, in bytes: all public authorities together are a quarter of a
 /// megabyte.
 const MAX_BUNDLE: u64 = 4_000_000;
+
+/// The largest body that is read, in bytes. A token answer has some hundreds, or a few thousand.
+const MAX_BODY: usize = 64 * 1024;
 
 /// Which certificate authorities are trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +82,31 @@ pub fn client(roots: Roots, bundle: Option<&OsStr>) -> Result<reqwest::Client, N
         }
     };
     builder.build().map_err(NoClient::Platform)
+}
+
+/// Sends a request, and reads the whole answer: its status and its body. The body is `None` if it is
+/// too long.
+pub async fn whole(request: reqwest::RequestBuilder) -> Result<(u16, Option<Vec<u8>>), Silence> {
+    let mut response = request.send().await.map_err(|error| unanswered(&error))?;
+    let status = response.status().as_u16();
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| unanswered(&error))? {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_BODY {
+            return Ok((status, None));
+        }
+    }
+    Ok((status, Some(body)))
+}
+
+/// A request without a whole answer.
+fn unanswered(error: &reqwest::Error) -> Silence {
+    match untrusted(error) {
+        Some(untrusted) => Silence::Untrusted(untrusted),
+        None if error.is_timeout() => Silence::TimedOut,
+        None if error.is_connect() => Silence::Unreachable,
+        None => Silence::Broken,
+    }
 }
 
 /// The certificates in a PEM file: at least one, and each can be an authority's.

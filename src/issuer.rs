@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::connection::{Account, Client, DataCenter, Grant, Provider};
+use crate::connection::{Account, Client, Credential, DataCenter, Grant, Provider};
 use crate::failure::Refusal;
+use crate::oauth::{self, OAuth};
 use crate::ports::{Authorizer, DeviceAuthorization, DeviceAuthorizer, Issuer, Minted, Polled, Proof, Revoked};
 use crate::secret::{AccessToken, DeviceCode, RefreshToken};
 use crate::source::Source;
@@ -12,13 +13,14 @@ use crate::zoho::Zoho;
 /// Every provider over one HTTP client.
 pub struct Providers {
     zoho: Zoho,
-    timeout: Duration,
+    oauth: OAuth,
 }
 
 impl Providers {
     /// Requests that each end after `timeout`.
     pub fn new(http: reqwest::Client, timeout: Duration, source: Source) -> Self {
-        Self { zoho: Zoho::new(http, timeout, source), timeout }
+        let zoho = Zoho::new(http.clone(), timeout, source.clone());
+        Self { zoho, oauth: OAuth::new(http, timeout, source) }
     }
 
     /// Zoho's servers alone.
@@ -32,35 +34,46 @@ impl Issuer for Providers {
         match (&grant.provider, &grant.credential) {
             (_, None) => Err(Refusal::Unclear { error: "there is no refresh token yet".to_owned(), at_once: false }),
             (Provider::Zoho(at), Some(credential)) => self.zoho.mint(grant, credential, at).await,
-            (Provider::Other(_), Some(_)) => todo(),
+            (Provider::Other(server), Some(Credential::RefreshToken(refresh_token))) => {
+                Ok(self.oauth.refresh(&grant.client, server, refresh_token).await?.into())
+            }
+            (Provider::Other(_), Some(Credential::ClientCredentials { .. })) => {
+                Err(Refusal::Misconfigured { error: "unsupported_grant_type".to_owned() })
+            }
         }
     }
 
     fn timeout(&self) -> Duration {
-        self.timeout
+        self.oauth.timeout()
     }
 }
 
-fn todo<T>() -> Result<T, Refusal> {
-    Err(Refusal::Unclear { error: "not yet".to_owned(), at_once: false })
+impl From<oauth::Answer> for Minted {
+    fn from(answer: oauth::Answer) -> Self {
+        let oauth::Answer { token, api_domain, scope, refresh_token, refresh_token_expires_at, kept } = answer;
+        Self { token, api_domain, scope, refresh_token, refresh_token_expires_at, kept }
+    }
 }
 
 impl Authorizer for Providers {
     async fn exchange(&self, client: &Client, at: &Provider, proof: &Proof) -> Result<Minted, Refusal> {
         match at {
             Provider::Zoho(at) => self.zoho.exchange(client, at, proof).await,
-            Provider::Other(_) => todo(),
+            Provider::Other(server) => Ok(self.oauth.exchange(client, server, proof).await?.into()),
         }
     }
 
     async fn revoke(
         &self,
         refresh_token: &RefreshToken,
-        _client: &Client,
+        client: &Client,
         at: &Provider,
     ) -> Option<Result<Revoked, Refusal>> {
         match at {
             Provider::Zoho(at) => Some(self.zoho.revoke(refresh_token, at).await),
+            Provider::Other(server) if server.revocation_endpoint.is_some() => {
+                Some(self.oauth.revoke(client, server, refresh_token).await)
+            }
             Provider::Other(_) => None,
         }
     }

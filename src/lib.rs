@@ -17,7 +17,7 @@
 //! - [`ports`]: the outside services as narrow traits;
 //! - [`run`]: use case 1, from due leases to a report;
 //! - [`consent`]: use case 2, from a link to a stored grant;
-//! - [`http`], [`zoho`], [`issuer`] and [`aws`]: the services themselves;
+//! - [`http`], [`zoho`], [`oauth`], [`issuer`] and [`aws`]: the services themselves;
 //! - [`config`], [`telemetry`], [`lambda`]: the environment; logs and metrics; events and answers.
 //!
 //! The functions are wired in `src/bin/`, the operator's command in the package `cli`.
@@ -39,6 +39,7 @@ pub mod run;
 pub mod consent;
 pub mod http;
 pub mod zoho;
+pub mod oauth;
 pub mod issuer;
 pub mod aws;
 pub mod config;

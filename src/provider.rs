@@ -56,8 +56,8 @@ pub struct Profile {
     pub api_domain: ApiDomain,
     /// How an access token is sent to its API.
     pub header: Header,
-    /// How long an access token lives, in seconds: at most this, and exactly this if the answer does
-    /// not say.
+    /// How long an access token lives at most, in seconds. If the answer does not say, it is taken
+    /// to live as long, but for an hour at most.
     pub access_token_life_s: i64,
     /// Whether a refresh gives a new refresh token.
     pub rotation: Rotation,
@@ -90,7 +90,7 @@ pub struct Revocation {
 /// The part of an endpoint that differs between organisations.
 #[derive(Clone, Copy, Debug)]
 pub struct Tenant {
-    /// What the operator gives: `the directory's id or domain`.
+    /// What the operator gives as `tenant` in the client's secret: `the directory's id or domain`.
     pub what: &'static str,
     /// What is taken if the operator gives nothing; `None` if there is no sensible value.
     pub default: Option<&'static str>,
@@ -151,8 +151,8 @@ pub enum Pattern {
     Digits(usize, usize),
     /// Letters, digits, `-`, `_`, `.`, `:` and `/`, at most this many.
     Word(usize),
-    /// A host name: letters, digits, `-` and `.`, that is one of these or ends with one that starts
-    /// with a dot.
+    /// A host name of small letters, digits, `-` and `.`, that is one of these or ends with one that
+    /// starts with a dot; any host name if there are none.
     Host(&'static [&'static str]),
     /// `https://` and such a host.
     Origin(&'static [&'static str]),
@@ -244,7 +244,7 @@ impl Pattern {
     }
 }
 
-/// Whether this is one of the hosts, or below one that starts with a dot.
+/// Whether this is one of the hosts, or below one that starts with a dot. Without hosts, any counts.
 fn is_host(text: &str, hosts: &[&str]) -> bool {
     let label = |label: &str| {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -252,7 +252,8 @@ fn is_host(text: &str, hosts: &[&str]) -> bool {
     };
     text.len() <= 253
         && text.split('.').all(label)
-        && hosts.iter().any(|host| text == *host || (host.starts_with('.') && text.ends_with(host)))
+        && (hosts.is_empty()
+            || hosts.iter().any(|host| text == *host || (host.starts_with('.') && text.ends_with(host))))
 }
 
 impl fmt::Display for Rotation {

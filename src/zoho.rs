@@ -11,8 +11,8 @@ pub use answer::{Answer, classify, revoked};
 
 use self::answer::account;
 use crate::connection::{Account, CLIENT_CREDENTIALS, Client, Credential, DataCenter, Grant};
-use crate::failure::{Refusal, Silence};
-use crate::http::untrusted;
+use crate::failure::Refusal;
+use crate::http;
 use crate::lease::{TOKEN_TYPE, whole_second};
 use crate::ports::{Minted, Proof, Revoked};
 use crate::secret::{AccessToken, RefreshToken};
@@ -21,8 +21,6 @@ use crate::source::Source;
 /// How long one request may take from first to last byte. Zoho answers in well under a second when
 /// it is healthy.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
-/// The largest body that is read, in bytes. A token answer has some 400.
-const MAX_BODY: usize = 64 * 1024;
 /// How long the question may take whose account it is. Somebody looks at an empty page meanwhile.
 const ACCOUNT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -55,16 +53,9 @@ impl Zoho {
 
 /// Sends a request, and reads the whole answer.
 async fn whole(request: reqwest::RequestBuilder) -> Result<(u16, Vec<u8>), Refusal> {
-    let mut response = request.send().await.map_err(|error| unanswered(&error))?;
-    let status = response.status().as_u16();
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| unanswered(&error))? {
-        body.extend_from_slice(&chunk);
-        if body.len() > MAX_BODY {
-            return Err(Refusal::Unclear { error: "the answer is too long".to_owned(), at_once: false });
-        }
-    }
-    Ok((status, body))
+    let (status, body) = http::whole(request).await.map_err(Refusal::OutOfOrder)?;
+    let long = || Refusal::Unclear { error: "the answer is too long".to_owned(), at_once: false };
+    Ok((status, body.ok_or_else(long)?))
 }
 
 impl Zoho {
@@ -119,14 +110,4 @@ impl Zoho {
         let (status, body) = whole(request.header("authorization", format!("{TOKEN_TYPE} {}", token.expose()))).await?;
         account(status, &body)
     }
-}
-
-/// A request without a whole answer.
-fn unanswered(error: &reqwest::Error) -> Refusal {
-    Refusal::OutOfOrder(match untrusted(error) {
-        Some(untrusted) => Silence::Untrusted(untrusted),
-        None if error.is_timeout() => Silence::TimedOut,
-        None if error.is_connect() => Silence::Unreachable,
-        None => Silence::Broken,
-    })
 }

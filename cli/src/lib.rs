@@ -8,6 +8,7 @@ pub mod console;
 pub mod stack;
 pub mod operator;
 mod text;
+pub mod providers;
 pub mod login;
 pub mod local;
 pub mod scopes;
@@ -83,6 +84,8 @@ pub enum Command {
     Grant(grant::Arguments),
     /// Show the scopes that Zoho documents
     Scopes(scopes::Arguments),
+    /// Show the OAuth providers that the program knows
+    Providers(providers::Arguments),
     /// Take over refresh tokens that you already have
     Import(import::Arguments),
     /// Show every connection, how long its token lives, and what to do
@@ -108,7 +111,7 @@ impl Command {
     /// Whether it uses the stack's settings. A program that reads tokens may call `token`, and may
     /// not be allowed to read them.
     pub fn uses_settings(&self) -> bool {
-        !matches!(self, Self::Token(_) | Self::Scopes(_) | Self::Completions { .. })
+        !matches!(self, Self::Token(_) | Self::Scopes(_) | Self::Providers(_) | Self::Completions { .. })
     }
 
     /// Whether it needs the stack's settings to be right: it writes, and with the defaults it could
@@ -125,6 +128,7 @@ impl Command {
             | Self::List(_)
             | Self::Token(_)
             | Self::Scopes(_)
+            | Self::Providers(_)
             | Self::Doctor(_)
             | Self::Completions { .. } => false,
         }
@@ -210,6 +214,7 @@ impl Operator {
             Command::Reconnect(arguments) => self.reconnect(&arguments, console).await,
             Command::Grant(arguments) => Box::pin(self.grant(&arguments, console)).await,
             Command::Scopes(arguments) => scopes::show(&arguments, console),
+            Command::Providers(arguments) => providers::show(&arguments, console),
             Command::Import(arguments) => self.import(&arguments, console).await,
             Command::List(arguments) => self.list(&arguments, console).await,
             Command::Token(arguments) => self.token(&arguments, console).await,

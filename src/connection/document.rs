@@ -211,11 +211,6 @@ impl SecretDocument {
         self.string("granted_at")?.parse().ok()
     }
 
-    /// The fields, as they are.
-    pub(super) fn fields(&self) -> &Map<String, Value> {
-        &self.0.0
-    }
-
     pub(super) fn optional(&self, field: &str) -> Result<Option<String>, Flaw> {
         self.field(field).map(|value| text(field, value)).transpose()
     }

@@ -237,7 +237,7 @@ impl ClientSecrets {
             None | Some(ZOHO) => None,
             Some(name) => {
                 let profile = table::find(name).ok_or_else(|| Flaw::UnknownProvider(table::names()))?;
-                Some(Arc::new(Server::of(profile, document.fields())?))
+                Some(Arc::new(Server::of(profile, |field| document.field(field))?))
             }
         };
         Ok(Self { id, common, by_data_center, server })

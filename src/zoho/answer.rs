@@ -9,13 +9,13 @@ use serde_json::Value;
 use crate::address::origin;
 use crate::connection::Account;
 use crate::failure::{Refusal, Silence};
+use crate::http::{is_token, positive};
 use crate::lease::{MAX_LIFE, Token};
 use crate::ports::{Minted, Revoked};
 use crate::secret::{AccessToken, RefreshToken};
 
-/// The longest access token that is accepted, in bytes: more would not fit into a standard
-/// parameter.
-const MAX_TOKEN: usize = 2048;
+/// The longest token that is accepted, in bytes: more would not fit into a standard parameter.
+pub(super) const MAX_TOKEN: usize = 2048;
 
 /// A token endpoint's success.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ pub fn classify(status: u16, body: &[u8]) -> Result<Answer, Refusal> {
         return unclear(format!("HTTP {status}"), false);
     }
     let access_token = match text("access_token") {
-        Some(token) if is_token(token) => AccessToken::new(token),
+        Some(token) if is_token(token, MAX_TOKEN) => AccessToken::new(token),
         Some(_) => return unclear("an invalid access_token".to_owned(), false),
         None => return unclear(format!("HTTP {status} without an access_token"), true),
     };
@@ -100,7 +100,7 @@ pub fn classify(status: u16, body: &[u8]) -> Result<Answer, Refusal> {
         life: life(fields.get("expires_in_sec"), fields.get("expires_in")),
         api_domain: text("api_domain").and_then(origin),
         scope: text("scope").filter(|scope| !scope.is_empty()).map(str::to_owned),
-        refresh_token: text("refresh_token").filter(|token| is_token(token)).map(RefreshToken::new),
+        refresh_token: text("refresh_token").filter(|token| is_token(token, MAX_TOKEN)).map(RefreshToken::new),
     })
 }
 
@@ -154,22 +154,7 @@ fn life(expires_in_sec: Option<&Value>, expires_in: Option<&Value>) -> SignedDur
         .map_or(MAX_LIFE, |seconds| SignedDuration::from_secs(seconds).min(MAX_LIFE))
 }
 
-/// A whole number above zero. It may be a text.
-pub(super) fn positive(value: &Value) -> Option<i64> {
-    let number = match value {
-        Value::Number(number) => number.as_i64(),
-        Value::String(text) => text.parse().ok(),
-        _ => None,
-    };
-    number.filter(|&number| number > 0)
-}
-
 /// Small letters and underscores: an error code, and nothing that could be a secret.
 fn is_code(text: &str) -> bool {
     (1..=40).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
-}
-
-/// Characters that a header carries unchanged.
-pub(super) fn is_token(text: &str) -> bool {
-    (1..=MAX_TOKEN).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }

@@ -8,10 +8,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Zoho;
-use super::answer::{classify, is_token, positive};
+use super::answer::{MAX_TOKEN, classify};
 use crate::address::is_page;
 use crate::connection::{Client, DataCenter, Grant};
 use crate::failure::Refusal;
+use crate::http::{is_token, positive};
 use crate::lease::whole_second;
 use crate::ports::{DeviceAuthorization, Polled};
 use crate::secret::DeviceCode;
@@ -69,9 +70,9 @@ fn asked(status: u16, body: &[u8]) -> Result<DeviceAuthorization, Refusal> {
     if !(200..300).contains(&status) || !fields.is_object() || !fields["error"].is_null() {
         return Err(classify(status, body).err().unwrap_or_else(|| unclear("without a device code")));
     }
-    let device_code = text("device_code").filter(|code| is_token(code));
+    let device_code = text("device_code").filter(|code| is_token(code, MAX_TOKEN));
     let device_code = DeviceCode::new(device_code.ok_or_else(|| unclear("without a device code"))?);
-    let user_code = text("user_code").filter(|code| code.len() <= MAX_USER_CODE && is_token(code));
+    let user_code = text("user_code").filter(|code| is_token(code, MAX_USER_CODE));
     // The second name is that of RFC 8628.
     let page = text("verification_url").or(text("verification_uri")).filter(|page| is_page(page));
     let life = time(&fields["expires_in"], MAX_LIFE).unwrap_or(LIFE);

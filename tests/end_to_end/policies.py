@@ -221,6 +221,7 @@ class Story:
             (["revoke", "books", "--yes"], 0, ""),
             (["client", "remove", "acme"], None, ""),
             (["scopes", "crm"], 0, ""),
+            (["providers", "xero"], 0, ""),
             (["completions", "bash"], 0, ""),
         ]
         for arguments, ends, text in typed:

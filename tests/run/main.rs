@@ -9,6 +9,8 @@ mod events;
 mod secrets;
 mod life;
 mod notices;
+mod oauth_answers;
+mod oauth_requests;
 mod queue;
 mod store;
 mod time;

@@ -49,6 +49,7 @@ async fn every_command_answers_with_the_fields_that_the_reference_lists() {
         ("reconnect", "reconnect --callback-url BASE".to_owned(), "", String::new()),
         ("grant", format!("grant desk {new}"), &code, String::new()),
         ("scopes", "scopes desk".to_owned(), "", String::new()),
+        ("providers", "providers".to_owned(), "", String::new()),
         ("import", "import kept.json".to_owned(), "", row("kept")),
         ("list", "list".to_owned(), "", String::new()),
         ("token", "token books".to_owned(), "", String::new()),

@@ -14,6 +14,7 @@ mod login;
 mod operator;
 #[cfg(target_os = "linux")]
 mod program;
+mod providers;
 mod races;
 mod scopes;
 mod stack;

@@ -56,7 +56,7 @@ fn torn() -> Stdio {
 }
 
 /// Each command and its arguments, and how it ends if all is well.
-const COMMANDS: [(&str, i32); 15] = [
+const COMMANDS: [(&str, i32); 16] = [
     ("client add shop --client-id 1000.SHOP", 0),
     ("client list", 0),
     ("connect crm --client acme --data-center eu --scope ZohoCRM.modules.READ --callback-url BASE", 0),
@@ -68,6 +68,7 @@ const COMMANDS: [(&str, i32); 15] = [
     ("refresh books", 0),
     ("doctor", 0),
     ("scopes", 0),
+    ("providers", 0),
     ("completions bash", 0),
     ("revoke books --yes", 0),
     ("client remove shop", 0),
