@@ -12,6 +12,7 @@ use testkit::oauth::{
     Authentication, Ends, EndsAccessToken, ExpiresIn, Grace, Iss, OAuth, Offline, Pkce, Rotation, Scope, Settings,
     Stale, rows,
 };
+use testkit::outside::Outside;
 use testkit::wire::{Fault, Faults, Rule};
 use url::Url;
 
@@ -603,4 +604,17 @@ async fn each_provider_says_in_its_own_way_that_a_grant_is_dead() {
     assert!(
         answer.body.as_str().is_some_and(|page| page.contains("<p>This request requires an active refresh_token</p>"))
     );
+}
+
+#[test]
+fn a_world_has_an_oauth_server_once_it_is_asked_for() {
+    let outside = Outside::start(&["eu"], Clock::at("2026-11-21T00:00:00Z"), Faults::new());
+    assert_eq!(outside.aws.secret("token-keeper/clients/corp"), None);
+    let refresh_token = outside.connect_corp("books");
+    assert!(outside.oauth().refresh_token_lives(&refresh_token));
+    assert_eq!(outside.refresh_token("books"), Some(refresh_token));
+    outside.store_corp(&json!({"provider": "xero"}));
+    let client = outside.aws.secret("token-keeper/clients/corp").expect("a client");
+    let client: Value = serde_json::from_str(&client).expect("JSON");
+    assert_eq!((&client["provider"], &client["issuer"]), (&json!("xero"), &json!(outside.oauth().url())));
 }

@@ -68,7 +68,7 @@ pub fn dead_grant(provider: &str) -> Refusal {
             400,
             &json!({"error": "invalid_grant", "status": "BAD_REFRESH_TOKEN", "message": "missing or unknown refresh token"}),
         ),
-        "microsoft" => invalid_grant("AADSTS70008: The provided authorization code or refresh token has expired."),
+        "entra" => invalid_grant("AADSTS70008: The provided authorization code or refresh token has expired."),
         "dropbox" => invalid_grant("refresh token is malformed"),
         "amazon" => invalid_grant(
             "The request has an invalid grant parameter : refresh_token. User may have revoked or didn't grant the \

@@ -16,7 +16,7 @@ use super::settings::{
 pub const NAMES: [&str; 15] = [
     "google",
     "hubspot",
-    "microsoft",
+    "entra",
     "dropbox",
     "amazon",
     "xero",
@@ -67,7 +67,7 @@ pub fn settings(provider: &str) -> Settings {
             revocation: Some(Ends::Token),
             ..row
         },
-        "microsoft" => Settings {
+        "entra" => Settings {
             access_token_life: minutes(60),
             offline: Offline::Scope("offline_access"),
             grace: Grace::Always,
