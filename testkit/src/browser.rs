@@ -40,7 +40,7 @@ impl Browser {
         response
     }
 
-    /// Opens the operator's link. Returns the URL at Zoho to which it leads.
+    /// Opens the operator's link. Returns the URL at the provider to which it leads.
     ///
     /// # Panics
     /// If the link is refused.
@@ -50,12 +50,12 @@ impl Browser {
         header(&response, "location").to_owned()
     }
 
-    /// The user decides at Zoho. Returns the URL to which Zoho sends the browser.
+    /// The user decides at the provider. Returns the URL to which it sends the browser.
     ///
     /// # Panics
-    /// If Zoho does not redirect.
-    pub async fn decide(&self, zoho: &str, decision: &str) -> String {
-        let decide = zoho.replace("/oauth/v2/auth?", "/oauth/v2/decide?");
+    /// If the provider does not redirect.
+    pub async fn decide(&self, question: &str, decision: &str) -> String {
+        let decide = question.replace("/oauth/v2/auth?", "/oauth/v2/decide?").replace("/authorize?", "/decide?");
         let post = http::client(Roots::BuiltIn, None).expect("a client").post(decide).form(&[("decision", decision)]);
         let answer = post.send().await.expect("an answer of the consent page");
         let location = answer.headers().get("location").map(|to| to.to_str().expect("text").to_owned());
@@ -65,8 +65,8 @@ impl Browser {
 
     /// The whole consent, with a user who agrees.
     pub async fn consent(&self, world: &World, link: &str) -> Response {
-        let zoho = self.begin(world, link).await;
-        let callback = self.decide(&zoho, "accept").await;
+        let question = self.begin(world, link).await;
+        let callback = self.decide(&question, "accept").await;
         self.open(world, &callback).await
     }
 }

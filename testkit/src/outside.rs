@@ -1,6 +1,8 @@
-//! What the programs meet outside: both stand-ins, the clock, and what the operator has stored.
+//! What the programs meet outside: the stand-ins, the clock, and what the operator has stored.
 
-use std::cell::Cell;
+mod oauth;
+
+use std::cell::{Cell, OnceCell};
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -19,8 +21,10 @@ use token_keeper::source::Source;
 
 use crate::aws::Aws;
 use crate::clock::Clock;
+use crate::oauth::OAuth;
 use crate::wire::Faults;
 use crate::zoho::Zoho;
+pub use oauth::{CORP_ID, CORP_SCOPE, CORP_SECRET};
 
 /// The time at which every world begins.
 pub const START: &str = "2026-11-21T00:00:00Z";
@@ -53,6 +57,8 @@ pub struct Outside {
     pub aws: Aws,
     /// How long a program waits for Zoho.
     pub zoho_timeout: Duration,
+    /// A provider other than Zoho, once it was asked for.
+    oauth: OnceCell<OAuth>,
     environment: Vec<(String, String)>,
     /// Seed of the next process's random numbers.
     seed: Cell<u8>,
@@ -85,7 +91,8 @@ impl Outside {
         let zoho = Zoho::start(data_centers, clock.clone(), faults.clone());
         let aws = Aws::start(clock.clone(), faults.clone());
         let environment = vec![("TOKEN_KEEPER_DATA_CENTERS".to_owned(), zoho.data_centers())];
-        Self { clock, faults, zoho, aws, zoho_timeout: ZOHO_TIMEOUT, environment, seed: Cell::new(0) }
+        let (zoho_timeout, oauth, seed) = (ZOHO_TIMEOUT, OnceCell::new(), Cell::new(0));
+        Self { clock, faults, zoho, aws, zoho_timeout, oauth, environment, seed }
     }
 
     /// Sets a variable of the operator's environment.
@@ -251,9 +258,11 @@ impl Outside {
         versions.filter_map(|version| version.description).filter(|said| said.starts_with(MARKER)).collect()
     }
 
-    /// Whether Zoho accepts the token that programs read now.
+    /// Whether the provider accepts the token that programs read now.
     pub fn token_lives(&self, connection: &str) -> bool {
-        self.field(connection, "access_token").as_str().is_some_and(|token| self.zoho.access_token_lives(token))
+        let elsewhere = |token: &str| self.oauth.get().is_some_and(|oauth| oauth.access_token_lives(token));
+        let token = self.field(connection, "access_token");
+        token.as_str().is_some_and(|token| self.zoho.access_token_lives(token) || elsewhere(token))
     }
 
     /// Requests to Zoho, without the user's own decisions.

@@ -28,7 +28,7 @@ use crate::tls::Certificate;
 /// One request, as a stand-in understands it. Faults are chosen and calls are counted by it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// `zoho`, `secretsmanager` or `ssm`.
+    /// `zoho`, `oauth`, `secretsmanager`, `ssm` or `sqs`.
     pub service: &'static str,
     /// The operation's name: `PutParameter`, `refresh_token`, …
     pub operation: String,
@@ -67,6 +67,8 @@ pub enum Fault {
     },
     /// The service executes the call, and the connection closes in the middle of the answer's body.
     Truncate,
+    /// The service executes the call, and this answer is sent instead of its own.
+    Replace(Response<Bytes>),
     /// Sends the service's answer after this delay.
     Delay(Duration),
     /// Waits before the service executes the call.
@@ -372,6 +374,10 @@ async fn answer(
     match faults.receive(stand_in.identify(&request)) {
         None => whole(stand_in.handle(&request)),
         Some(Fault::Respond(response)) => whole(response),
+        Some(Fault::Replace(response)) => {
+            stand_in.handle(&request);
+            whole(response)
+        }
         Some(Fault::Delay(delay)) => {
             tokio::time::sleep(delay).await;
             whole(stand_in.handle(&request))

@@ -11,7 +11,6 @@
 pub mod answers;
 mod consent;
 mod device;
-mod digest;
 mod parameters;
 mod server;
 mod settings;

@@ -472,3 +472,64 @@ async fn an_unknown_operation_or_field_or_token_is_refused() {
         assert_eq!(answer.headers()["x-amzn-errortype"], code, "{target}");
     }
 }
+
+#[tokio::test]
+async fn a_secret_that_is_full_of_versions_takes_the_next_one_when_the_oldest_is_a_day_old() {
+    let account = Account::new().await;
+    account.aws.quotas(Quotas::lifted());
+    account.aws.put_secret("rotating", "0");
+    let put = |number: i32| account.secrets.put_secret_value().secret_id("rotating").secret_string(number.to_string());
+    let quarter = SignedDuration::from_mins(15);
+    for number in 1..=96 {
+        account.clock.advance(quarter);
+        put(number).send().await.expect("four versions an hour are fine");
+    }
+    for number in 97..=99 {
+        put(number).send().await.expect("there are 100 places");
+    }
+    assert_eq!(outcome_of(put(100).version_stages("mine").send().await), "accepted", "the first one is a day old");
+    assert_eq!(outcome_of(put(101).send().await), "LimitExceededException");
+    assert_eq!(account.aws.secret("rotating").as_deref(), Some("99"), "the refused put has changed nothing");
+    account.clock.advance(quarter);
+    assert_eq!(outcome_of(put(101).send().await), "accepted");
+}
+
+#[tokio::test]
+async fn a_call_that_is_cut_off_was_carried_out_or_not_as_the_test_says() {
+    for handled in [false, true] {
+        let account = Account::new().await;
+        let version = account.aws.put_secret("connections/crm", "old");
+        account.aws.put_parameter("/claims/crm/v0", "x");
+        for (service, operation) in [
+            ("ssm", "PutParameter"),
+            ("ssm", "DeleteParameters"),
+            ("secretsmanager", "PutSecretValue"),
+            ("secretsmanager", "UpdateSecretVersionStage"),
+        ] {
+            account.faults.add(Rule::on(service, operation).times(1), Fault::Drop { handled });
+        }
+        let claim = || {
+            let put =
+                account.ssm.put_parameter().name("/claims/crm/v1").value("{}").r#type(ParameterType::SecureString);
+            put.overwrite(false).send()
+        };
+        claim().await.expect_err("an answer that is lost");
+        assert_eq!(outcome_of(claim().await), if handled { "ParameterAlreadyExists" } else { "accepted" });
+        account.ssm.delete_parameters().names("/claims/crm/v0").send().await.expect_err("an answer that is lost");
+        assert_eq!(account.aws.parameter("/claims/crm/v0").is_none(), handled);
+        let token = "2".repeat(32);
+        let put = account.secrets.put_secret_value().secret_id("connections/crm").secret_string("new");
+        let put = put.client_request_token(&token).version_stages("mine");
+        put.clone().send().await.expect_err("an answer that is lost");
+        put.send().await.expect("the same version again");
+        let move_label = || {
+            let call = account.secrets.update_secret_version_stage().secret_id("connections/crm");
+            let call = call.version_stage("AWSCURRENT").move_to_version_id(&token);
+            call.remove_from_version_id(&version).send()
+        };
+        move_label().await.expect_err("an answer that is lost");
+        assert_eq!(account.aws.secret("connections/crm").as_deref(), Some(if handled { "new" } else { "old" }));
+        let again = if handled { "InvalidParameterException" } else { "accepted" };
+        assert_eq!(outcome_of(move_label().await), again);
+    }
+}

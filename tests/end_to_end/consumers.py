@@ -24,7 +24,7 @@ from typing import Any, Callable, Optional
 import boto3
 import botocore.validate
 
-from helpers import chromium, recorder
+from helpers import chromium, node, recorder
 from helpers.checks import Mismatch, check, instant, leaked, tell
 from helpers.installation import PREFIX, compiled
 from helpers.processes import ROOT, Program, build_directory, environment, start_moto
@@ -204,18 +204,7 @@ class Story:
                 subprocess.run(["apt-get", "-qq", *arguments], stdout=subprocess.DEVNULL, check=False)
         missing = [name for name in ("jq", "curl", "aws", "node", "npm") if not shutil.which(name, path=self.variables["PATH"])]
         check("jq, curl, the AWS CLI, Node and npm are here (`make tools` installs the last three)", missing, [])
-        lock = (EXAMPLES / "package-lock.json").read_text()
-        check("the lock file names no registry", "resolved" in lock or "://" in lock, False)
-        installed = NODE_HOME / "installed"
-        if not installed.exists() or installed.read_text() != lock:
-            NODE_HOME.mkdir(parents=True, exist_ok=True)
-            for name in ("package.json", "package-lock.json"):
-                shutil.copy(EXAMPLES / name, NODE_HOME)
-            # npm uses the caller's registry and certificates, as pip does.
-            path = {**os.environ, "PATH": self.variables["PATH"]}
-            npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]
-            subprocess.run(npm, cwd=NODE_HOME, env=path, check=True)
-            installed.write_text(lock)
+        node.install(EXAMPLES, NODE_HOME)
         shutil.copy(EXAMPLES / "consumer.mjs", NODE_HOME)
         check("Node's dependencies are installed as locked", (NODE_HOME / "node_modules" / "@aws-sdk").is_dir())
 

@@ -9,7 +9,6 @@ service.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ import sys
 from contextlib import ExitStack
 from typing import Any, Callable, Iterator, Optional
 
+from helpers import node
 from helpers.checks import check, tell
 from helpers.installation import PREFIX, Installation, compiled
 from helpers.processes import ROOT, environment
@@ -173,17 +173,7 @@ class Story:
 
     def the_evaluator_is_installed(self) -> None:
         """The evaluator"""
-        lock = (SOURCE / "package-lock.json").read_text()
-        check("the lock file names no registry", "resolved" in lock or "://" in lock, False)
-        installed = NODE_HOME / "installed"
-        if not installed.exists() or installed.read_text() != lock:
-            NODE_HOME.mkdir(parents=True, exist_ok=True)
-            for name in ("package.json", "package-lock.json"):
-                shutil.copy(SOURCE / name, NODE_HOME)
-            # With the caller's registry and certificates, as pip has them.
-            npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]
-            subprocess.run(npm, cwd=NODE_HOME, env={**os.environ, "PATH": environment()["PATH"]}, check=True)
-            installed.write_text(lock)
+        node.install(SOURCE, NODE_HOME)
         shutil.copy(SOURCE / "evaluate.mjs", NODE_HOME)
         [unknown] = self.evaluate([(self.policies["operator-policy.json"][0], "ssm:GetParametr", "*", None)])
         check("it reports an unknown action", unknown.startswith("error"))

@@ -1,6 +1,6 @@
 //! One secret: its versions and the staging labels on them.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -9,8 +9,11 @@ use super::answer::{Refusal, invalid, refuse};
 /// Secrets Manager's limit for one value, in bytes.
 const MAX_BYTES: usize = 65_536;
 
-/// How many versions Secrets Manager keeps before it drops those without a label.
+/// How many versions a secret may have. For a new one, Secrets Manager drops the oldest without a
+/// label.
 const KEPT_VERSIONS: usize = 100;
+/// A version that is younger than this is never dropped.
+const KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
 
 pub(super) const CURRENT: &str = "AWSCURRENT";
 const PREVIOUS: &str = "AWSPREVIOUS";
@@ -102,11 +105,25 @@ impl Secret {
             self.place(stage, &id);
         }
         if self.versions.len() > KEPT_VERSIONS
-            && let Some(unlabelled) = self.versions.iter().position(|version| version.stages.is_empty())
+            && let Some(outdated) = self.outdated(self.changed)
         {
-            self.versions.remove(unlabelled);
+            self.versions.remove(outdated);
         }
         Ok(())
+    }
+
+    /// Refuses a version if there is no place for it, unless it is there already.
+    pub(super) fn check_room(&self, id: &str, now: Timestamp) -> Result<(), Refusal> {
+        if self.versions.len() < KEPT_VERSIONS || self.version(id).is_some() || self.outdated(now).is_some() {
+            return Ok(());
+        }
+        refuse("LimitExceededException", format!("{KEPT_VERSIONS} versions, and none of them is outdated"))
+    }
+
+    /// The place of the oldest version that may be dropped.
+    fn outdated(&self, now: Timestamp) -> Option<usize> {
+        let outdated = |version: &Version| version.stages.is_empty() && now.duration_since(version.created) >= KEPT_FOR;
+        self.versions.iter().position(outdated)
     }
 
     /// Moves a label to the version `to`, or takes it off. A label that another version has moves

@@ -186,6 +186,7 @@ impl Secrets {
         let created = self.clock.now();
         self.undeleted(&request.secret_id)?;
         let secret = self.found_mut(&request.secret_id)?;
+        secret.check_room(&id, created)?;
         let stages = request.version_stages.unwrap_or_else(|| vec![CURRENT.to_owned()]);
         secret.add(Version { id: id.clone(), content, stages, created })?;
         let stages = secret.version(&id).map(|version| &version.stages);

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::digest::sha256;
 use super::settings::{Settings, User};
 use crate::clock::Clock;
+use crate::digest::sha256;
 
 /// How long an access token lives.
 const ACCESS_TOKEN_LIFE: SignedDuration = SignedDuration::from_secs(3600);

@@ -5,10 +5,11 @@ use bytes::Bytes;
 use hyper::Response;
 use serde_json::{Value, json};
 
+use super::answers;
 use super::parameters::Parameters;
 use super::settings::{CountedPer, User};
 use super::state::State;
-use super::{answers, digest};
+use crate::digest;
 
 enum Refused {
     With(&'static str),

@@ -102,6 +102,9 @@ pub(super) fn behaviours() -> Vec<Behaviour> {
         )
         .but_moto("1024 accepted, 1025 accepted"),
         Behaviour::new("a deletion tells what was there", deletions, "again ParameterNotFound; deleted b, invalid a"),
+        Behaviour::new("at most 10 are deleted at once", deletion_size, "11 ValidationException, 10 accepted, left 1")
+            .but_moto("11 accepted, 10 accepted, left 0"),
+        Behaviour::new("of several who create a name at once, one succeeds", created_at_once, "1 of 8"),
     ]
 }
 
@@ -354,4 +357,31 @@ async fn deletions(world: World) -> String {
     let both = both.send().await.expect("deletions");
     let names = |names: &[String]| joined(names.iter().map(|name| short(&world, Some(name))));
     format!("again {again}; deleted {}, invalid {}", names(both.deleted_parameters()), names(both.invalid_parameters()))
+}
+
+async fn deletion_size(world: World) -> String {
+    let names: Vec<_> = (1..=11).map(|number| world.parameter(&format!("claims/crm/v1.{number}"))).collect();
+    for name in &names {
+        put_exactly(&world, name, "x").send().await.expect("a new parameter");
+    }
+    let mut seen = Vec::new();
+    for size in [11, 10] {
+        let delete = world.ssm.delete_parameters().set_names(Some(names[..size].to_vec()));
+        seen.push(format!("{size} {}", outcome_of(delete.send().await)));
+    }
+    let left = world.ssm.get_parameters_by_path().path(world.parameter("claims/crm")).send().await;
+    format!("{}, left {}", seen.join(", "), left.expect("parameters").parameters().len())
+}
+
+async fn created_at_once(world: World) -> String {
+    let mut puts = tokio::task::JoinSet::new();
+    for number in 0..8 {
+        let put = put(&world, "claims/crm/v1", &number.to_string()).overwrite(false);
+        puts.spawn(async move { outcome_of(put.send().await) });
+    }
+    let outcomes = puts.join_all().await;
+    let created = outcomes.iter().filter(|outcome| *outcome == "accepted").count();
+    let refused = outcomes.iter().filter(|outcome| *outcome == "ParameterAlreadyExists").count();
+    assert_eq!(created + refused, outcomes.len(), "{outcomes:?}");
+    format!("{created} of {}", outcomes.len())
 }

@@ -32,6 +32,12 @@ pub(super) fn behaviours() -> Vec<Behaviour> {
             "current 1, label 3",
         ),
         Behaviour::new(
+            "a secret takes 100 versions in a day, and repeating one takes no place",
+            versions_of_a_day,
+            "100 accepted, 101 LimitExceededException, 100 again accepted, current 100",
+        )
+        .but_moto("100 accepted, 101 accepted, 100 again accepted, current 101"),
+        Behaviour::new(
             "a label moves only from the version that the caller names",
             moved_label,
             "from nowhere InvalidParameterException, from another InvalidParameterException, current 1; from its place \
@@ -236,6 +242,20 @@ async fn own_label(world: World) -> String {
     put_aside(&world, "2", &token('2')).await;
     put_aside(&world, "3", &token('3')).await;
     format!("current {}, label {}", read(&world, "a").await, staged(&world, "mine").await)
+}
+
+async fn versions_of_a_day(world: World) -> String {
+    create(&world, "a", "1").await;
+    for number in 2..100 {
+        assert_eq!(put_numbered(&world, number).await, "accepted", "version {number}");
+    }
+    let (last, further) = (put_numbered(&world, 100).await, put_numbered(&world, 101).await);
+    let again = put_numbered(&world, 100).await;
+    format!("100 {last}, 101 {further}, 100 again {again}, current {}", read(&world, "a").await)
+}
+
+async fn put_numbered(world: &World, number: usize) -> String {
+    put(world, "a", &number.to_string(), &format!("{number:032}")).await
 }
 
 async fn moved_label(world: World) -> String {
