@@ -134,7 +134,11 @@ impl Server {
                 .unwrap_or_else(|| profile.scope_separator.to_owned()),
             authorization_parameters: fields.parameters(profile)?,
             rotation: rotation.unwrap_or(profile.rotation),
-            reuse: fields.reuse()?.unwrap_or(profile.reuse),
+            reuse: match (fields.reuse()?, rotation) {
+                (Some(reuse), _) => reuse,
+                (None, Some(Rotation::Never)) => Reuse::Tolerated,
+                (None, _) => profile.reuse,
+            },
         })
     }
 
@@ -330,7 +334,8 @@ mod tests {
         ] {
             assert_eq!(server("custom", &custom(&json!({"reuse": text}))).reuse, reuse);
         }
-        assert!(!server("custom", &custom(&json!({"rotation": "never"}))).rotates());
+        let never = server("custom", &custom(&json!({"rotation": "never"})));
+        assert_eq!((never.rotates(), never.reuse), (false, Reuse::Tolerated));
     }
 
     #[test]

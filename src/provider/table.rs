@@ -161,7 +161,7 @@ static ENTRA: Profile = Profile {
         Rule::text(400, "invalid_grant", "AADSTS700082:", Class::Dead),
         Rule::text(400, "invalid_grant", "AADSTS700084:", Class::Dead),
         Rule::text(400, "invalid_grant", "AADSTS50173:", Class::Dead),
-        // Somebody has to consent or to prove again who he is.
+        // Somebody has to consent again, or to log in in a stronger way.
         Rule::text(400, "invalid_grant", "AADSTS50076:", Class::Dead),
         Rule::text(400, "invalid_grant", "AADSTS50079:", Class::Dead),
         Rule::text(400, "invalid_grant", "AADSTS65001:", Class::Dead),
