@@ -11,6 +11,7 @@
 //! - [`connection`]: data centres, grants and clients as parsed from their secrets;
 //! - [`settings`]: what the operator chose;
 //! - [`lease`]: the document that consumers read;
+//! - [`claim`]: who may send a refresh token that is good for one use;
 //! - [`failure`]: how Zoho and AWS refuse or fail;
 //! - [`notice`]: the sentence that an operator gets when a lease changes;
 //! - [`pace`]: how fast Parameter Store is called;
@@ -31,6 +32,7 @@ pub mod provider;
 pub mod connection;
 pub mod settings;
 pub mod lease;
+pub mod claim;
 pub mod failure;
 pub mod notice;
 pub mod pace;

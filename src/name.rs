@@ -189,6 +189,11 @@ impl Prefix {
         self.leases() + connection
     }
 
+    /// The start of the names of the claims on a connection's grants.
+    pub fn claims(&self, connection: &str) -> String {
+        format!("/{}/claims/{connection}/", self.0)
+    }
+
     /// The parameter of a connection's bare access token.
     pub fn plain_token(&self, connection: &str) -> String {
         format!("/{}/access-tokens/{connection}", self.0)

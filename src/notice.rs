@@ -8,10 +8,14 @@
 //! The document holds only the last status. So a connection that goes from `consent_required` to
 //! `throttled` and then to `active` sends no notice that it has recovered.
 
+use jiff::SignedDuration;
+
 use crate::connection::{Account, Grant};
 use crate::lease::{Lease, Status};
 use crate::name::ConnectionName;
 
+/// How many days before its end an operator hears of a refresh token.
+const ENDS_IN_DAYS: [i64; 2] = [14, 3];
 /// Every notice starts with this, and no other description does.
 pub const MARKER: &str = "Token Keeper: ";
 /// The description when there is no notice.
@@ -55,6 +59,27 @@ pub fn consented(connection: &ConnectionName, lease: &Lease, replaced: Replaced,
         None => format!("with an account {home} ({}).", kept.join(", ")),
     };
     format!("{MARKER}{connection} has a new consent, {whose}{replaced}")
+}
+
+/// The description of a document with a new token: a notice if the refresh token ends soon. It
+/// comes with the first token that is minted fourteen days before that end, and once more three days
+/// before.
+pub fn renewed(grant: &Grant, lease: &Lease, last: Option<&Lease>) -> String {
+    let connection = &grant.connection;
+    let issued_at = |lease: &Lease| lease.token.as_ref().map(|token| token.issued_at);
+    let ends = grant.refresh_token_expires_at.filter(|ends| {
+        let passed = |days: &i64| {
+            let day = *ends - SignedDuration::from_hours(24 * days);
+            issued_at(lease) >= Some(day) && last.and_then(issued_at).is_some_and(|before| before < day)
+        };
+        ENDS_IN_DAYS.iter().any(passed)
+    });
+    match (notice(connection, lease, last), ends) {
+        (None, Some(ends)) => format!(
+            "{MARKER}the refresh token of {connection} ends at {ends}, and its access tokens with it. Type before: token-keeper connect {connection}"
+        ),
+        (notice, _) => notice.map_or_else(|| QUIET.to_owned(), |notice| format!("{MARKER}{notice}")),
+    }
 }
 
 /// Whether a consent has not been announced: its own document was not published, because the newest

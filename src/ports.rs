@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::connection::{Account, Client, DataCenter, Grant, Provider, StoredSecret};
+use crate::claim::Claim;
+use crate::connection::{Account, Client, DataCenter, Grant, Provider, SecretVersion, StoredSecret};
 use crate::failure::{Refusal, StoreError};
 use crate::flaw::{Broken, Flaw};
 use crate::lease::{Lease, Token};
@@ -53,15 +54,37 @@ pub struct Unsent {
     pub error: StoreError,
 }
 
-/// Writes secrets: for consent and the operator, never for the refresher.
+/// Replaces a version of a secret by the next one. The refresher may do only this, and only for
+/// connections whose provider rotates refresh tokens.
 #[expect(async_fn_in_trait, reason = "see Grants")]
-pub trait SecretWriter {
-    /// Creates the secret of this full name, and returns its version. If it exists, nothing changes
-    /// ([`StoreError::overtaken`]).
-    async fn create(&self, name: &SecretName, text: &SecretText) -> Result<VersionId, StoreError>;
+pub trait SecretReplacer {
+    /// The last version that a writer has put aside. A writer that was cut off has not made it the
+    /// current one.
+    async fn put_aside(&self, name: &SecretName) -> Result<Option<SecretVersion>, StoreError>;
     /// Gives the secret this text in place of the version `read`, and returns the new version. If
     /// somebody else has replaced that version, nothing changes ([`StoreError::overtaken`]).
     async fn replace(&self, name: &SecretName, text: &SecretText, read: &VersionId) -> Result<VersionId, StoreError>;
+}
+
+/// Writes secrets: for consent and the operator, never for the refresher.
+#[expect(async_fn_in_trait, reason = "see Grants")]
+pub trait SecretWriter: SecretReplacer {
+    /// Creates the secret of this full name, and returns its version. If it exists, nothing changes
+    /// ([`StoreError::overtaken`]).
+    async fn create(&self, name: &SecretName, text: &SecretText) -> Result<VersionId, StoreError>;
+}
+
+/// Claims: who may send a refresh token that is good for one use.
+#[expect(async_fn_in_trait, reason = "see Grants")]
+pub trait Claims {
+    /// Creates a claim. If there is one of its name, nothing changes ([`StoreError::overtaken`]).
+    async fn claim(&self, connection: &ConnectionName, claim: &Claim) -> Result<(), StoreError>;
+    /// Gives a claim that exists another text.
+    async fn rewrite(&self, connection: &ConnectionName, claim: &Claim) -> Result<(), StoreError>;
+    /// Every claim on a connection's grants, in any order.
+    async fn claims(&self, connection: &ConnectionName) -> Result<Vec<Claim>, StoreError>;
+    /// Removes these claims. A missing one counts as removed.
+    async fn unclaim(&self, connection: &ConnectionName, claims: &[Claim]) -> Result<(), StoreError>;
 }
 
 /// Removes secrets: for the operator only.

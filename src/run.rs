@@ -8,9 +8,11 @@ pub mod brake;
 mod complaints;
 pub mod decision;
 pub mod dispatch;
+mod redeem;
 mod renew;
 pub mod report;
 pub mod verdict;
+mod write;
 
 use std::time::Duration;
 
@@ -23,7 +25,7 @@ use crate::failure::StoreError;
 use crate::flaw::Flaw;
 use crate::lease::{Lease, Token};
 use crate::name::ConnectionName;
-use crate::ports::{Grants, Issuer, Leases, Published};
+use crate::ports::{Claims, Grants, Issuer, Leases, Published, SecretReplacer};
 use crate::run::brake::Brakes;
 use crate::run::report::{Entry, Outcome, Report};
 use crate::settings::Settings;
@@ -172,12 +174,13 @@ impl State {
             Self::ConsentRequired(trouble) => Outcome::ConsentRequired { error: trouble.error.clone() },
             Self::Misconfigured(trouble) => Outcome::refused_client(trouble.error.clone()),
             Self::Throttled { until } => Outcome::Throttled { until: *until },
+            Self::MayNotRotate => Outcome::may_not_rotate(),
             Self::BrokenGrant(flaw) | Self::BrokenLease(flaw) => Outcome::broken(flaw),
         }
     }
 }
 
-impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
+impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, L> {
     /// One run. It may be repeated, done twice at the same time, or cut off at any call. `progress`
     /// gets how many of the due connections are done, and how many are due.
     ///
@@ -198,9 +201,10 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
         for Seen { name, decision } in seen {
             match decision {
                 Decision::Due(connection) => due.push(connection),
-                Decision::Settled(Settled { state, lease, .. }) => {
+                Decision::Settled(Settled { state, grant, lease }) => {
                     let (outcome, expires_at) = (state.outcome(), token_end(lease.as_ref()));
-                    entries.push(Entry { connection: name, outcome, expires_at, refresh_token_expires_at: None });
+                    let refresh_token_expires_at = grant.and_then(|grant| grant.refresh_token_expires_at);
+                    entries.push(Entry { connection: name, outcome, expires_at, refresh_token_expires_at });
                 }
             }
         }
@@ -236,7 +240,7 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
             Err(error) => {
                 let left = |old: Seen| Entry {
                     expires_at: token_end(old.lease()),
-                    refresh_token_expires_at: None,
+                    refresh_token_expires_at: old.grant().and_then(|grant| grant.refresh_token_expires_at),
                     outcome: Outcome::Failed {
                         error: format!("its grant may be old, and a second look failed: {error}"),
                         remedy: "the next run tries again".to_owned(),
@@ -247,7 +251,9 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
             }
         }
     }
+}
 
+impl<G: Grants, I, L: Leases> Refresher<G, I, L> {
     /// What a run would find and decide for each connection. It reads the stores, asks Zoho nothing
     /// and changes nothing.
     ///
@@ -256,7 +262,12 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
     pub async fn look(&self, request: &Request, force: bool, end: Option<Instant>) -> Result<Vec<Seen>, RunError> {
         let listing = async { tokio::try_join!(self.list_grants(request), self.list_leases(request)) };
         let (grants, leases) = in_time(end, Box::pin(listing)).await?;
-        Ok(see(grants, leases, self.source.now(), Policy { margin: self.settings.margin, force }))
+        Ok(see(
+            grants,
+            leases,
+            self.source.now(),
+            Policy { margin: self.settings.margin, rotating: self.settings.rotating, force },
+        ))
     }
 
     pub(crate) async fn list_grants(&self, request: &Request) -> Result<GrantsByName, RunError> {

@@ -71,6 +71,7 @@ fn needs_somebody(state: Option<&State>) -> bool {
             State::AwaitingConsent
             | State::ConsentRequired(_)
             | State::Misconfigured(_)
+            | State::MayNotRotate
             | State::BrokenGrant(_)
             | State::BrokenLease(_),
         ) => true,
@@ -93,7 +94,9 @@ fn status(seen: &Seen, now: Option<Timestamp>) -> (&'static str, String, Color) 
         Some(State::Fresh { .. }) => ("fresh", "fresh".to_owned(), Color::Green),
         Some(State::AwaitingConsent) => ("awaiting_consent", "awaits consent".to_owned(), Color::Yellow),
         Some(State::ConsentRequired(_)) => ("consent_required", "consent required".to_owned(), Color::Red),
-        Some(State::Misconfigured(_)) => ("misconfigured", "misconfigured".to_owned(), Color::Red),
+        Some(State::Misconfigured(_) | State::MayNotRotate) => {
+            ("misconfigured", "misconfigured".to_owned(), Color::Red)
+        }
         Some(State::Throttled { .. }) => ("throttled", "throttled".to_owned(), Color::Yellow),
         Some(State::BrokenGrant(_) | State::BrokenLease(_)) => ("broken", "broken".to_owned(), Color::Red),
     }

@@ -8,7 +8,7 @@ use token_keeper::failure::StoreError;
 use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::issuer::Providers;
 use token_keeper::name::{SecretName, VersionId};
-use token_keeper::ports::{Grants as _, SecretWriter as _};
+use token_keeper::ports::{Grants as _, SecretReplacer as _, SecretWriter as _};
 use token_keeper::run::Refresher;
 use token_keeper::run::brake::Brakes;
 use token_keeper::settings::Settings;

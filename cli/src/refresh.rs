@@ -86,6 +86,7 @@ async fn would<G: Grants, I: Issuer, L: Leases>(
         Some(State::ConsentRequired(trouble)) => ("leave", format!("its grant is dead ({})", trouble.error)),
         Some(State::Misconfigured(trouble)) => ("leave", format!("Zoho refuses its client ({})", trouble.error)),
         Some(State::Throttled { until }) => ("leave", format!("Zoho wants a pause until {until}")),
+        Some(State::MayNotRotate) => ("leave", "its provider rotates refresh tokens".to_owned()),
         Some(State::BrokenGrant(broken) | State::BrokenLease(broken)) => ("leave", broken.to_string()),
     };
     let plans = seen.iter().map(|seen| (&seen.name, plan(seen.state())));

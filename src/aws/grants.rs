@@ -14,7 +14,7 @@ use crate::connection::{SecretVersion, StoredSecret};
 use crate::failure::{Cause, StoreError};
 use crate::flaw::Flaw;
 use crate::name::{SecretName, VersionId};
-use crate::ports::{GrantNames, Grants, RECOVERY_DAYS, SecretRemover, SecretWriter};
+use crate::ports::{GrantNames, Grants, RECOVERY_DAYS, SecretRemover, SecretReplacer, SecretWriter};
 use crate::secret::SecretText;
 use crate::settings::Settings;
 
@@ -52,6 +52,21 @@ impl SecretsManager {
         let call = self.client.update_secret_version_stage().secret_id(name.as_str()).version_stage(CURRENT);
         let call = call.move_to_version_id(version.as_str()).remove_from_version_id(read.as_str());
         call.send().await.map(|_| ()).map_err(|error| failed(MOVE, &error))
+    }
+}
+
+impl SecretsManager {
+    /// The version with this label. `None` if there is no such version, or it is binary.
+    async fn labelled(&self, name: &SecretName, label: &str) -> Result<Option<SecretVersion>, StoreError> {
+        let read = self.client.get_secret_value().secret_id(name.as_str()).version_stage(label).send().await;
+        match read.map_err(|error| failed("secretsmanager:GetSecretValue", &error)) {
+            Ok(version) => {
+                let id = VersionId::new(version.version_id.unwrap_or_default());
+                Ok(version.secret_string.map(|text| SecretVersion { id, text: SecretText::new(text) }))
+            }
+            Err(error) if error.is_one_of(&["ResourceNotFoundException"]) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -122,6 +137,12 @@ impl SecretWriter for SecretsManager {
             Err(error) => Err(error),
         }
     }
+}
+
+impl SecretReplacer for SecretsManager {
+    async fn put_aside(&self, name: &SecretName) -> Result<Option<SecretVersion>, StoreError> {
+        self.labelled(name, ASIDE).await
+    }
 
     /// Stores the new version under a label that nobody reads, then moves `AWSCURRENT` to it. AWS
     /// refuses the move if `AWSCURRENT` is not at `read`. A writer that is cut off between the two
@@ -188,12 +209,7 @@ impl SecretRemover for SecretsManager {
     async fn leftovers(&self, name: &SecretName) -> Result<Vec<SecretText>, StoreError> {
         let mut texts = Vec::new();
         for label in [PREVIOUS, ASIDE] {
-            let read = self.client.get_secret_value().secret_id(name.as_str()).version_stage(label).send().await;
-            match read.map_err(|error| failed("secretsmanager:GetSecretValue", &error)) {
-                Ok(version) => texts.extend(version.secret_string.map(SecretText::new)),
-                Err(error) if error.is_one_of(&["ResourceNotFoundException"]) => {}
-                Err(error) => return Err(error),
-            }
+            texts.extend(self.labelled(name, label).await?.map(|version| version.text));
         }
         Ok(texts)
     }

@@ -13,18 +13,21 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::{failed, unlimited_retries};
-use crate::failure::StoreError;
+use crate::claim::Claim;
+use crate::failure::{Cause, StoreError};
 use crate::flaw::{Broken, Flaw};
 use crate::lease::{Lease, whole_second};
 use crate::name::{ConnectionName, Prefix};
 use crate::notice;
 use crate::pace::{Pace, Turn};
-use crate::ports::{LeaseRemover, Leases, Published};
+use crate::ports::{Claims, LeaseRemover, Leases, Published};
 use crate::secret::SecretText;
 use crate::source::Source;
 
 /// The most names in one call.
 const BATCH: usize = 10;
+/// The description of a claim.
+const CLAIM: &str = "Keeps two runs of Token Keeper from using a refresh token twice";
 /// AWS removes an Advanced parameter this long after its last write. The time is long because the
 /// document also remembers a dead grant. In a running installation each write moves the date.
 const EXPIRATION: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -124,7 +127,7 @@ impl ParameterStore {
         parameter.strip_prefix(&self.prefix.leases()).unwrap_or(parameter).to_owned()
     }
 
-    /// Writes a parameter, and returns its version.
+    /// Writes a document or a bare token, and returns the parameter's version.
     async fn put(&self, turn: Turn<'_>, name: String, value: &str, description: &str) -> Result<i64, StoreError> {
         let (tier, policies) = match self.publishing.tier {
             Tier::Standard => (ParameterTier::Standard, None),
@@ -243,6 +246,72 @@ impl Leases for ParameterStore {
         description: &str,
     ) -> Result<i64, StoreError> {
         self.put(turn, self.prefix.lease(connection.as_str()), lease.document().expose(), description).await
+    }
+}
+
+impl ParameterStore {
+    /// Writes a claim.
+    async fn put_claim(&self, connection: &ConnectionName, claim: &Claim, overwrite: bool) -> Result<(), StoreError> {
+        let tier = match self.publishing.tier {
+            Tier::IntelligentTiering => ParameterTier::IntelligentTiering,
+            // A claim is small, and is removed soon.
+            Tier::Standard | Tier::Advanced => ParameterTier::Standard,
+        };
+        let call = self
+            .client
+            .put_parameter()
+            .name(self.prefix.claims(connection.as_str()) + &claim.name())
+            .value(claim.document().expose())
+            .description(CLAIM)
+            .r#type(ParameterType::SecureString)
+            .overwrite(overwrite)
+            .tier(tier)
+            .set_key_id(self.publishing.kms_key_id.clone());
+        let put = async || call.clone().send().await.map(|_| ()).map_err(|error| failed("ssm:PutParameter", &error));
+        self.puts.call(put).await
+    }
+}
+
+impl Claims for ParameterStore {
+    async fn claim(&self, connection: &ConnectionName, claim: &Claim) -> Result<(), StoreError> {
+        match self.put_claim(connection, claim, false).await {
+            Err(error) if error.is_one_of(&["ParameterAlreadyExists"]) => {
+                Err(StoreError { cause: Cause::Overtaken, ..error })
+            }
+            put => put,
+        }
+    }
+
+    async fn rewrite(&self, connection: &ConnectionName, claim: &Claim) -> Result<(), StoreError> {
+        self.put_claim(connection, claim, true).await
+    }
+
+    async fn claims(&self, connection: &ConnectionName) -> Result<Vec<Claim>, StoreError> {
+        let path = self.prefix.claims(connection.as_str());
+        let path = path.trim_end_matches('/');
+        let (mut claims, mut token) = (Vec::new(), None);
+        loop {
+            let call = self.client.get_parameters_by_path().path(path).with_decryption(true).set_next_token(token);
+            let page = self.read_paced("ssm:GetParametersByPath", async || call.clone().send().await).await?;
+            let values = page.parameters.unwrap_or_default().into_iter().filter_map(|parameter| parameter.value);
+            claims.extend(values.filter_map(|value| Claim::parse(&SecretText::new(value))));
+            token = page.next_token;
+            if token.is_none() {
+                return Ok(claims);
+            }
+        }
+    }
+
+    async fn unclaim(&self, connection: &ConnectionName, claims: &[Claim]) -> Result<(), StoreError> {
+        for claims in claims.chunks(BATCH) {
+            let path = self.prefix.claims(connection.as_str());
+            let names = claims.iter().map(|claim| path.clone() + &claim.name()).collect();
+            let call = self.client.delete_parameters().set_names(Some(names));
+            let remove =
+                async || call.clone().send().await.map(|_| ()).map_err(|error| failed("ssm:DeleteParameters", &error));
+            self.puts.call(remove).await?;
+        }
+        Ok(())
     }
 }
 

@@ -201,6 +201,23 @@ impl SecretDocument {
         }
     }
 
+    /// The refresh token in place of `before`'s, if that is all in which both differ.
+    pub fn successor_of(&self, before: &Self) -> Option<RefreshToken> {
+        let rest = |document: &Self| {
+            let mut rest = document.0.0.clone();
+            let [token, _] = ["refresh_token", "refresh_token_expires_at"].map(|field| rest.remove(field));
+            (token, rest)
+        };
+        let ((ours, rest_of_ours), (theirs, rest_of_theirs)) = (rest(self), rest(before));
+        let other = ours != theirs && rest_of_ours == rest_of_theirs;
+        self.refresh_token().filter(|_| other)
+    }
+
+    /// The refresh token, if there is one.
+    pub fn refresh_token(&self) -> Option<RefreshToken> {
+        self.string("refresh_token").map(RefreshToken::new)
+    }
+
     /// Whose account it is, as far as the document says.
     pub fn account(&self) -> Option<Account> {
         Account::of(self.field("account")?)

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use crate::name::ConnectionName;
-use crate::ports::{GrantNames, Grants, Issuer, Leases, Queue};
+use crate::ports::{Claims, GrantNames, Grants, Issuer, Leases, Queue, SecretReplacer};
 use crate::run::dispatch::Dispatcher;
 use crate::run::report::Report;
 use crate::run::verdict::Complaint;
@@ -83,7 +83,7 @@ impl From<HandlerError> for lambda_runtime::Diagnostic {
 /// A complaint comes again only if the run could do nothing. The reader complains again as long as
 /// it gets no other token. One that is not understood is dropped, because it would only block the
 /// others of its group.
-pub async fn handle<G: Grants + GrantNames, I: Issuer, L: Leases, Q: Queue>(
+pub async fn handle<G: Grants + SecretReplacer + GrantNames, I: Issuer, L: Leases + Claims, Q: Queue>(
     event: &Value,
     refresher: &Refresher<G, I, L>,
     dispatcher: Option<&Dispatcher<Q>>,

@@ -16,7 +16,6 @@ use tokio::time::Instant;
 use crate::connection::Grant;
 use crate::failure::{Refusal, StoreError};
 use crate::name::ConnectionName;
-use crate::ports::Minted;
 
 /// A data centre is stopped after this many connections in a row without an answer.
 const UNANSWERED_IN_A_ROW: u32 = 10;
@@ -197,12 +196,12 @@ struct Step {
 }
 
 impl Start<'_> {
-    /// Notes Zoho's answer. `throttled`: whether Zoho throttled this connection last time.
-    pub fn answered(&self, answer: &Result<Minted, Refusal>, throttled: bool) {
+    /// Notes the provider's answer. `throttled`: whether it throttled this connection last time.
+    pub fn answered(&self, answer: Result<(), &Refusal>, throttled: bool) {
         let [server, client, _] = &self.steps;
         self.brakes.note(server, !matches!(answer, Err(Refusal::OutOfOrder { .. })), UNANSWERED_IN_A_ROW);
         match answer {
-            Ok(_) => self.brakes.note(client, true, THROTTLED_IN_A_ROW),
+            Ok(()) => self.brakes.note(client, true, THROTTLED_IN_A_ROW),
             // A connection that is always throttled says nothing about the others of its client.
             Err(Refusal::Throttled) if !throttled => self.brakes.note(client, false, THROTTLED_IN_A_ROW),
             Err(_) => {}

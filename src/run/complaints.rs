@@ -10,12 +10,12 @@ use tracing::{info, warn};
 use crate::connection::Grant;
 use crate::lease::{Lease, Token, whole_second};
 use crate::notice;
-use crate::ports::{Grants, Issuer, Leases};
+use crate::ports::{Claims, Grants, Issuer, Leases, SecretReplacer};
 use crate::run::report::{Deferral, Entry, Outcome, Report};
 use crate::run::verdict::{Complaint, Verdict, verdict};
 use crate::run::{Refresher, Request, RunError, in_time, token_end};
 
-impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
+impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, L> {
     /// Answers complaints: mints where a token died early, and marks the documents of tokens that
     /// are too young for that. The report has no line about the others. It may be repeated, done
     /// twice at the same time, or cut off at any call.

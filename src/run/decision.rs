@@ -59,6 +59,8 @@ pub enum State {
         /// Its end.
         until: Timestamp,
     },
+    /// Its provider rotates refresh tokens, and the refresher may not store them.
+    MayNotRotate,
     /// The secret cannot be read as a grant.
     BrokenGrant(Broken),
     /// The parameter cannot be read as a lease.
@@ -68,8 +70,11 @@ pub enum State {
 /// What the operator and the caller want.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
-    /// A lease with no more than this left is due.
+    /// A lease with no more than this left is due, if it is Zoho's. See
+    /// [`Provider::margin`](crate::connection::Provider::margin).
     pub margin: SignedDuration,
+    /// Whether connections are served whose provider rotates refresh tokens.
+    pub rotating: bool,
     /// Mint for the fresh, the misconfigured and the dead as well. A pause that Zoho asked for
     /// still counts.
     pub force: bool,
@@ -103,7 +108,11 @@ fn state(grant: &Grant, lease: Option<&Lease>, now: Timestamp, policy: Policy) -
     if grant.credential.is_none() {
         return Some(State::AwaitingConsent);
     }
+    if grant.provider.rotates() && !policy.rotating {
+        return Some(State::MayNotRotate);
+    }
     let lease = lease.filter(|lease| lease.grant_version == grant.version)?;
+    let life = lease.token.as_ref().map(|token| token.expires_at.duration_since(token.issued_at)).unwrap_or_default();
     match &lease.status {
         Status::Throttled(Trouble { retry_after: Some(until), .. }) if now < *until => {
             Some(State::Throttled { until: *until })
@@ -113,7 +122,7 @@ fn state(grant: &Grant, lease: Option<&Lease>, now: Timestamp, policy: Policy) -
         Status::Misconfigured(trouble) if trouble.retry_after.is_some_and(|until| now < until) => {
             Some(State::Misconfigured(trouble.clone()))
         }
-        Status::Active if lease.expires_at().duration_since(now) > policy.margin => {
+        Status::Active if lease.expires_at().duration_since(now) > grant.provider.margin(policy.margin, life) => {
             Some(State::Fresh { until: lease.expires_at() })
         }
         Status::Active | Status::Misconfigured(_) | Status::Throttled(_) => None,
@@ -237,7 +246,7 @@ mod tests {
         type Found = (Result<Grant, Broken>, Result<Option<Lease>, Broken>);
         let check = |(grant, lease): Found, now: i64, expected: [Option<State>; 2]| {
             for (force, expected) in [false, true].into_iter().zip(expected) {
-                let policy = Policy { margin: SignedDuration::from_secs(2100), force };
+                let policy = Policy { margin: SignedDuration::from_secs(2100), rotating: false, force };
                 let found = match decide(grant.clone(), lease.clone(), at(now), policy) {
                     Decision::Due(_) => None,
                     Decision::Settled(settled) => Some(settled.state),

@@ -1,6 +1,6 @@
 //! The second half of use case 1: mint for what is due, and publish.
 //!
-//! A connection takes its turn to write before it asks Zoho, so that each minted token can be
+//! A connection takes its turn to write before it asks for a token, so that each minted token can be
 //! stored. The healthy come first, in the order in which their tokens end. A
 //! [brake](crate::run::brake) keeps connections from asking a service that fails.
 
@@ -12,25 +12,20 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::warn;
 
+use crate::claim::Claim;
 use crate::connection::Grant;
-use crate::failure::{Refusal, StoreError, Untrusted};
-use crate::lease::{Lease, Status, Trouble, whole_second};
+use crate::failure::Refusal;
+use crate::lease::{Lease, Status};
 use crate::name::ConnectionName;
-use crate::notice::{self, Replaced};
 use crate::pace::Turn;
-use crate::ports::{Grants, Issuer, Leases, Minted};
+use crate::ports::{Claims, Grants, Issuer, Leases, Minted, SecretReplacer};
 use crate::run::brake::{Permit, Start};
-use crate::run::decision::{Due, what_is_right};
+use crate::run::decision::Due;
 use crate::run::report::{Deferral, Entry, Outcome};
 use crate::run::{REPORT_RESERVE, Refresher, Request, token_end};
+use crate::secret::RefreshToken;
 
-/// How long a throttled connection is left alone: the ten minutes that Zoho documents, and one
-/// more, because a request that comes too early starts the ten minutes again.
-const THROTTLED_PAUSE: SignedDuration = SignedDuration::from_secs(660);
-/// How long a refused client is left alone while its grant stays the same.
-const MISCONFIGURED_PAUSE: SignedDuration = SignedDuration::from_secs(3600);
 /// The shortest wait before the one retry. Each connection adds up to a second, by its name, so
 /// that many retries do not come at once.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -44,8 +39,6 @@ const LONG_PAST: SignedDuration = SignedDuration::from_mins(30);
 /// A lease younger than this counts more than what Secrets Manager says about the grant, which may
 /// be old.
 const STALE_AT_MOST: SignedDuration = SignedDuration::from_mins(1);
-/// How often a run corrects a document after two writers have met, if they meet each time.
-const PUT_RIGHT: usize = 3;
 
 impl Due {
     fn name(&self) -> String {
@@ -75,6 +68,17 @@ impl Due {
     }
 }
 
+/// What came of asking for a token.
+pub(super) enum Answer {
+    /// Tokens, from this grant. `over` are claims that have done their work; with `trouble` that is
+    /// the outcome, although the token is published.
+    Tokens { grant: Grant, minted: Minted, over: Vec<Claim>, trouble: Option<Outcome> },
+    /// A refusal.
+    Refused(Grant, Refusal),
+    /// Nothing was asked, or nothing is to be published.
+    Left(Outcome),
+}
+
 /// What can start next.
 enum Next {
     /// The connection at this place.
@@ -85,7 +89,7 @@ enum Next {
     Nothing,
 }
 
-impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
+impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, L> {
     /// Works through what is due until all is done or the time is up.
     pub(crate) async fn renew_all(
         &self,
@@ -98,8 +102,8 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
         // A connection that never had a token comes after those whose token has ended, and before
         // those whose token is still valid.
         due.sort_by_cached_key(|due| (due.sick(now), token_end(due.last.as_ref()).unwrap_or(now), due.name()));
-        let mut open: BTreeMap<String, Option<Timestamp>> =
-            due.iter().map(|due| (due.name(), token_end(due.last.as_ref()))).collect();
+        let ends = |due: &Due| (token_end(due.last.as_ref()), due.grant.refresh_token_expires_at);
+        let mut open: BTreeMap<String, _> = due.iter().map(|due| (due.name(), ends(due))).collect();
         let mut waiting = VecDeque::from(due);
         let mut running = FuturesUnordered::new();
         let mut done = Vec::with_capacity(waiting.len());
@@ -146,19 +150,15 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
                 Permit::Wait(service, _) => Deferral::Braked(service),
                 Permit::Go | Permit::Try => Deferral::NoTime,
             };
-            let expires_at = token_end(due.last.as_ref());
-            done.push(Entry {
-                connection: due.name(),
-                outcome: Outcome::Deferred(why),
-                expires_at,
-                refresh_token_expires_at: None,
-            });
+            let (expires_at, refresh_token_expires_at) = ends(&due);
+            let outcome = Outcome::Deferred(why);
+            done.push(Entry { connection: due.name(), outcome, expires_at, refresh_token_expires_at });
         }
-        done.extend(open.into_iter().map(|(connection, expires_at)| Entry {
+        done.extend(open.into_iter().map(|(connection, (expires_at, refresh_token_expires_at))| Entry {
             connection,
             outcome: Outcome::Deferred(Deferral::CutOff),
             expires_at,
-            refresh_token_expires_at: None,
+            refresh_token_expires_at,
         }));
         done
     }
@@ -187,7 +187,7 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
 
     /// Whether a token that is asked for now can be published before the end, however long Zoho
     /// takes to answer.
-    fn time_to_mint(&self, end: Option<Instant>) -> bool {
+    pub(super) fn time_to_mint(&self, end: Option<Instant>) -> bool {
         let needed = self.issuer.timeout() + self.leases.pace().backlog() + WRITE_RESERVE + REPORT_RESERVE;
         end.is_none_or(|end| Instant::now() + needed <= end)
     }
@@ -196,22 +196,53 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
     async fn renew(&self, due: Due, start: Start<'_>, turn: Turn<'_>, end: Option<Instant>) -> Entry {
         let throttled = due.throttled();
         let (name, Due { grant, mut last, complaint_at }) = (due.name(), due);
-        let (grant, answer) = match self.mint(&grant, end).await {
-            Err(Refusal::ConsentRequired { error }) => self.look_again(grant, &mut last, error, end).await,
-            answer => (grant, answer),
+        let mut refresh_token_expires_at = grant.refresh_token_expires_at;
+        let answer = if grant.provider.rotates() {
+            self.redeem(grant, last.as_ref(), end).await
+        } else {
+            let answer = self.mint(&grant, end).await;
+            self.keep_successor(grant, answer).await
         };
-        start.answered(&answer, throttled);
-        let (outcome, expires_at) = match answer {
-            Ok(mut minted) => {
-                minted.token.complaint_at = complaint_at;
-                self.publish(&start, turn, &grant, last.as_ref(), minted).await
+        let answer = match answer {
+            Answer::Refused(grant, Refusal::ConsentRequired { error }) => {
+                let (grant, answer) = self.look_again(grant, &mut last, error, end).await;
+                self.keep_successor(grant, answer).await
             }
-            Err(refusal) => {
+            answer => answer,
+        };
+        let (outcome, expires_at) = match answer {
+            Answer::Tokens { grant, mut minted, over, trouble } => {
+                start.answered(Ok(()), throttled);
+                minted.token.complaint_at = complaint_at;
+                refresh_token_expires_at = grant.refresh_token_expires_at;
+                let (outcome, expires_at) = self.publish(&start, turn, &grant, last.as_ref(), minted).await;
+                self.clear(&grant, &over).await;
+                (trouble.unwrap_or(outcome), expires_at)
+            }
+            Answer::Refused(grant, refusal) => {
+                start.answered(Err(&refusal), throttled);
                 let outcome = self.note_refusal(&start, turn, &grant, last.as_ref(), refusal).await;
                 (outcome, token_end(last.as_ref()))
             }
+            Answer::Left(outcome) => (outcome, token_end(last.as_ref())),
         };
-        Entry { connection: name, outcome, expires_at, refresh_token_expires_at: None }
+        Entry { connection: name, outcome, expires_at, refresh_token_expires_at }
+    }
+
+    /// What a provider that does not rotate has answered. If it has given another refresh token all
+    /// the same, that one is stored, too.
+    async fn keep_successor(&self, grant: Grant, answer: Result<Minted, Refusal>) -> Answer {
+        match answer {
+            Err(refusal) => Answer::Refused(grant, refusal),
+            Ok(minted) => {
+                let before = grant.refresh_token().map(RefreshToken::expose);
+                let other = minted.refresh_token.clone().filter(|other| Some(other.expose()) != before);
+                match other {
+                    Some(other) => self.unexpected(grant, minted, other).await,
+                    None => Answer::Tokens { grant, minted, over: Vec::new(), trouble: None },
+                }
+            }
+        }
     }
 
     /// Asks Zoho, and once more after a fault that may be over in a second.
@@ -259,6 +290,10 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
             Some(newer) if newer.credential.is_none() => {
                 (grant, unclear("its refresh token has just been removed".to_owned()))
             }
+            // Only a run that has claimed it may send its refresh token.
+            Some(newer) if newer.provider.rotates() => {
+                (grant, unclear("there is a newer grant, which the next run tries".to_owned()))
+            }
             Some(_) if !self.time_to_mint(end) => {
                 (grant, unclear("there is a newer grant, and no time left to try it".to_owned()))
             }
@@ -280,153 +315,12 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
     }
 
     /// The grant as it is in Secrets Manager now.
-    async fn current(&self, connection: &ConnectionName) -> Result<Grant, String> {
+    pub(super) async fn current(&self, connection: &ConnectionName) -> Result<Grant, String> {
         let request = Request::Named { connections: vec![connection.clone()], force: false, skip_missing: false };
         let mut grants = self.list_grants(&request).await.map_err(|error| error.to_string())?;
         match grants.remove(connection.as_str()) {
             Some(grant) => grant.map_err(|broken| broken.to_string()),
             None => Err("AWS did not return its secret".to_owned()),
-        }
-    }
-
-    async fn publish(
-        &self,
-        start: &Start<'_>,
-        turn: Turn<'_>,
-        grant: &Grant,
-        last: Option<&Lease>,
-        minted: Minted,
-    ) -> (Outcome, Option<Timestamp>) {
-        let Minted { token, api_domain, scope, kept, .. } = minted;
-        let expires_at = token.expires_at;
-        let mut lease = Lease::active(grant, token, last);
-        lease.account.extend(kept);
-        let told = grant.provider.profile().and_then(|_| grant.provider.api_domain(&lease.account));
-        lease.api_domain = api_domain.or(told).or(lease.api_domain);
-        lease.scope = scope.unwrap_or(lease.scope);
-        let description = if notice::unannounced(grant, last) {
-            let replaced = match last.map(|last| &last.status) {
-                None => Replaced::Nothing,
-                Some(Status::ConsentRequired(_)) => Replaced::Dead,
-                Some(_) => Replaced::Living,
-            };
-            notice::consented(&grant.connection, &lease, replaced, grant.account.as_ref())
-        } else {
-            notice::description(&grant.connection, &lease, last)
-        };
-        let written = self.leases.publish(turn, &grant.connection, &lease, &description).await;
-        start.put(&written);
-        match written {
-            Ok(version) => {
-                self.put_right(grant, last, lease, version).await;
-                let needed =
-                    |last: &Lease| matches!(last.status, Status::ConsentRequired(_) | Status::Misconfigured(_));
-                (Outcome::Refreshed { recovered: last.is_some_and(needed) }, Some(expires_at))
-            }
-            Err(error) => {
-                let parameter = self.settings.prefix.lease(grant.connection.as_str());
-                let remedy = error.remedy();
-                let error = format!("the new token could not be published in parameter {parameter}: {error}");
-                (Outcome::Failed { error, remedy }, token_end(last))
-            }
-        }
-    }
-
-    /// Turns a refusal into an outcome. Changes the document's status if the next run has to know
-    /// about the refusal.
-    async fn note_refusal(
-        &self,
-        start: &Start<'_>,
-        turn: Turn<'_>,
-        grant: &Grant,
-        last: Option<&Lease>,
-        refusal: Refusal,
-    ) -> Outcome {
-        let now = whole_second(self.source.now());
-        let trouble = |error: &str, pause: Option<SignedDuration>| Trouble {
-            error: error.to_owned(),
-            since: now,
-            retry_after: pause.map(|pause| now + pause),
-        };
-        let (mut status, outcome) = match refusal {
-            Refusal::ConsentRequired { error } => {
-                (Status::ConsentRequired(trouble(&error, None)), Outcome::ConsentRequired { error })
-            }
-            Refusal::Misconfigured { error } => {
-                (Status::Misconfigured(trouble(&error, Some(MISCONFIGURED_PAUSE))), Outcome::refused_client(error))
-            }
-            Refusal::Throttled => {
-                let trouble = trouble("too_many_requests", Some(THROTTLED_PAUSE));
-                (Status::Throttled(trouble), Outcome::Throttled { until: now + THROTTLED_PAUSE })
-            }
-            Refusal::OutOfOrder(_) | Refusal::Unclear { .. } => {
-                let remedy = refusal.untrusted().map_or(
-                    "the next run tries again; if this continues, check Zoho's status page and the network",
-                    Untrusted::remedy,
-                );
-                return Outcome::Failed { error: refusal.to_string(), remedy: remedy.to_owned() };
-            }
-        };
-        let same_before =
-            last.filter(|last| last.grant_version == grant.version && last.status.word() == status.word());
-        if let (Some(before), Some(trouble)) =
-            (same_before.and_then(|last| last.status.trouble()), status.trouble_mut())
-        {
-            trouble.since = before.since;
-        }
-        if same_before.is_some_and(|last| last.status == status) {
-            return outcome;
-        }
-        let lease = Lease::of(grant, status, last);
-        let description = notice::description(&grant.connection, &lease, last);
-        let written = self.leases.mark(turn, &grant.connection, &lease, &description).await;
-        start.put(&written);
-        match written {
-            Ok(version) => {
-                self.put_right(grant, last, lease, version).await;
-                outcome
-            }
-            Err(why) => {
-                let parameter = self.settings.prefix.lease(grant.connection.as_str());
-                Outcome::Failed {
-                    error: format!("{}, but parameter {parameter} could not be updated: {why}", lease.status.word()),
-                    remedy: why.remedy(),
-                }
-            }
-        }
-    }
-
-    /// Corrects the document if two writers have met: `version` shows whether somebody else wrote
-    /// after this run had `seen` the lease. If the correction fails, the next run does it.
-    pub(super) async fn put_right(&self, grant: &Grant, seen: Option<&Lease>, mut ours: Lease, mut version: i64) {
-        let mut expected = seen.map_or(0, |seen| seen.version) + 1;
-        let connection = &grant.connection;
-        for _ in 0..PUT_RIGHT {
-            if version == expected {
-                return;
-            }
-            sleep(self.settings.settling).await;
-            let done: Result<_, StoreError> = async {
-                let Some(replaced) = self.leases.read_version(connection, version - 1).await? else { return Ok(None) };
-                let current = self.current(connection).await.ok();
-                let current = current.as_ref().map(|current| &current.version);
-                let Some(right) = what_is_right(&ours, &replaced, seen, current) else { return Ok(None) };
-                let turn = self.leases.pace().another().await;
-                let description = notice::description(connection, &right, Some(&ours));
-                let newer = self.leases.publish(turn, connection, &right, &description).await?;
-                Ok(Some((right, newer)))
-            }
-            .await;
-            match done {
-                Ok(None) => return,
-                Ok(Some((right, newer))) => {
-                    (expected, version, ours) = (version + 1, newer, right);
-                }
-                Err(error) => {
-                    warn!(connection = connection.as_str(), %error, "the document could not be corrected");
-                    return;
-                }
-            }
         }
     }
 }

@@ -68,6 +68,12 @@ pub enum Deferral {
     /// A brake kept it back.
     #[error("{0}")]
     Braked(Service),
+    /// Another run has claimed its refresh token.
+    #[error("another run is refreshing it")]
+    Claimed,
+    /// Its grant has changed since this run has read it.
+    #[error("its grant has just changed")]
+    Changed,
     /// This process has asked Zoho for it because of a complaint, less than four minutes ago.
     #[error("Zoho was asked for it because of a complaint less than four minutes ago")]
     AskedAlready,
@@ -78,6 +84,16 @@ impl Outcome {
     pub(crate) fn refused_client(error: String) -> Self {
         let remedy = refused_client_remedy(&error).to_owned();
         Self::Misconfigured { error, remedy }
+    }
+
+    /// The provider rotates refresh tokens, and the refresher may not store them.
+    pub(crate) fn may_not_rotate() -> Self {
+        Self::Misconfigured {
+            error: "its provider rotates refresh tokens, and this installation does not store them".to_owned(),
+            remedy: "deploy the stack with RotatingProviders=true; without a stack, set TOKEN_KEEPER_ROTATING_PROVIDERS=true and \
+                     give the refresher's role the rights in infra/rotating-policy.json"
+                .to_owned(),
+        }
     }
 
     /// A secret or parameter has a flaw. This never changes a document.
@@ -138,7 +154,9 @@ impl Outcome {
                  (make a link with `token-keeper connect {connection} --scope ...`), or the account may not use the \
                  API, or another program mints with the same refresh token and so ends these tokens"
             )),
-            Self::Deferred(Deferral::Braked(_) | Deferral::AskedAlready) => Some("the next run tries again".to_owned()),
+            Self::Deferred(Deferral::Braked(_) | Deferral::AskedAlready | Deferral::Claimed | Deferral::Changed) => {
+                Some("the next run tries again".to_owned())
+            }
             Self::Deferred(_) => {
                 Some("the next run does it; if this continues, give the function more time".to_owned())
             }

@@ -54,7 +54,9 @@ pub fn verdict(decision: Decision, refused: &[Timestamp], now: Timestamp) -> Ver
     if !is_published(Some(&lease), refused) {
         return Verdict::NotPublished;
     }
-    if lease.token.as_ref().is_some_and(|token| now.duration_since(token.issued_at) < young_for(token)) {
+    let young = lease.token.as_ref().is_some_and(|token| now.duration_since(token.issued_at) < young_for(token));
+    // Another token would end the one that all other readers hold.
+    if young || grant.provider.ends_access_token() {
         return Verdict::Rejected(grant, lease);
     }
     Verdict::Mint(Due { grant, last: Some(lease), complaint_at: Some(whole_second(now)) })

@@ -12,6 +12,7 @@ mod notices;
 mod oauth_answers;
 mod oauth_requests;
 mod queue;
+mod rotation;
 mod store;
 mod time;
 mod tls;

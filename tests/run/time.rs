@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use token_keeper::claim::Claim;
 use token_keeper::connection::{Grant, SecretVersion, StoredSecret};
 use token_keeper::failure::{Refusal, Silence, StoreError};
 use token_keeper::lease::{Lease, Status, Token};
 use token_keeper::name::{ConnectionName, SecretName, VersionId};
 use token_keeper::pace::{Pace, Turn};
-use token_keeper::ports::{Grants, Issuer, Leases, Minted, Published};
+use token_keeper::ports::{Claims, Grants, Issuer, Leases, Minted, Published, SecretReplacer};
 use token_keeper::run::brake::Brakes;
 use token_keeper::run::report::Report;
 use token_keeper::run::{Refresher, Request, RunError};
@@ -94,6 +95,34 @@ impl Grants for &Memory {
 
     async fn read(&self, _: &[SecretName]) -> Result<Vec<StoredSecret>, StoreError> {
         Ok(Vec::new())
+    }
+}
+
+impl SecretReplacer for &Memory {
+    async fn put_aside(&self, _: &SecretName) -> Result<Option<SecretVersion>, StoreError> {
+        unreachable!("no provider here rotates")
+    }
+
+    async fn replace(&self, _: &SecretName, _: &SecretText, _: &VersionId) -> Result<VersionId, StoreError> {
+        unreachable!("no provider here rotates")
+    }
+}
+
+impl Claims for &Memory {
+    async fn claim(&self, _: &ConnectionName, _: &Claim) -> Result<(), StoreError> {
+        unreachable!("no provider here rotates")
+    }
+
+    async fn rewrite(&self, _: &ConnectionName, _: &Claim) -> Result<(), StoreError> {
+        unreachable!("no provider here rotates")
+    }
+
+    async fn claims(&self, _: &ConnectionName) -> Result<Vec<Claim>, StoreError> {
+        unreachable!("no provider here rotates")
+    }
+
+    async fn unclaim(&self, _: &ConnectionName, _: &[Claim]) -> Result<(), StoreError> {
+        unreachable!("no provider here rotates")
     }
 }
 

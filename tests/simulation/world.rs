@@ -13,6 +13,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use testkit::quota::{Gate, Quotas, Throttled};
+use token_keeper::claim::Claim;
 use token_keeper::connection::{
     Account, Client, Credential, DataCenter, DataCenters, Grant, Provider, SecretVersion, StoredSecret,
 };
@@ -25,7 +26,8 @@ use token_keeper::name::{ConnectionName, Prefix, SecretName, VersionId};
 use token_keeper::notice::MARKER;
 use token_keeper::pace::{Pace, Turn};
 use token_keeper::ports::{
-    Authorizer, GrantNames, Grants, Issuer, Leases, Minted, Proof, Published, Queue, Revoked, SecretWriter, Unsent,
+    Authorizer, Claims, GrantNames, Grants, Issuer, Leases, Minted, Proof, Published, Queue, Revoked, SecretReplacer,
+    SecretWriter, Unsent,
 };
 use token_keeper::run::brake::Brakes;
 use token_keeper::run::report::Report;
@@ -914,6 +916,30 @@ impl GrantNames for Port {
 impl SecretWriter for Port {
     async fn create(&self, _: &SecretName, _: &SecretText) -> Result<VersionId, StoreError> {
         unreachable!("a consent creates no secret")
+    }
+}
+
+impl Claims for Port {
+    async fn claim(&self, _: &ConnectionName, _: &Claim) -> Result<(), StoreError> {
+        unreachable!("no provider here rotates")
+    }
+
+    async fn rewrite(&self, _: &ConnectionName, _: &Claim) -> Result<(), StoreError> {
+        unreachable!("no provider here rotates")
+    }
+
+    async fn claims(&self, _: &ConnectionName) -> Result<Vec<Claim>, StoreError> {
+        unreachable!("no provider here rotates")
+    }
+
+    async fn unclaim(&self, _: &ConnectionName, _: &[Claim]) -> Result<(), StoreError> {
+        unreachable!("no provider here rotates")
+    }
+}
+
+impl SecretReplacer for Port {
+    async fn put_aside(&self, _: &SecretName) -> Result<Option<SecretVersion>, StoreError> {
+        unreachable!("no provider here rotates")
     }
 
     async fn replace(&self, name: &SecretName, text: &SecretText, read: &VersionId) -> Result<VersionId, StoreError> {

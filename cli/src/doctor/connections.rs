@@ -75,6 +75,7 @@ fn trouble(seen: &Seen, now: Timestamp) -> Option<Finding> {
         State::Misconfigured(trouble) => {
             (Severity::Wrong, format!("Zoho refuses its client ({})", trouble.error), last)
         }
+        State::MayNotRotate => (Severity::Wrong, outcome.error().unwrap_or_default(), last),
         State::Throttled { until } => {
             let lives = seen.token().is_some_and(|token| token.expires_at > now);
             let severity = if lives { Severity::Note } else { Severity::Wrong };

@@ -47,7 +47,7 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
 /// due.
 fn seen(facts: &Facts<'_>, secrets: &[StoredSecret]) -> Vec<Seen> {
     let Settings { prefix, data_centers, margin, .. } = facts.settings;
-    let policy = Policy { margin: *margin, force: false };
+    let policy = Policy { margin: *margin, rotating: true, force: false };
     let leases = facts.leases.clone().unwrap_or_default();
     see(read_grants(secrets, prefix, data_centers), leases, facts.now, policy)
 }

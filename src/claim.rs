@@ -1,0 +1,186 @@
+//! Claims: who may send a refresh token that is good for one use.
+//!
+//! Pure. A claim is a parameter that is created and never created again, so of several runs one may
+//! ask. It is named by the grant's version, and by the attempt if that is not the first. It stays for
+//! a while after its work: a run that has read the old grant must not claim the same version again.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::name::VersionId;
+use crate::provider::Reuse;
+use crate::secret::{RefreshToken, SecretText};
+
+/// The version of the format.
+const SCHEMA: u64 = 1;
+/// So long somebody may be at work with a claim. A run asks at once after it has claimed, and stores
+/// within a minute; the function ends after five.
+pub const HELD: SignedDuration = SignedDuration::from_mins(10);
+/// A claim is removed when it is older than this. No run works with a grant that it has read so long
+/// ago.
+const STAYS: SignedDuration = SignedDuration::from_hours(1);
+/// Asking again has to be answered before the provider's time for it is over.
+const TO_ANSWER: SignedDuration = SignedDuration::from_secs(60);
+
+/// A claim on one version of a grant.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The grant's version.
+    pub grant_version: VersionId,
+    /// 1 for the first attempt with this version.
+    pub attempt: u32,
+    /// A random text of whoever made it. If the answer to the creation was lost, it tells whose
+    /// claim there is.
+    pub claimer: String,
+    /// When it was made.
+    pub claimed_at: Timestamp,
+    /// When the first attempt was made whose answer is still missing.
+    pub first_claimed_at: Timestamp,
+    /// Which refresh token it is about.
+    pub token: TokenHash,
+    /// The new refresh token, if the store did not take it.
+    pub kept: Option<Successor>,
+}
+
+/// A refresh token in place of another one.
+#[derive(Clone, Debug)]
+pub struct Successor {
+    /// The new refresh token.
+    pub refresh_token: RefreshToken,
+    /// When it ends, if that is known.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Tells refresh tokens apart without giving them away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TokenHash(String);
+
+impl TokenHash {
+    /// The hash of a refresh token.
+    pub fn of(refresh_token: &RefreshToken) -> Self {
+        let hash = Sha256::new_with_prefix("token-keeper claim 1").chain_update(refresh_token.expose()).finalize();
+        Self(format!("{:032x}", hash.first_chunk().copied().map_or(0, u128::from_be_bytes)))
+    }
+}
+
+/// The text of the parameter.
+#[derive(Serialize, Deserialize)]
+struct Document {
+    schema: u64,
+    grant_version: VersionId,
+    attempt: u32,
+    claimer: String,
+    claimed_at: Timestamp,
+    first_claimed_at: Timestamp,
+    refresh_token_hash: TokenHash,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept: Option<Kept>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    refresh_token: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token_expires_at: Option<Timestamp>,
+}
+
+impl Claim {
+    /// The last part of its parameter's name.
+    pub fn name(&self) -> String {
+        match self.attempt {
+            1 => self.grant_version.as_str().to_owned(),
+            attempt => format!("{}.{attempt}", self.grant_version.as_str()),
+        }
+    }
+
+    /// The text of its parameter. It may contain a refresh token.
+    ///
+    /// # Panics
+    /// Never: strings, numbers and times always become JSON.
+    pub fn document(&self) -> SecretText {
+        let kept = self.kept.as_ref().map(|kept| Kept {
+            refresh_token: kept.refresh_token.expose().to_owned(),
+            refresh_token_expires_at: kept.expires_at,
+        });
+        let document = Document {
+            schema: SCHEMA,
+            grant_version: self.grant_version.clone(),
+            attempt: self.attempt,
+            claimer: self.claimer.clone(),
+            claimed_at: self.claimed_at,
+            first_claimed_at: self.first_claimed_at,
+            refresh_token_hash: self.token.clone(),
+            kept,
+        };
+        SecretText::new(serde_json::to_string(&document).expect("a document of strings and times"))
+    }
+
+    /// Reads the text of a parameter. `None` if it is no claim that this program understands.
+    pub fn parse(text: &SecretText) -> Option<Self> {
+        let document: Document = serde_json::from_str(text.expose()).ok()?;
+        (document.schema == SCHEMA).then(|| Self {
+            grant_version: document.grant_version,
+            attempt: document.attempt,
+            claimer: document.claimer,
+            claimed_at: document.claimed_at,
+            first_claimed_at: document.first_claimed_at,
+            token: document.refresh_token_hash,
+            kept: document.kept.map(|kept| Successor {
+                refresh_token: RefreshToken::new(kept.refresh_token),
+                expires_at: kept.refresh_token_expires_at,
+            }),
+        })
+    }
+
+    /// Whether it has done its work.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        now.duration_since(self.claimed_at) > STAYS
+    }
+}
+
+/// What the claims of others say about a refresh token.
+#[derive(Debug)]
+pub enum Standing {
+    /// Nobody has sent it.
+    Free,
+    /// Somebody is at work with it.
+    Held,
+    /// It was redeemed, and this claim has its successor.
+    Kept(Claim),
+    /// It was sent, and nobody knows the answer. This is when it was sent first.
+    Lost(Timestamp),
+}
+
+/// Judges a grant's refresh token by its connection's `claims`, other than one's own. A claim on
+/// another version counts too if it is about the same refresh token: somebody may have changed
+/// another field of the grant.
+pub fn standing<'c>(
+    claims: impl Iterator<Item = &'c Claim> + Clone,
+    version: &VersionId,
+    token: &TokenHash,
+    now: Timestamp,
+) -> Standing {
+    let about = claims.filter(|claim| claim.grant_version == *version || claim.token == *token);
+    if let Some(kept) = about.clone().find(|claim| claim.kept.is_some()) {
+        return Standing::Kept(kept.clone());
+    }
+    if about.clone().any(|claim| now.duration_since(claim.claimed_at) < HELD) {
+        return Standing::Held;
+    }
+    about.map(|claim| claim.first_claimed_at).min().map_or(Standing::Free, Standing::Lost)
+}
+
+/// Whether a refresh token may be sent again whose answer was lost. Where that may kill the grant, it
+/// is sent only when the living access token is near its end.
+pub fn may_ask_again(reuse: Reuse, first_claimed_at: Timestamp, now: Timestamp, near_the_end: bool) -> bool {
+    near_the_end
+        || match reuse {
+            Reuse::Tolerated | Reuse::UntilUsed => true,
+            Reuse::For(seconds) => {
+                now.duration_since(first_claimed_at) + TO_ANSWER < SignedDuration::from_secs(seconds)
+            }
+            Reuse::Kills => false,
+        }
+}

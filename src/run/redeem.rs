@@ -1,0 +1,409 @@
+//! Rotating refresh tokens: each is good for one use, so one run may send it, and its successor is
+//! stored before anything is published.
+//!
+//! Claim, ask, store; then `renew` publishes, and what is over is cleared. A run may be cut off
+//! anywhere in between: the claim tells the next one what it may do.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{error, warn};
+
+use crate::claim::{Claim, Standing, Successor, TokenHash, may_ask_again, standing};
+use crate::connection::{Credential, Grant, Provider, SecretDocument, SecretVersion};
+use crate::failure::{Cause, Refusal, StoreError};
+use crate::lease::Lease;
+use crate::name::VersionId;
+use crate::ports::{Claims, Grants, Issuer, Leases, Minted, SecretReplacer};
+use crate::provider::Reuse;
+use crate::run::Refresher;
+use crate::run::renew::Answer;
+use crate::run::report::{Deferral, Outcome};
+use crate::secret::RefreshToken;
+
+/// How long one attempt may take to store a successor, or to keep it in the claim.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// How often both are tried.
+const ROUNDS: usize = 2;
+/// The time that a refresh token needs after its answer: both attempts, in each round.
+const STORE_RESERVE: Duration = Duration::from_secs(34);
+/// Between claiming and asking. A run that slept for longer, because its machine did, asks nothing.
+const AT_ONCE: SignedDuration = SignedDuration::from_secs(60);
+/// What is tried after a fault that may be over in a second.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// What became of a successor.
+enum Stored {
+    /// It is in this version of the grant.
+    Grant(VersionId),
+    /// It is in the claim. The grant will have this version when the next run has stored it.
+    Claim(VersionId),
+    /// There is a newer consent, so nobody needs it.
+    Overtaken,
+    /// It could be kept nowhere.
+    Nowhere(StoreError),
+}
+
+impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, L> {
+    /// Mints with a refresh token that is good for one use.
+    pub(super) async fn redeem(&self, grant: Grant, last: Option<&Lease>, end: Option<Instant>) -> Answer {
+        match self.claim(&grant, last).await {
+            Ok(Claimed::Ours { claim, over, lost }) => self.ask(grant, claim, over, lost, end).await,
+            Ok(Claimed::Kept(claim)) => self.complete(grant, claim, last).await,
+            Err(outcome) => Answer::Left(outcome),
+        }
+    }
+
+    /// Claims the grant's refresh token.
+    ///
+    /// # Errors
+    /// Why it may not be sent now.
+    async fn claim(&self, grant: &Grant, last: Option<&Lease>) -> Result<Claimed, Outcome> {
+        let (connection, now) = (&grant.connection, self.source.now());
+        let Some(refresh_token) = grant.refresh_token() else { return Err(Outcome::AwaitingConsent) };
+        let mut ours = self.new_claim(grant, TokenHash::of(refresh_token));
+        // The second attempt comes after a first one whose answer was lost.
+        for _ in 0..2 {
+            let created = self.leases.claim(connection, &ours).await;
+            let claims = match self.leases.claims(connection).await {
+                Ok(claims) => claims,
+                Err(error) => {
+                    self.release(grant, created.is_ok().then_some(&ours)).await;
+                    return Err(unclaimed(&error));
+                }
+            };
+            let is_ours = |claim: &&Claim| claim.name() == ours.name() && claim.claimer == ours.claimer;
+            // The answer to the creation may have been lost, and the claim is there.
+            let created = match created {
+                Ok(()) => true,
+                Err(_) if claims.iter().any(|claim| is_ours(&claim)) => true,
+                Err(error) if error.overtaken() => false,
+                Err(error) => return Err(unclaimed(&error)),
+            };
+            let others = claims.iter().filter(|claim| !is_ours(claim));
+            // They are removed only after a success: until then they say what was lost.
+            let over = || others.clone().filter(|claim| claim.is_over(now)).cloned().collect();
+            let held = Outcome::Deferred(Deferral::Claimed);
+            let outcome = match standing(others.clone(), &grant.version, &ours.token, now) {
+                Standing::Kept(claim) => {
+                    self.release(grant, created.then_some(&ours)).await;
+                    return Ok(Claimed::Kept(claim));
+                }
+                Standing::Free if created => return Ok(Claimed::Ours { over: over(), claim: ours, lost: false }),
+                // A claim that cannot be read, or is not to be seen yet.
+                Standing::Free | Standing::Held => held,
+                Standing::Lost(_) if self.complete_put_aside(grant).await => Outcome::Deferred(Deferral::Changed),
+                Standing::Lost(first) => {
+                    let near = self.near_the_end(last, now);
+                    if !may_ask_again(reuse(grant), first, now, near) {
+                        lost_answer(grant, last)
+                    } else if created {
+                        return Ok(Claimed::Ours { over: over(), claim: ours, lost: true });
+                    } else {
+                        let same = others.clone().filter(|claim| claim.grant_version == grant.version);
+                        ours.attempt = same.map(|claim| claim.attempt).max().unwrap_or_default() + 1;
+                        ours.first_claimed_at = first;
+                        continue;
+                    }
+                }
+            };
+            self.release(grant, created.then_some(&ours)).await;
+            return Err(outcome);
+        }
+        Err(Outcome::Deferred(Deferral::Claimed))
+    }
+
+    /// A run may have been cut off after it had put the successor aside, and before that was the
+    /// current version. Then this makes it so.
+    async fn complete_put_aside(&self, grant: &Grant) -> bool {
+        let name = self.settings.prefix.grant(grant.connection.as_str());
+        let complete = async {
+            let (read, document) = self.secret(grant).await.filter(|(read, _)| *read == grant.version)?;
+            let SecretVersion { id, text } = self.grants.put_aside(&name).await.ok()??;
+            let aside = SecretDocument::parse(&text).ok()?;
+            // It has to be what a refresh of this very version has stored.
+            aside.successor_of(&document).filter(|_| id == VersionId::after(&read, &text))?;
+            self.grants.replace(&name, &text, &read).await.ok()
+        };
+        timeout(PATIENCE, complete).await.is_ok_and(|completed| completed.is_some())
+    }
+
+    /// Whether the published token ends soon: before the run after the next.
+    fn near_the_end(&self, last: Option<&Lease>, now: Timestamp) -> bool {
+        let token = last.and_then(|last| last.token.as_ref());
+        token.is_none_or(|token| token.expires_at.duration_since(now) <= self.settings.margin / 2)
+    }
+
+    /// Takes back a claim with which nothing was sent, or nothing was redeemed.
+    async fn release(&self, grant: &Grant, claim: Option<&Claim>) {
+        if let Some(claim) = claim {
+            self.clear(grant, std::slice::from_ref(claim)).await;
+        }
+    }
+
+    /// Removes claims. What stays is removed later.
+    pub(super) async fn clear(&self, grant: &Grant, claims: &[Claim]) {
+        if claims.is_empty() {
+            return;
+        }
+        let removed = timeout(PATIENCE, self.leases.unclaim(&grant.connection, claims)).await;
+        if let Ok(Err(error)) = removed {
+            warn!(connection = grant.connection.as_str(), %error, "a claim was not removed");
+        }
+    }
+
+    /// Sends the refresh token that was claimed, and stores its successor.
+    async fn ask(&self, grant: Grant, claim: Claim, over: Vec<Claim>, lost: bool, end: Option<Instant>) -> Answer {
+        let Some((_, document)) = self.secret(&grant).await.filter(|(read, _)| *read == grant.version) else {
+            self.release(&grant, Some(&claim)).await;
+            return Answer::Left(Outcome::Deferred(Deferral::Changed));
+        };
+        let reserve = |end: Instant| end.checked_sub(STORE_RESERVE).unwrap_or(end);
+        let end = end.map(reserve);
+        let slept = self.source.now().duration_since(claim.claimed_at) > AT_ONCE;
+        if slept || !self.time_to_mint(end) {
+            self.release(&grant, Some(&claim)).await;
+            return Answer::Left(Outcome::Deferred(Deferral::NoTime));
+        }
+        let mut answer = self.issuer.mint(&grant).await;
+        if let Err(refusal) = &answer
+            && may_retry(refusal, reuse(&grant))
+            && self.time_to_mint(end.map(|end| end - RETRY_AFTER))
+        {
+            sleep(RETRY_AFTER).await;
+            answer = self.issuer.mint(&grant).await;
+        }
+        let minted = match answer {
+            Ok(minted) => minted,
+            Err(refusal) => {
+                if !refusal.perhaps_redeemed() {
+                    self.release(&grant, Some(&claim)).await;
+                }
+                let refusal = match refusal {
+                    // Its successor was in the answer that was lost.
+                    Refusal::ConsentRequired { .. } if lost => {
+                        Refusal::ConsentRequired { error: ROTATION_LOST.to_owned() }
+                    }
+                    refusal => refusal,
+                };
+                return Answer::Refused(grant, refusal);
+            }
+        };
+        let before = grant.refresh_token().map(RefreshToken::expose);
+        let Some(refresh_token) = minted.refresh_token.clone().filter(|token| Some(token.expose()) != before) else {
+            // The same refresh token works on, so its version can be claimed again.
+            let over = over.into_iter().chain([claim]).collect();
+            return Answer::Tokens { grant, minted, over, trouble: None };
+        };
+        let expires_at = grant.end_of_refresh_token(minted.refresh_token_expires_at, minted.token.issued_at);
+        let successor = Successor { refresh_token, expires_at };
+        let stored = self.store(&grant, document, &claim, &successor).await;
+        self.stored(grant, minted, successor, stored, over)
+    }
+
+    /// A provider that does not rotate has given another refresh token.
+    pub(super) async fn unexpected(&self, grant: Grant, minted: Minted, refresh_token: RefreshToken) -> Answer {
+        let title = grant.provider.title();
+        let error = format!("{title} gave another refresh token, which the table of providers does not expect");
+        warn!(connection = grant.connection.as_str(), error);
+        let secret = if self.settings.rotating { self.secret(&grant).await } else { None };
+        let (Some((read, document)), Some(before)) = (secret, grant.refresh_token()) else {
+            let remedy = "if the next refresh fails, connect it again; deploy the stack with RotatingProviders=true, so that \
+                          it can be stored";
+            let trouble = Some(Outcome::Failed { error, remedy: remedy.to_owned() });
+            return Answer::Tokens { grant, minted, over: Vec::new(), trouble };
+        };
+        let expires_at = grant.end_of_refresh_token(minted.refresh_token_expires_at, minted.token.issued_at);
+        let claim = self.new_claim(&grant, TokenHash::of(before));
+        let successor = Successor { refresh_token, expires_at };
+        let grant = Grant { version: read, ..grant };
+        let stored = self.store(&grant, document, &claim, &successor).await;
+        self.stored(grant, minted, successor, stored, Vec::new())
+    }
+
+    fn new_claim(&self, grant: &Grant, token: TokenHash) -> Claim {
+        let now = self.source.now();
+        Claim {
+            grant_version: grant.version.clone(),
+            attempt: 1,
+            claimer: self.source.random()[..8].iter().map(|byte| format!("{byte:02x}")).collect(),
+            claimed_at: now,
+            first_claimed_at: now,
+            token,
+            kept: None,
+        }
+    }
+
+    /// What is to be published after a successor was stored, or was not.
+    fn stored(&self, grant: Grant, minted: Minted, successor: Successor, stored: Stored, over: Vec<Claim>) -> Answer {
+        let connection = grant.connection.as_str();
+        let next = |version| Grant {
+            version,
+            credential: Some(Credential::RefreshToken(successor.refresh_token.clone())),
+            refresh_token_expires_at: successor.expires_at,
+            ..grant.clone()
+        };
+        match stored {
+            Stored::Grant(version) => Answer::Tokens { grant: next(version), minted, over, trouble: None },
+            // With this version the next run finds the lease of another grant, and completes the
+            // store.
+            Stored::Claim(version) => {
+                let error = "the new refresh token could not be stored yet and is kept in its claim".to_owned();
+                warn!(connection, error);
+                let remedy = "the next run stores it; if this continues, look at Secrets Manager's errors".to_owned();
+                let trouble = Some(Outcome::Failed { error, remedy });
+                Answer::Tokens { grant: next(version), minted, over: Vec::new(), trouble }
+            }
+            Stored::Overtaken => Answer::Left(Outcome::Deferred(Deferral::Changed)),
+            Stored::Nowhere(why) => {
+                let error = format!("the new refresh token could be kept nowhere: {why}");
+                error!(connection, error);
+                let remedy =
+                    format!("make a link with `token-keeper connect {connection}` before the published token ends");
+                let trouble = Some(Outcome::Failed { error, remedy });
+                Answer::Tokens { grant, minted, over: Vec::new(), trouble }
+            }
+        }
+    }
+
+    /// Stores a successor by a replacement of the version that was read. If the store does not
+    /// answer, the successor goes into the claim.
+    async fn store(&self, grant: &Grant, mut document: SecretDocument, claim: &Claim, successor: &Successor) -> Stored {
+        let name = self.settings.prefix.grant(grant.connection.as_str());
+        let mut read = grant.version.clone();
+        let mut failure = StoreError { action: "secretsmanager:PutSecretValue", cause: Cause::NoAnswer };
+        for round in 0..ROUNDS {
+            if round > 0 {
+                sleep(self.settings.settling).await;
+            }
+            document.rotate(&successor.refresh_token, successor.expires_at);
+            let text = document.text();
+            match timeout(PATIENCE, self.grants.replace(&name, &text, &read)).await {
+                Ok(Ok(version)) => return Stored::Grant(version),
+                Ok(Err(why)) => failure = why,
+                Err(_) => {}
+            }
+            match self.secret(grant).await {
+                Some((version, current)) => match current.refresh_token() {
+                    Some(current) if current.expose() == successor.refresh_token.expose() => {
+                        return Stored::Grant(version);
+                    }
+                    // Somebody has changed another field.
+                    Some(token) if TokenHash::of(&token) == claim.token => (read, document) = (version, current),
+                    _ if failure.overtaken() => return Stored::Overtaken,
+                    _ => {}
+                },
+                None if failure.overtaken() => return Stored::Overtaken,
+                None => {}
+            }
+            if failure.overtaken() {
+                continue;
+            }
+            let kept = Claim { kept: Some(successor.clone()), ..claim.clone() };
+            match timeout(PATIENCE, self.leases.rewrite(&grant.connection, &kept)).await {
+                Ok(Ok(())) => {
+                    document.rotate(&successor.refresh_token, successor.expires_at);
+                    return Stored::Claim(VersionId::after(&read, &document.text()));
+                }
+                Ok(Err(why)) => failure = why,
+                Err(_) => {}
+            }
+        }
+        Stored::Nowhere(failure)
+    }
+
+    /// The connection's secret as it is now, and its version; `None` if it cannot be read.
+    async fn secret(&self, grant: &Grant) -> Option<(VersionId, SecretDocument)> {
+        let name = self.settings.prefix.grant(grant.connection.as_str());
+        let read = timeout(PATIENCE, self.grants.read_one(&name)).await.ok()?;
+        let SecretVersion { id, text } = read.ok()?.content.ok()?;
+        Some((id, SecretDocument::parse(&text).ok()?))
+    }
+
+    /// Stores a successor that an earlier run has kept in its claim.
+    async fn complete(&self, grant: Grant, claim: Claim, last: Option<&Lease>) -> Answer {
+        let changed = Answer::Left(Outcome::Deferred(Deferral::Changed));
+        let Some(successor) = claim.kept.clone() else { return changed };
+        let Some((read, document)) = self.secret(&grant).await else { return changed };
+        let bare = Claim { kept: None, ..claim.clone() };
+        let current = document.refresh_token().map(|token| TokenHash::of(&token));
+        let stored = if current.as_ref() == Some(&TokenHash::of(&successor.refresh_token)) {
+            Stored::Grant(read)
+        } else if current.as_ref() == Some(&claim.token) {
+            let grant = Grant { version: read, ..grant.clone() };
+            self.store(&grant, document, &claim, &successor).await
+        } else {
+            // A newer consent: what is kept belongs to the grant before it.
+            Stored::Overtaken
+        };
+        match stored {
+            Stored::Grant(version) => {
+                if let Err(error) = self.leases.rewrite(&grant.connection, &bare).await {
+                    warn!(connection = grant.connection.as_str(), %error, "its claim still has a copy of the new refresh token");
+                }
+                let outcome = if last.is_some_and(|last| last.grant_version == version) {
+                    Outcome::Refreshed { recovered: false }
+                } else {
+                    // The next run mints with it.
+                    Outcome::Deferred(Deferral::Changed)
+                };
+                Answer::Left(outcome)
+            }
+            Stored::Overtaken => {
+                self.release(&grant, Some(&claim)).await;
+                changed
+            }
+            Stored::Claim(_) | Stored::Nowhere(_) => {
+                let error = "the new refresh token could not be stored yet and is kept in its claim".to_owned();
+                let remedy = "the next run stores it; if this continues, look at Secrets Manager's errors".to_owned();
+                Answer::Left(Outcome::Failed { error, remedy })
+            }
+        }
+    }
+}
+
+/// The error of a grant that died because the answer with its successor was lost.
+const ROTATION_LOST: &str = "rotation_lost";
+
+/// What a claim has shown.
+enum Claimed {
+    /// The refresh token may be sent. `over` can be removed after a success; with `lost` it was sent before.
+    Ours { claim: Claim, over: Vec<Claim>, lost: bool },
+    /// It was redeemed by an earlier run, and its successor is here.
+    Kept(Claim),
+}
+
+/// Whether one more try in the same run makes sense and does no harm.
+fn may_retry(refusal: &Refusal, reuse: Reuse) -> bool {
+    match reuse {
+        Reuse::Kills => refusal.passes_at_once() && !refusal.perhaps_redeemed(),
+        Reuse::Tolerated | Reuse::For(_) | Reuse::UntilUsed => refusal.passes_at_once() || refusal.perhaps_redeemed(),
+    }
+}
+
+fn reuse(grant: &Grant) -> Reuse {
+    match &grant.provider {
+        Provider::Other(server) => server.reuse,
+        Provider::Zoho(_) => Reuse::Tolerated,
+    }
+}
+
+/// The claim could not be made or read, so nothing was sent.
+fn unclaimed(error: &StoreError) -> Outcome {
+    Outcome::Failed { error: format!("its refresh token could not be claimed: {error}"), remedy: error.remedy() }
+}
+
+/// An answer was lost where asking again may kill the grant, and the published token still lives.
+fn lost_answer(grant: &Grant, last: Option<&Lease>) -> Outcome {
+    let until = last.map_or(Timestamp::UNIX_EPOCH, Lease::expires_at);
+    Outcome::Failed {
+        error: format!(
+            "the answer to the last refresh was lost, and with it perhaps the new refresh token; the published token lives until {until}"
+        ),
+        remedy: format!(
+            "make a link with `token-keeper connect {}` before that; near the end the refresher asks once more, which may also work",
+            grant.connection
+        ),
+    }
+}
