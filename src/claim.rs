@@ -184,3 +184,85 @@ pub fn may_ask_again(reuse: Reuse, first_claimed_at: Timestamp, now: Timestamp, 
             Reuse::Kills => false,
         }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn at(minutes: i64) -> Timestamp {
+        Timestamp::from_second(NOW + 60 * minutes).expect("a time")
+    }
+
+    /// A claim on a version and a token, made so many minutes ago.
+    fn claim(version: &str, token: &str, minutes_ago: i64) -> Claim {
+        Claim {
+            grant_version: VersionId::new(version),
+            attempt: 1,
+            claimer: "somebody".to_owned(),
+            claimed_at: at(-minutes_ago),
+            first_claimed_at: at(-minutes_ago),
+            token: TokenHash::of(&RefreshToken::new(token)),
+            kept: None,
+        }
+    }
+
+    fn kept(claim: Claim) -> Claim {
+        Claim { kept: Some(Successor { refresh_token: RefreshToken::new("next"), expires_at: None }), ..claim }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_and_the_name_tells_the_attempt() {
+        let written = Claim { attempt: 3, ..kept(claim("v1", "hush", 5)) };
+        let text = written.document();
+        assert!(!text.expose().contains("hush"), "the hash tells tokens apart");
+        let read = Claim::parse(&text).expect("a claim");
+        assert_eq!((read.name().as_str(), read.claimed_at, read.token.clone()), ("v1.3", at(-5), written.token));
+        assert_eq!(read.kept.expect("a successor").refresh_token.expose(), "next");
+        assert_eq!(claim("v1", "hush", 0).name(), "v1");
+        for damaged in ["", "{}", r#"{"schema":2}"#] {
+            assert!(Claim::parse(&SecretText::new(damaged)).is_none());
+        }
+    }
+
+    #[test]
+    fn the_table_of_standings() {
+        let check = |claims: &[Claim], expected: &str| {
+            let (version, token) = (VersionId::new("v1"), TokenHash::of(&RefreshToken::new("r")));
+            let found = match standing(claims.iter(), &version, &token, at(0)) {
+                Standing::Free => "free".to_owned(),
+                Standing::Held => "held".to_owned(),
+                Standing::Kept(_) => "kept".to_owned(),
+                Standing::Lost(first) => format!("lost {}", at(0).duration_since(first).as_mins()),
+            };
+            assert_eq!(found, expected, "{claims:?}");
+        };
+        check(&[], "free");
+        check(&[claim("v0", "before", 1), kept(claim("v0", "before", 1))], "free");
+        check(&[claim("v1", "r", 9)], "held");
+        // A clock that goes ahead.
+        check(&[claim("v1", "r", -9)], "held");
+        check(&[claim("v1", "r", 10)], "lost 10");
+        // Somebody has changed another field of the grant, or put a token into the same version.
+        check(&[claim("v0", "r", 9)], "held");
+        check(&[claim("v1", "other", 9)], "held");
+        check(&[claim("v1", "r", 45), claim("v1", "r", 30)], "lost 45");
+        check(&[claim("v1", "r", 45), claim("v1", "r", 1)], "held");
+        check(&[claim("v1", "r", 45), kept(claim("v1", "r", 1))], "kept");
+    }
+
+    #[test]
+    fn a_token_is_sent_again_only_where_that_harms_nothing_or_little_is_left() {
+        for (reuse, minutes, expected) in [
+            (Reuse::Tolerated, 10_000, true),
+            (Reuse::UntilUsed, 10_000, true),
+            (Reuse::For(1800), 28, true),
+            (Reuse::For(1800), 29, false),
+            (Reuse::Kills, 10, false),
+        ] {
+            assert_eq!(may_ask_again(reuse, at(-minutes), at(0), false), expected, "{reuse:?} after {minutes}");
+            assert!(may_ask_again(reuse, at(-minutes), at(0), true));
+        }
+    }
+}

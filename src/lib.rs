@@ -18,7 +18,8 @@
 //! - [`ports`]: the outside services as narrow traits;
 //! - [`run`]: use case 1, from due leases to a report;
 //! - [`consent`]: use case 2, from a link to a stored grant;
-//! - [`http`], [`zoho`], [`oauth`], [`issuer`] and [`aws`]: the services themselves;
+//! - [`http`], [`zoho`], [`oauth`] and [`aws`]: the services themselves;
+//! - [`issuer`]: Zoho's servers and the others as one;
 //! - [`config`], [`telemetry`], [`lambda`]: the environment; logs and metrics; events and answers.
 //!
 //! The functions are wired in `src/bin/`, the operator's command in the package `cli`.
@@ -42,8 +43,8 @@ pub mod consent;
 pub mod http;
 pub mod zoho;
 pub mod oauth;
-pub mod issuer;
 pub mod aws;
+pub mod issuer;
 pub mod config;
 pub mod telemetry;
 pub mod lambda;

@@ -97,3 +97,32 @@ impl Provider {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::DataCenters;
+
+    #[test]
+    fn the_margin_fits_the_life_and_leaves_readers_their_token() {
+        let server = |name| {
+            let profile = table::find(name).expect("a row");
+            Provider::Other(Arc::new(Server::of(profile, |_| None).expect("a server")))
+        };
+        let zoho = Provider::Zoho(DataCenters::default().get("eu").expect("a data centre").clone());
+        for (provider, life, expected) in [
+            (&zoho, 3600, 2100),
+            (&zoho, 600, 2100),
+            (&server("google"), 3600, 2100),
+            (&server("dropbox"), 14_400, 2100),
+            // Half an hour: with the whole margin it would be due at once.
+            (&server("xero"), 1800, 1050),
+            // A refresh ends the token that readers hold.
+            (&server("github"), 28_800, 1050),
+            (&server("atlassian"), 3600, 1050),
+        ] {
+            let margin = provider.margin(SignedDuration::from_secs(2100), SignedDuration::from_secs(life));
+            assert_eq!(margin.as_secs(), expected, "{} with a life of {life}", provider.name());
+        }
+    }
+}

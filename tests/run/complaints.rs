@@ -18,7 +18,7 @@ use crate::line;
 const ARN: &str = "arn:aws:sqs:eu-central-1:123456789012:token-keeper-complaints.fifo";
 
 /// The event that Lambda makes of messages from the queue of complaints.
-fn batch(bodies: &[String]) -> Value {
+pub(crate) fn batch(bodies: &[String]) -> Value {
     let record = |(id, body): (usize, &String)| {
         let said: Value = serde_json::from_str(body).unwrap_or_default();
         let attributes = json!({"MessageGroupId": said["connection"]});
@@ -28,7 +28,7 @@ fn batch(bodies: &[String]) -> Value {
 }
 
 /// What a reader sends that has used the document which is published now.
-fn complaint(world: &World, connection: &str) -> String {
+pub(crate) fn complaint(world: &World, connection: &str) -> String {
     json!({"connection": connection, "issued_at": world.field(connection, "issued_at")}).to_string()
 }
 

@@ -8,6 +8,7 @@ use testkit::world::{World, grant_name};
 
 use jiff::SignedDuration;
 
+use crate::complaints::{batch, complaint};
 use crate::line;
 
 /// What a provider does with a refresh token that comes again: in words of a client's secret, and as
@@ -353,4 +354,33 @@ async fn where_a_refresh_ends_the_token_that_readers_hold_it_comes_late_and_no_c
         assert!(world.token_lives("corp"));
     }
     assert!(mints(&world) <= 5, "{} mints in a day", mints(&world));
+    let before = mints(&world);
+    let complaints = batch(&[complaint(&world, "corp")]);
+    world.send(complaints).await.expect("an answer");
+    assert_eq!(mints(&world), before, "a complaint would end the token of all other readers");
+    assert_ne!(world.field("corp", "rejected_at"), Value::Null);
+}
+
+#[tokio::test]
+async fn an_operator_hears_fourteen_and_three_days_before_a_refresh_token_ends() {
+    let world = World::new().await;
+    let refresh_token = world.oauth().consent(testkit::outside::CORP_ID, &[]).refresh_token.expect("a refresh token");
+    world.oauth().settings(|settings| settings.rotation = Rotation::Never);
+    world.store_corp(&json!({"rotation": "never"}));
+    let ends = world.clock.now() + SignedDuration::from_hours(24 * 20);
+    world.store_of_corp("corp", &json!({"refresh_token": refresh_token, "refresh_token_expires_at": ends}));
+    for day in 0..20 {
+        for _ in 0..4 {
+            let report = world.run().await;
+            assert_eq!(report["refreshed"], 1, "{report}");
+            world.advance_minutes(6 * 60);
+        }
+        let said = world.notices("corp").len();
+        assert_eq!(said, usize::from(day >= 6) + usize::from(day >= 17), "day {day}: {:?}", world.notices("corp"));
+    }
+    let expected = "Token Keeper: the refresh token of corp ends at 2026-12-11T00:00:00Z, and its access tokens with it. \
+                    Type before: token-keeper connect corp";
+    assert_eq!(world.notices("corp")[0], expected);
+    world.clock.advance(SignedDuration::from_hours(-24));
+    assert_eq!(world.run().await["min_refresh_token_remaining_s"], 86_400);
 }

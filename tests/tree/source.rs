@@ -66,21 +66,26 @@ fn the_domain_reads_no_clock_environment_or_network() {
 #[test]
 fn one_module_each_names_the_sdk_http_the_environment_and_the_clock() {
     check_absent(&["aws_sdk", "aws_config", "aws_smithy", "aws_credential"], |name| !name.starts_with("aws"));
-    let asks = ["http.rs", "oauth.rs", "zoho.rs"];
+    let asks = ["http.rs", "issuer.rs", "oauth.rs", "zoho.rs"];
     check_absent(&["reqwest"], |name| !name.starts_with("aws") && !asks.contains(&name));
     check_absent(&["std::env::"], |name| !name.starts_with("bin"));
     check_absent(&["Timestamp::now", "getrandom"], |name| name != "source.rs");
 }
 
 #[test]
-fn the_refresher_cannot_write_a_secret_and_nothing_deletes_one() {
+fn the_refresher_writes_no_secret_but_the_successor_of_a_refresh_token_and_nothing_deletes_one() {
     let refresher = |name: &str| name.starts_with("run") || ["lambda/refresher.rs", "bin/refresher.rs"].contains(&name);
     let writing = ["put_secret_value", "create_secret", "update_secret_version_stage"];
     check_absent(&[&["SecretWriter", "Authorizer"], &writing[..]].concat(), refresher);
+    let successor = ["run/redeem.rs", "run/write.rs", "run/renew.rs", "run/complaints.rs", "run.rs"];
+    let bounds = ["SecretReplacer"];
+    check_absent(&bounds, |name| refresher(name) && !successor.contains(&name) && name != "lambda/refresher.rs");
+    // Only this file replaces one, and only for a provider that gives another refresh token.
+    check_absent(&[".replace(&name"], |name| refresher(name) && name != "run/redeem.rs");
     check_absent(&writing, |name| name != "aws/grants.rs");
     check_absent(&["delete_secret", "delete_parameter"], |name| !name.starts_with("aws/"));
     check_absent(&["Remover"], |name| !name.starts_with("aws/") && name != "ports.rs");
-    check_absent(&["DeviceAuthorizer"], |name| !["ports.rs", "zoho/device.rs"].contains(&name));
+    check_absent(&["DeviceAuthorizer"], |name| !["ports.rs", "issuer.rs", "zoho/device.rs"].contains(&name));
     check_absent(&["update_secret("], |_| true);
 }
 
