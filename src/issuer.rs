@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::connection::{Account, Client, Credential, DataCenter, Grant, Provider};
 use crate::failure::Refusal;
-use crate::oauth::{self, OAuth};
+use crate::oauth::OAuth;
 use crate::ports::{Authorizer, DeviceAuthorization, DeviceAuthorizer, Issuer, Minted, Polled, Proof, Revoked};
 use crate::secret::{AccessToken, DeviceCode, RefreshToken};
 use crate::source::Source;
@@ -35,7 +35,7 @@ impl Issuer for Providers {
             (_, None) => Err(Refusal::Unclear { error: "there is no refresh token yet".to_owned(), at_once: false }),
             (Provider::Zoho(at), Some(credential)) => self.zoho.mint(grant, credential, at).await,
             (Provider::Other(server), Some(Credential::RefreshToken(refresh_token))) => {
-                Ok(self.oauth.refresh(&grant.client, server, refresh_token).await?.into())
+                self.oauth.refresh(&grant.client, server, refresh_token).await
             }
             (Provider::Other(_), Some(Credential::ClientCredentials { .. })) => {
                 Err(Refusal::Misconfigured { error: "unsupported_grant_type".to_owned() })
@@ -48,18 +48,11 @@ impl Issuer for Providers {
     }
 }
 
-impl From<oauth::Answer> for Minted {
-    fn from(answer: oauth::Answer) -> Self {
-        let oauth::Answer { token, api_domain, scope, refresh_token, refresh_token_expires_at, kept } = answer;
-        Self { token, api_domain, scope, refresh_token, refresh_token_expires_at, kept }
-    }
-}
-
 impl Authorizer for Providers {
     async fn exchange(&self, client: &Client, at: &Provider, proof: &Proof) -> Result<Minted, Refusal> {
         match at {
             Provider::Zoho(at) => self.zoho.exchange(client, at, proof).await,
-            Provider::Other(server) => Ok(self.oauth.exchange(client, server, proof).await?.into()),
+            Provider::Other(server) => self.oauth.exchange(client, server, proof).await,
         }
     }
 

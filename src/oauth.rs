@@ -7,7 +7,7 @@ mod answer;
 
 use std::time::Duration;
 
-pub use answer::{Answer, classify, revoked};
+pub use answer::{classify, revoked};
 
 use reqwest::RequestBuilder;
 use url::form_urlencoded::byte_serialize;
@@ -16,7 +16,7 @@ use crate::connection::Client;
 use crate::failure::Refusal;
 use crate::http;
 use crate::lease::whole_second;
-use crate::ports::{Proof, Revoked};
+use crate::ports::{Minted, Proof, Revoked};
 use crate::provider::server::Server;
 use crate::provider::{ClientAuthentication, Pkce};
 use crate::secret::RefreshToken;
@@ -47,14 +47,14 @@ impl OAuth {
         client: &Client,
         server: &Server,
         refresh_token: &RefreshToken,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<Minted, Refusal> {
         let form = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())];
         self.token(client, server, &form).await
     }
 
     /// Spends an authorization code (RFC 6749 §4.1.3, RFC 7636 §4.5). It is sent once, because a
     /// code is good for one exchange.
-    pub async fn exchange(&self, client: &Client, server: &Server, proof: &Proof) -> Result<Answer, Refusal> {
+    pub async fn exchange(&self, client: &Client, server: &Server, proof: &Proof) -> Result<Minted, Refusal> {
         let mut form = vec![("grant_type", "authorization_code"), ("code", proof.code.expose())];
         if let Some((redirect_uri, verifier)) = &proof.redirect {
             form.push(("redirect_uri", redirect_uri));
@@ -83,7 +83,7 @@ impl OAuth {
 
     /// Asks the token endpoint. The clock is read before the request is sent, so that no expiry is
     /// too late.
-    async fn token(&self, client: &Client, server: &Server, form: &[(&str, &str)]) -> Result<Answer, Refusal> {
+    async fn token(&self, client: &Client, server: &Server, form: &[(&str, &str)]) -> Result<Minted, Refusal> {
         let issued_at = whole_second(self.source.now());
         let form = [form, server.profile.token_parameters].concat();
         let (status, body) = self.post(client, server, &server.token_endpoint, &form).await?;

@@ -62,7 +62,7 @@ impl Provider {
     }
 
     /// The base URL of the provider's API, as far as its table and the kept values tell.
-    pub(crate) fn api_domain(&self, kept: &BTreeMap<String, String>) -> Option<String> {
+    pub fn api_domain(&self, kept: &BTreeMap<String, String>) -> Option<String> {
         match self {
             Self::Zoho(data_center) => data_center.api_domain.clone(),
             Self::Other(server) => match server.profile.api_domain {

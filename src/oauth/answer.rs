@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 use crate::failure::{Refusal, Silence};
 use crate::http::{is_token, positive};
 use crate::lease::Token;
-use crate::ports::Revoked;
+use crate::ports::{Minted, Revoked};
+use crate::provider::From;
 use crate::provider::refusal::{Class, class};
 use crate::provider::server::Server;
-use crate::provider::{ApiDomain, From};
 use crate::secret::{AccessToken, RefreshToken};
 
 /// The longest token that is accepted, in bytes: more than any parameter holds. The store refuses a
@@ -23,23 +23,6 @@ const MAX_TOKEN: usize = 8192;
 /// How long an access token is taken to live at most, in seconds, if the answer does not say.
 const UNSAID_LIFE_S: i64 = 3600;
 
-/// A token endpoint's success (RFC 6749 §5.1).
-#[derive(Debug)]
-pub struct Answer {
-    /// The access token.
-    pub token: Token,
-    /// Base URL of the account's APIs.
-    pub api_domain: Option<String>,
-    /// Scopes separated by blanks.
-    pub scope: Option<String>,
-    /// A refresh token: perhaps another one, perhaps the same.
-    pub refresh_token: Option<RefreshToken>,
-    /// When that ends, if the answer says so.
-    pub refresh_token_expires_at: Option<Timestamp>,
-    /// The values that the profile keeps from answers, as far as they are here and sound.
-    pub kept: BTreeMap<String, String>,
-}
-
 /// Turns status and body into tokens or a refusal. `issued_at` is when the request was sent.
 /// Statuses 3xx, 429 and 5xx decide alone; otherwise the rules of the row do.
 ///
@@ -47,7 +30,7 @@ pub struct Answer {
 /// For everything except a 2xx JSON object with a usable `access_token` and no error. If the server
 /// may have done what was asked, although its answer is of no use, it is [`Refusal::Unclear`] with
 /// `at_once`.
-pub fn classify(server: &Server, status: u16, body: &[u8], issued_at: Timestamp) -> Result<Answer, Refusal> {
+pub fn classify(server: &Server, status: u16, body: &[u8], issued_at: Timestamp) -> Result<Minted, Refusal> {
     let profile = server.profile;
     let fields = accepted(server, status, body)?;
     let lost = |error: String| Err(Refusal::Unclear { error, at_once: true });
@@ -68,13 +51,9 @@ pub fn classify(server: &Server, status: u16, body: &[u8], issued_at: Timestamp)
     };
     let ends = |seconds| issued_at.checked_add(SignedDuration::from_secs(seconds)).ok();
     let kept = kept(server, &fields);
-    Ok(Answer {
+    Ok(Minted {
         token: Token::new(access_token, issued_at, issued_at + SignedDuration::from_secs(life)),
-        api_domain: match profile.api_domain {
-            ApiDomain::Unknown => None,
-            ApiDomain::Fixed(api_domain) => Some(api_domain.to_owned()),
-            ApiDomain::Kept(name) => kept.get(name).cloned(),
-        },
+        api_domain: None,
         scope: scope(server, &fields),
         refresh_token,
         refresh_token_expires_at: profile

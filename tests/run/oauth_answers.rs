@@ -3,12 +3,15 @@
 //! seen at a live provider.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use testkit::world::START;
+use token_keeper::connection::Provider;
 use token_keeper::failure::{Refusal, Silence};
-use token_keeper::oauth::{Answer, classify, revoked};
+use token_keeper::oauth::{classify, revoked};
+use token_keeper::ports::Minted;
 use token_keeper::ports::Revoked;
 use token_keeper::provider::Header;
 use token_keeper::provider::server::Server;
@@ -30,7 +33,7 @@ fn start() -> Timestamp {
     START.parse().expect("a time")
 }
 
-fn read(provider: &str, status: u16, body: &str) -> Result<Answer, Refusal> {
+fn read(provider: &str, status: u16, body: &str) -> Result<Minted, Refusal> {
     classify(&server(provider), status, body.as_bytes(), start())
 }
 
@@ -38,7 +41,7 @@ fn refused(provider: &str, status: u16, body: &str) -> Refusal {
     read(provider, status, body).expect_err(body)
 }
 
-fn answer(provider: &str, more: &Value) -> Answer {
+fn answer(provider: &str, more: &Value) -> Minted {
     let mut body = json!({"access_token": "at", "token_type": "bearer"});
     for (field, value) in more.as_object().expect("fields") {
         body[field] = value.clone();
@@ -286,7 +289,8 @@ fn kept_values_are_taken_only_in_their_own_form() {
         let answer = answer(provider, &more);
         let expected: BTreeMap<_, _> =
             kept.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        assert_eq!((answer.kept, answer.api_domain.as_deref()), (expected, api_domain), "{provider} {more}");
+        let told = Provider::Other(Arc::new(server(provider))).api_domain(&answer.kept);
+        assert_eq!((answer.kept, told.as_deref()), (expected, api_domain), "{provider} {more}");
     };
     let (mine, id) =
         ("https://acme.my.salesforce.com", "https://login.salesforce.com/id/00D000000000001AAA/005000000000001AAA");

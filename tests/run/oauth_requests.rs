@@ -10,7 +10,8 @@ use testkit::zoho::answers;
 use token_keeper::connection::Client;
 use token_keeper::failure::{Refusal, Silence};
 use token_keeper::http::{Roots, client};
-use token_keeper::oauth::{Answer, OAuth};
+use token_keeper::oauth::OAuth;
+use token_keeper::ports::Minted;
 use token_keeper::ports::{Proof, Revoked};
 use token_keeper::provider::server::Server;
 use token_keeper::provider::table::find;
@@ -67,7 +68,7 @@ impl Wire {
         Server::of(find(provider).expect("a row"), |field| secret.get(field)).expect("a server")
     }
 
-    async fn refresh(&self, server: &Server) -> Result<Answer, Refusal> {
+    async fn refresh(&self, server: &Server) -> Result<Minted, Refusal> {
         oauth().refresh(&app(), server, &RefreshToken::new("r+r")).await
     }
 
