@@ -268,7 +268,8 @@ impl ParameterStore {
             .tier(tier)
             .set_key_id(self.publishing.kms_key_id.clone());
         let put = async || call.clone().send().await.map(|_| ()).map_err(|error| failed("ssm:PutParameter", &error));
-        self.puts.call(put).await
+        // Its connection has begun, and perhaps a new refresh token waits.
+        self.puts.another().await.call(put).await
     }
 }
 
@@ -309,7 +310,7 @@ impl Claims for ParameterStore {
             let call = self.client.delete_parameters().set_names(Some(names));
             let remove =
                 async || call.clone().send().await.map(|_| ()).map_err(|error| failed("ssm:DeleteParameters", &error));
-            self.puts.call(remove).await?;
+            self.puts.another().await.call(remove).await?;
         }
         Ok(())
     }

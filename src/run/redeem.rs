@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// How often both are tried.
 const ROUNDS: usize = 2;
 /// The time that a refresh token needs after its answer: both attempts, in each round.
-const STORE_RESERVE: Duration = Duration::from_secs(34);
+const STORE_RESERVE: Duration = Duration::from_secs(50);
 /// Between claiming and asking. A run that slept for longer, because its machine did, asks nothing.
 const AT_ONCE: SignedDuration = SignedDuration::from_secs(60);
 /// What is tried after a fault that may be over in a second.
