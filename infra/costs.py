@@ -13,6 +13,12 @@ RUNS = 30 * 24 * 3600 // INTERVAL  # 2,880
 # A connection is due at 2,100 s of life. One interval after a mint it has 2,700 s left, after two
 # 1,800 s.
 MINTS = RUNS // 2
+MARGIN, SHARE = 2100, 7 / 12  # seconds; the most of a token's life, for other providers than Zoho
+LIVES = 1_800, 3_600  # seconds that a token of a rotating provider lives
+# What a mint needs more if the provider rotates refresh tokens. The secret is read once more, the
+# new version is put, and its label moved. The claim takes two puts, a read and a removal; all but
+# the removal are encrypted or decrypted.
+ROTATING_SECRET_CALLS, ROTATING_INTERACTIONS, ROTATING_KMS = 3, 4, 3
 
 # AWS does not say how it bills a BatchGetSecretValue of 20 secrets: 1 means 20 calls, 20 means one.
 SECRETS_A_CALL = 1
@@ -83,6 +89,16 @@ def units(n):
     ]
 
 
+def rotating(life):
+    """What a connection uses more in a month if its provider rotates refresh tokens.
+
+    Mints, secret calls, KMS requests, interactions with parameters.
+    """
+    mints = RUNS // ceil((life - min(MARGIN, SHARE * life)) / INTERVAL)
+    published = mints - MINTS  # more often than the tokens above
+    return mints, mints * ROTATING_SECRET_CALLS, mints * ROTATING_KMS + published, mints * ROTATING_INTERACTIONS + published
+
+
 def row(label, cells, decimals=2):
     print(f"{label:<50}" + "".join(f"{cell:>12,.{decimals}f}" for cell in cells))
 
@@ -115,6 +131,19 @@ def main():
     row("for one connection", [total / n for total, n in zip(totals, SIZES)])
     row("Total without the free allowances", [sum(bill(amounts, False).values()) for amounts in used])
     row("Total with a KMS key of your own", [total + OWN_KEY for total in totals])
+    print()
+    row("A ROTATING CONNECTION, MORE, with tokens of seconds:", LIVES, 0)
+    more = list(zip(*map(rotating, LIVES)))
+    row("new refresh tokens a day", [mints / 30 for mints in more[0]], 0)
+    for label, amounts in zip(("Secrets Manager: calls", "KMS: requests", "Parameter Store: interactions"), more[1:]):
+        row(label, amounts, 0)
+    price = {(service, unit): dollars / per for service, unit, dollars, per, *_ in PRICES}
+    calls, requests, interactions = (
+        price["Secrets Manager", "calls"], price["KMS", "requests"], price["Parameter Store", "paid interactions"]
+    )  # fmt: skip
+    default = [secret * calls + key * requests for secret, key in zip(*more[1:3])]
+    row("Dollars a month", default, 3)
+    row("Dollars a month with higher throughput", [cost + each * interactions for cost, each in zip(default, more[3])], 3)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ parameters=(
     "CallbackUrl=${TOKEN_KEEPER_CALLBACK_URL:-}"
     "MarginSeconds=${TOKEN_KEEPER_MARGIN_S:-2100}"
     "DataCenters=${TOKEN_KEEPER_DATA_CENTERS:-}"
+    "RotatingProviders=${TOKEN_KEEPER_ROTATING_PROVIDERS:-false}"
     "Publish=${TOKEN_KEEPER_PUBLISH:-document}"
     "Tier=${TOKEN_KEEPER_TIER:-Standard}"
     "SsmRate=${TOKEN_KEEPER_SSM_RATE:-40}"
@@ -52,6 +53,7 @@ for parameter in "$@"; do
         CallbackUrl) variable=TOKEN_KEEPER_CALLBACK_URL ;;
         MarginSeconds) variable=TOKEN_KEEPER_MARGIN_S ;;
         DataCenters) variable=TOKEN_KEEPER_DATA_CENTERS ;;
+        RotatingProviders) variable=TOKEN_KEEPER_ROTATING_PROVIDERS ;;
         Publish) variable=TOKEN_KEEPER_PUBLISH ;;
         Tier) variable=TOKEN_KEEPER_TIER ;;
         SsmRate) variable=TOKEN_KEEPER_SSM_RATE ;;

@@ -43,7 +43,7 @@ impl std::error::Error for Problems {}
 
 /// Every variable that is read here, with its default. A test compares the table in
 /// docs/reference.md with this one.
-pub const VARIABLES: [(&str, &str); 11] = [
+pub const VARIABLES: [(&str, &str); 12] = [
     ("TOKEN_KEEPER_PREFIX", "token-keeper"),
     ("TOKEN_KEEPER_MARGIN_S", "2100"),
     ("TOKEN_KEEPER_PUBLISH", "document"),
@@ -52,6 +52,7 @@ pub const VARIABLES: [(&str, &str); 11] = [
     ("TOKEN_KEEPER_KMS_KEY_ID", ""),
     ("TOKEN_KEEPER_TIER", "Standard"),
     ("TOKEN_KEEPER_DATA_CENTERS", ""),
+    ("TOKEN_KEEPER_ROTATING_PROVIDERS", "false"),
     ("TOKEN_KEEPER_CALLBACK_URL", ""),
     ("TOKEN_KEEPER_QUEUE_URL", ""),
     ("TOKEN_KEEPER_QUEUE_ABOVE", "500"),
@@ -90,6 +91,7 @@ impl Config {
                 prefix,
                 data_centers,
                 margin: SignedDuration::from_secs(reader.number("TOKEN_KEEPER_MARGIN_S", 60..=MAX_MARGIN_S).into()),
+                rotating: reader.one_of("TOKEN_KEEPER_ROTATING_PROVIDERS", &[("false", false), ("true", true)]),
                 concurrency: reader.number("TOKEN_KEEPER_CONCURRENCY", 1..=MAX_CONCURRENCY) as usize,
                 settling: SETTLING,
             },
@@ -190,7 +192,7 @@ mod tests {
         let Config { settings, publishing, callback_url, queue_url, queue_above } =
             read(&[("PATH", "/bin"), ("TOKEN_KEEPER_TIER", "")]).expect("defaults");
         assert_eq!(settings.prefix.grant("a").as_str(), "token-keeper/connections/a");
-        assert_eq!((settings.margin.as_secs(), settings.concurrency), (2100, 16));
+        assert_eq!((settings.margin.as_secs(), settings.concurrency, settings.rotating), (2100, 16, false));
         assert_eq!((publishing.plain, publishing.rate, publishing.tier), (false, 40, Tier::Standard));
         assert_eq!((publishing.kms_key_id, callback_url), (None, None));
         assert_eq!((queue_url, queue_above), (None, 500));
@@ -207,13 +209,14 @@ mod tests {
             ("TOKEN_KEEPER_KMS_KEY_ID", "alias/tokens"),
             ("TOKEN_KEEPER_TIER", "Advanced"),
             ("TOKEN_KEEPER_DATA_CENTERS", "lab=http://127.0.0.1:9"),
+            ("TOKEN_KEEPER_ROTATING_PROVIDERS", "true"),
             ("TOKEN_KEEPER_CALLBACK_URL", "https://consent.example/prod/"),
             ("TOKEN_KEEPER_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/123456789012/token-keeper"),
             ("TOKEN_KEEPER_QUEUE_ABOVE", "2000"),
         ])
         .expect("a right environment");
         assert_eq!(settings.prefix.lease("a"), "/team/tk/tokens/a");
-        assert_eq!((settings.margin.as_secs(), settings.concurrency), (600, 4));
+        assert_eq!((settings.margin.as_secs(), settings.concurrency, settings.rotating), (600, 4, true));
         assert_eq!((publishing.plain, publishing.rate, publishing.tier), (true, 3, Tier::Advanced));
         assert_eq!(publishing.kms_key_id.as_deref(), Some("alias/tokens"));
         assert!(settings.data_centers.get("lab").is_some());
@@ -232,12 +235,13 @@ mod tests {
             ("TOKEN_KEEPER_SSM_RATE", "-1"),
             ("TOKEN_KEEPER_TIER", "standard"),
             ("TOKEN_KEEPER_DATA_CENTERS", "eu=http://accounts.example,mars"),
+            ("TOKEN_KEEPER_ROTATING_PROVIDERS", "yes"),
             ("TOKEN_KEEPER_MARGINS", "2100"),
             ("TOKEN_KEEPER_CALLBACK_URL", "http://consent.example"),
             ("TOKEN_KEEPER_QUEUE_URL", "token-keeper"),
             ("TOKEN_KEEPER_QUEUE_ABOVE", "0"),
         ])
-        .expect_err("eleven wrong settings");
+        .expect_err("twelve wrong settings");
         let text = problems.to_string();
         for wanted in [
             "TOKEN_KEEPER_PREFIX: \"/x\" is not a prefix",
@@ -248,6 +252,7 @@ mod tests {
             "TOKEN_KEEPER_TIER: \"standard\" is not one of Standard | Advanced | Intelligent-Tiering",
             "TOKEN_KEEPER_DATA_CENTERS: \"http://accounts.example\" is not an accounts server",
             "TOKEN_KEEPER_DATA_CENTERS: \"mars\" is not name=https://accounts.example",
+            "TOKEN_KEEPER_ROTATING_PROVIDERS: \"yes\" is not one of false | true",
             "TOKEN_KEEPER_MARGINS: there is no such setting",
             "TOKEN_KEEPER_CALLBACK_URL: \"http://consent.example\" is not an https URL",
             "TOKEN_KEEPER_QUEUE_URL: \"token-keeper\" is not an https URL",

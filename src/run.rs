@@ -200,7 +200,7 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
                 Decision::Due(connection) => due.push(connection),
                 Decision::Settled(Settled { state, lease, .. }) => {
                     let (outcome, expires_at) = (state.outcome(), token_end(lease.as_ref()));
-                    entries.push(Entry { connection: name, outcome, expires_at });
+                    entries.push(Entry { connection: name, outcome, expires_at, refresh_token_expires_at: None });
                 }
             }
         }
@@ -236,6 +236,7 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
             Err(error) => {
                 let left = |old: Seen| Entry {
                     expires_at: token_end(old.lease()),
+                    refresh_token_expires_at: None,
                     outcome: Outcome::Failed {
                         error: format!("its grant may be old, and a second look failed: {error}"),
                         remedy: "the next run tries again".to_owned(),

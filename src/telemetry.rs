@@ -79,6 +79,7 @@ pub fn log(report: &Report) {
         complaints = report.complaints,
         rejected = report.rejected.len(),
         min_remaining_s = report.min_remaining_s,
+        min_refresh_token_remaining_s = report.min_refresh_token_remaining_s,
         duration_ms = report.duration_ms,
         "run finished"
     );
@@ -133,6 +134,10 @@ pub fn write_metrics(report: &Report, prefix: &Prefix, now: Timestamp, out: &mut
     if let Some(seconds) = report.min_remaining_s {
         metrics.push(metric("MinRemainingSeconds", "Seconds"));
         line["MinRemainingSeconds"] = json!(seconds);
+    }
+    if let Some(seconds) = report.min_refresh_token_remaining_s {
+        metrics.push(metric("MinRefreshTokenRemaining", "Seconds"));
+        line["MinRefreshTokenRemaining"] = json!(seconds);
     }
     write_line(&mut line, &metrics, now, out)
 }

@@ -11,12 +11,13 @@ use token_keeper::failure::StoreError;
 use token_keeper::flaw::{Broken, Flaw};
 
 /// Each field that is also a variable.
-const FIELDS: [(&str, &str); 7] = [
+const FIELDS: [(&str, &str); 8] = [
     ("callback_url", "TOKEN_KEEPER_CALLBACK_URL"),
     ("kms_key_id", "TOKEN_KEEPER_KMS_KEY_ID"),
     ("tier", "TOKEN_KEEPER_TIER"),
     ("publish", "TOKEN_KEEPER_PUBLISH"),
     ("data_centers", "TOKEN_KEEPER_DATA_CENTERS"),
+    ("rotating_providers", "TOKEN_KEEPER_ROTATING_PROVIDERS"),
     ("margin_s", "TOKEN_KEEPER_MARGIN_S"),
     ("ssm_rate", "TOKEN_KEEPER_SSM_RATE"),
 ];
@@ -177,7 +178,7 @@ mod tests {
     #[test]
     fn every_field_is_a_default() {
         let text = r#"{"schema": 1, "callback_url": "https://abc.lambda-url.eu-central-1.on.aws/", "kms_key_id": "arn:key",
-            "tier": "Advanced", "publish": "document,plain", "data_centers": "lab=http://127.0.0.1:9", "margin_s": 600,
+            "tier": "Advanced", "publish": "document,plain", "data_centers": "lab=http://127.0.0.1:9", "margin_s": 600, "rotating_providers": "true",
             "schedule": "rate(5 minutes)", "ssm_rate": "7", "new": [true]}"#;
         let (Config { settings, publishing, callback_url, .. }, told) = read(&[], text);
         assert_eq!(
@@ -186,6 +187,7 @@ mod tests {
         );
         assert_eq!((publishing.kms_key_id.as_deref(), publishing.tier), (Some("arn:key"), Tier::Advanced));
         assert_eq!((publishing.plain, publishing.rate, settings.margin.as_secs()), (true, 7, 600));
+        assert!(settings.rotating);
         assert!(settings.data_centers.get("lab").is_none(), "a host for secrets comes from the environment only");
         let stack = told.ok().flatten().expect("the stack's settings");
         assert_eq!(stack.data_centers.as_deref(), Some("lab=http://127.0.0.1:9"));
@@ -197,7 +199,7 @@ mod tests {
         let text = r#"{"schema": 1, "kms_key_id": "", "data_centers": "", "margin_s": null, "tier": "Advanced"}"#;
         let (config, told) = read(&[("TOKEN_KEEPER_TIER", " ")], text);
         assert_eq!((config.publishing.kms_key_id, config.publishing.tier), (None, Tier::Advanced));
-        assert_eq!(config.settings.margin.as_secs(), 2100);
+        assert_eq!((config.settings.margin.as_secs(), config.settings.rotating), (2100, false));
         assert!(told.ok().flatten().is_some_and(|stack| stack.overruled.is_empty() && stack.schedule.is_none()));
     }
 

@@ -56,7 +56,12 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
                 }
                 Some(Verdict::Settled(settled)) => (settled.state.outcome(), settled.lease),
             };
-            entries.push(Entry { connection: connection.to_string(), outcome, expires_at: token_end(lease.as_ref()) });
+            entries.push(Entry {
+                connection: connection.to_string(),
+                outcome,
+                expires_at: token_end(lease.as_ref()),
+                refresh_token_expires_at: None,
+            });
         }
         if !due.is_empty() {
             entries.extend(self.renew_all(due, end, |_, _| {}).await);

@@ -55,7 +55,12 @@ impl<Q: Queue> Dispatcher<Q> {
                 Ok(_) => connections.push(name),
                 Err(error) => {
                     let outcome = Outcome::broken(&Broken::secret(&settings.prefix.grant(name), Flaw::Name(error)));
-                    misnamed.push(Entry { connection: name.to_owned(), outcome, expires_at: None });
+                    misnamed.push(Entry {
+                        connection: name.to_owned(),
+                        outcome,
+                        expires_at: None,
+                        refresh_token_expires_at: None,
+                    });
                 }
             }
         }

@@ -147,12 +147,18 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
                 Permit::Go | Permit::Try => Deferral::NoTime,
             };
             let expires_at = token_end(due.last.as_ref());
-            done.push(Entry { connection: due.name(), outcome: Outcome::Deferred(why), expires_at });
+            done.push(Entry {
+                connection: due.name(),
+                outcome: Outcome::Deferred(why),
+                expires_at,
+                refresh_token_expires_at: None,
+            });
         }
         done.extend(open.into_iter().map(|(connection, expires_at)| Entry {
             connection,
             outcome: Outcome::Deferred(Deferral::CutOff),
             expires_at,
+            refresh_token_expires_at: None,
         }));
         done
     }
@@ -205,7 +211,7 @@ impl<G: Grants, I: Issuer, L: Leases> Refresher<G, I, L> {
                 (outcome, token_end(last.as_ref()))
             }
         };
-        Entry { connection: name, outcome, expires_at }
+        Entry { connection: name, outcome, expires_at, refresh_token_expires_at: None }
     }
 
     /// Asks Zoho, and once more after a fault that may be over in a second.

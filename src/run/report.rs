@@ -156,6 +156,8 @@ pub struct Entry {
     pub outcome: Outcome,
     /// The end of the token that consumers can read now.
     pub expires_at: Option<Timestamp>,
+    /// The end of the grant's refresh token, if it is known.
+    pub refresh_token_expires_at: Option<Timestamp>,
 }
 
 /// The report of one run. Its fields are part of the contract.
@@ -196,6 +198,10 @@ pub struct Report {
     /// await consent or have a dead grant do not count. 0 if one has no token; `null` if there is
     /// no such connection.
     pub min_remaining_s: Option<i64>,
+    /// The shortest life left of a refresh token, in seconds, of the same connections; 0 if one has
+    /// ended. Absent if no end is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_refresh_token_remaining_s: Option<i64>,
     /// From the first call to the last, in milliseconds.
     pub duration_ms: i64,
     /// What became of each connection that was not fresh; at most 500.
@@ -253,12 +259,14 @@ impl Report {
             rejected: Vec::new(),
             complaints: None,
             min_remaining_s: None,
+            min_refresh_token_remaining_s: None,
             duration_ms: i64::try_from(duration.as_millis()).unwrap_or(i64::MAX),
             outcomes: Vec::new(),
             undone: 0,
         };
         let mut good = Vec::new();
-        for Entry { connection, outcome, expires_at } in entries {
+        let seconds_left = |end: Timestamp| end.duration_since(now).as_secs().max(0);
+        for Entry { connection, outcome, expires_at, refresh_token_expires_at } in entries {
             // Whether a run can keep it fresh.
             let mut kept = true;
             match outcome {
@@ -282,8 +290,10 @@ impl Report {
                 Outcome::Rejected => report.rejected.push(connection.clone()),
             }
             if kept {
-                let remaining = expires_at.map_or(0, |end| end.duration_since(now).as_secs().max(0));
-                report.min_remaining_s = Some(report.min_remaining_s.map_or(remaining, |least| least.min(remaining)));
+                let remaining = expires_at.map_or(0, seconds_left);
+                report.min_remaining_s = least(report.min_remaining_s, Some(remaining));
+                report.min_refresh_token_remaining_s =
+                    least(report.min_refresh_token_remaining_s, refresh_token_expires_at.map(seconds_left));
             }
             report.undone += usize::from(outcome.is_undone());
             let line = Line {
@@ -303,5 +313,33 @@ impl Report {
         report.outcomes.extend(good);
         report.outcomes.truncate(MAX_OUTCOMES);
         report
+    }
+}
+
+/// The lower of two numbers, or the only one.
+fn least(one: Option<i64>, other: Option<i64>) -> Option<i64> {
+    one.into_iter().chain(other).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_refresh_token_that_ends_first_counts_unless_it_is_dead_already() {
+        let now = Timestamp::UNIX_EPOCH;
+        let entry = |days: Option<i64>, outcome| Entry {
+            connection: "crm".to_owned(),
+            outcome,
+            expires_at: None,
+            refresh_token_expires_at: days.map(|days| now + SignedDuration::from_hours(24 * days)),
+        };
+        let shortest = |entries: &[Entry]| Report::of(entries, now, SignedDuration::ZERO).min_refresh_token_remaining_s;
+        let dead = Outcome::ConsentRequired { error: "invalid_grant".to_owned() };
+        assert_eq!(shortest(&[entry(None, Outcome::Fresh)]), None, "no end is known");
+        let (none, month, fortnight) =
+            (entry(None, Outcome::Fresh), entry(Some(30), Outcome::Fresh), entry(Some(14), Outcome::Rejected));
+        assert_eq!(shortest(&[month, none, fortnight, entry(Some(-1), dead)]), Some(14 * 86_400));
+        assert_eq!(shortest(&[entry(Some(-1), Outcome::Fresh)]), Some(0), "it has ended, and nobody has noticed yet");
     }
 }

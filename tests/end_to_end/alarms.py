@@ -29,6 +29,8 @@ MARGIN_S = 2100
 """With the default margin, a token has at least this left after a run."""
 SHORT_S = 900
 """MinRemainingSeconds of the template."""
+FORTNIGHT_S = 14 * DAY_S
+"""A refresh token with less than this left rings."""
 
 # Assumptions. The schedule may be late by the flexible window of the template.
 LATE_S = 60.0
@@ -45,6 +47,7 @@ RANGES = (2, 5)
 
 PROMISED_S = {
     "short-life": 4 * MINUTE_S,
+    "refresh-token-ends": 4 * MINUTE_S,
     "not-refreshed": 8 * MINUTE_S,
     "misconfigured": 8 * MINUTE_S,
     "rejected": 4 * MINUTE_S,
@@ -80,7 +83,8 @@ TWO_OF_THREE = {
 }
 
 Fault = Callable[[int], dict[str, float]]
-"""What is wrong in a run, by its number: `lost`, `late`, `error`, a token's `end`, or a metric."""
+"""What is wrong in a run, by its number: `lost`, `late`, `error`, a token's `end`, the seconds that a
+`refresh token` has left, or a metric."""
 
 
 def no_fault(_: int) -> dict[str, float]:
@@ -94,7 +98,8 @@ class Runs:
         self, seed: int, interval_s: int, number: int, chunks: int, fault: Fault = no_fault, takes_s: tuple[float, float] = TAKES_S
     ) -> None:
         random = Random(seed)
-        self.sent = {name: Samples() for name in ("DurationMs", "Failed", "Deferred", "Misconfigured", "MinRemainingSeconds", "Errors")}
+        names = ("DurationMs", "Failed", "Deferred", "Misconfigured", "MinRemainingSeconds", "MinRefreshTokenRemaining", "Errors")
+        self.sent = {name: Samples() for name in names}
         self.reports: list[list[float]] = []
         """When each run reported the fault, and when it reported last."""
         second = random.uniform(0, MINUTE_S)
@@ -124,6 +129,9 @@ class Runs:
                     if position == sick and "end" in wrong:
                         least = min(least, max(0, wrong["end"] - time))
                     self.sent["MinRemainingSeconds"].add(time, known_at, int(least))
+                # Of one connection the refresh token's end is known.
+                if position == sick:
+                    self.sent["MinRefreshTokenRemaining"].add(time, known_at, wrong.get("refresh token", 60 * DAY_S))
         for samples in self.sent.values():
             samples.sort()
 
@@ -137,10 +145,11 @@ class Story:
         self.silence = {interval: values["Silence"] for interval, values in template["Mappings"]["Intervals"].items()}
         self.settings = {"rests": resolved(template, ScheduleState="DISABLED")["NoRunAlarm"]["Properties"]}
         for interval in INTERVALS:
-            resources = resolved(template, IntervalMinutes=interval)
+            resources = resolved(template, IntervalMinutes=interval, RotatingProviders="true")
             properties = [each["Properties"] for each in resources.values() if each["Type"] == "AWS::CloudWatch::Alarm"]
             found = [alarm(each) for each in properties]
             self.alarms[interval] = {alarm.name: alarm for alarm in found}
+        self.by_default = resolved(template)
         self.worst: dict[str, float] = {}
 
     def steps(self) -> list[Callable[[], None]]:
@@ -149,6 +158,7 @@ class Story:
             self.no_run_rings_before_the_first_token_ends,
             self.a_lost_or_late_run_rings_nothing,
             self.short_life_rings,
+            self.a_refresh_token_ends,
             self.what_two_runs_report_rings,
             self.a_run_that_fails_rings_once,
             self.queues_and_callback_ring,
@@ -206,6 +216,15 @@ class Story:
             self.latest_ring("short-life", interval, ending, first_short)
             once = lambda at, interval_s: lambda run: {"end": at * interval_s + MARGIN_S - LATE_S} if run == at else {}
             self.never_rings(interval, "a token is renewed one run late", once, "short-life")
+
+    def a_refresh_token_ends(self) -> None:
+        """A refresh token has less than 14 days left, then an administrator consents again"""
+        check("without RotatingProviders there is no such alarm", "RefreshTokenEndsAlarm" in self.by_default, False)
+        for interval in INTERVALS:
+            near = lambda at, _: lambda run: {"refresh token": FORTNIGHT_S - 1} if at <= run < at + 10 else {}
+            self.latest_ring("refresh-token-ends", interval, near, lambda runs, at: runs.reports[at][0])
+            fortnight = lambda at, _: lambda run: {"refresh token": FORTNIGHT_S} if at <= run < at + 10 else {}
+            self.never_rings(interval, "a refresh token has 14 days left", fortnight, "refresh-token-ends")
 
     def what_two_runs_report_rings(self) -> None:
         """Two runs in a row report the same trouble, or only one run does"""
@@ -270,7 +289,12 @@ class Story:
 
     def no_all_clear_when_runs_stop(self) -> None:
         """An alarm rings, then the schedule stops"""
-        for name, wrong in (("short-life", {"end": 0.0}), ("not-refreshed", {"Failed": 1}), ("misconfigured", {"Misconfigured": 1})):
+        for name, wrong in (
+            ("short-life", {"end": 0.0}),
+            ("refresh-token-ends", {"refresh token": 0.0}),
+            ("not-refreshed", {"Failed": 1}),
+            ("misconfigured", {"Misconfigured": 1}),
+        ):
             check(f"{name} keeps its state", self.after_the_runs_have_stopped(self.alarms[DEFAULT][name], wrong), [ALARM])
 
     def a_disabled_schedule_rings_nothing(self) -> None:
@@ -290,7 +314,7 @@ class Story:
                 runs = Runs(chunks, interval_s, days * DAY_S // interval_s, chunks, takes_s=TAKES_S if chunks else LONG_S)
                 minutes = range(2 * self.silence[interval], days * DAY_S // MINUTE_S)
                 offset = Random(chunks).uniform(0, EVALUATED_WITHIN_S)
-                names = ("no-run", "short-life", "not-refreshed", "misconfigured", "refresher-errors")
+                names = ("no-run", "short-life", "refresh-token-ends", "not-refreshed", "misconfigured", "refresher-errors")
                 rung = {name: len(list(changes(self.alarms[interval][name], runs.sent, minutes, offset=offset))) for name in names}
                 kind = "in chunks" if chunks else "one by one"
                 check(f"{len(runs.reports)} runs, one every {interval} minutes, {kind}: no alarm rings", rung, dict.fromkeys(rung, 0))

@@ -54,6 +54,7 @@ VARIABLES = {
     "CallbackUrl": "TOKEN_KEEPER_CALLBACK_URL",
     "MarginSeconds": "TOKEN_KEEPER_MARGIN_S",
     "DataCenters": "TOKEN_KEEPER_DATA_CENTERS",
+    "RotatingProviders": "TOKEN_KEEPER_ROTATING_PROVIDERS",
     "Publish": "TOKEN_KEEPER_PUBLISH",
     "Tier": "TOKEN_KEEPER_TIER",
     "SsmRate": "TOKEN_KEEPER_SSM_RATE",

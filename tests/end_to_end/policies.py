@@ -31,11 +31,13 @@ CONNECTION = "crm-prod"
 """The tag of the one-token policy's role names this connection. Consumers read no other."""
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 SCHEDULER = "the scheduler"
+ROTATING = "what RotatingProviders=true adds to the refresher"
 COMPLAINER = "a consumer that complains"
 """A consumer's calls of SQS need a policy of their own."""
 
 FILES = {
     REFRESHER: ["refresher-policy.json"],
+    ROTATING: ["rotating-policy.json"],
     CALLBACK: ["callback-policy.json"],
     OPERATOR: ["operator-policy.json"],
     CONSUMER: ["read-tokens-policy.json", "read-one-token-policy.json"],
@@ -44,6 +46,7 @@ FILES = {
 }
 IN_THE_TEMPLATES = {
     "refresher-policy.json": ("infra/foundation.yaml", "RefresherRole"),
+    "rotating-policy.json": ("infra/foundation.yaml", "RotatingPolicy"),
     "callback-policy.json": ("infra/foundation.yaml", "CallbackRole"),
     "read-tokens-policy.json": ("infra/foundation.yaml", "ReadTokensPolicy"),
     "read-one-token-policy.json": ("infra/foundation.yaml", "ReadOneTokenPolicy"),
@@ -72,6 +75,9 @@ def log_stream(name: str) -> str:
     return f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/{name}:log-stream:2026/11/21/1"
 
 
+CLAIM = parameter(f"{PREFIX}/claims/{CONNECTION}/0a1b2c3d-0000-4000-8000-000000000001.2")
+"""It may hold a refresh token."""
+CLAIMS = parameter(f"{PREFIX}/claims/{CONNECTION}")
 CHUNKS, FAILED_EVENTS = queue("token-keeper-chunks"), queue("token-keeper-failed-events")
 COMPLAINTS = queue("token-keeper-complaints.fifo")
 BY_AWS = [
@@ -83,9 +89,13 @@ BY_AWS = [
     (SCHEDULER, "sqs:SendMessage", FAILED_EVENTS),
 ]
 """What Lambda and EventBridge Scheduler do with these roles, by their guides."""
+CLAIMING = [("ssm:PutParameter", CLAIM), ("ssm:GetParametersByPath", CLAIMS), ("ssm:DeleteParameters", CLAIM)]
+STORING = ["PutSecretValue", "UpdateSecretVersionStage"]
 RARE = [
     # If AWS refuses a page because of one key, the programs read its parameters one by one.
     *[(who, "ssm:GetParameter", parameter(f"{PREFIX}/tokens/{CONNECTION}")) for who in (REFRESHER, CALLBACK, OPERATOR)],
+    *[(who, action, arn) for who in (ROTATING, OPERATOR) for action, arn in CLAIMING],
+    *[(ROTATING, f"secretsmanager:{action}", secret(f"{PREFIX}/connections/{CONNECTION}")) for action in STORING],
     # A revocation restores what somebody stored between its last two calls.
     (OPERATOR, "secretsmanager:RestoreSecret", secret(f"{PREFIX}/connections/{CONNECTION}")),
     # Consumers of all connections may list them. The examples read one.
@@ -99,6 +109,7 @@ NEVER = [
         (who, f"secretsmanager:{action}", secret(f"{PREFIX}/connections/{CONNECTION}"))
         for who, actions in {
             REFRESHER: ["PutSecretValue", "CreateSecret", "UpdateSecret", "DeleteSecret", "UpdateSecretVersionStage"],
+            ROTATING: ["CreateSecret", "UpdateSecret", "DeleteSecret", "RestoreSecret", "TagResource"],
             CALLBACK: ["CreateSecret", "DeleteSecret"],
             CONSUMER: ["GetSecretValue", "PutSecretValue", "DescribeSecret"],
             SCHEDULER: ["GetSecretValue"],
@@ -108,6 +119,21 @@ NEVER = [
     (REFRESHER, "secretsmanager:GetSecretValue", secret(f"{PREFIX}/signing-key")),
     *[(who, "ssm:GetParameter", parameter(f"{PREFIX}/settings")) for who in (REFRESHER, CALLBACK, CONSUMER)],
     (OPERATOR, "ssm:PutParameter", parameter(f"{PREFIX}/settings")),
+    *[
+        (who, f"ssm:{action}", arn)
+        for who in (REFRESHER, CALLBACK, CONSUMER, SCHEDULER, COMPLAINER)
+        for action in ("GetParameter", "GetParameters", "GetParametersByPath", "GetParameterHistory", "PutParameter", "DeleteParameters")
+        for arn in (CLAIM, CLAIMS)
+    ],
+    # A recursive read of what is above the claims would show them.
+    *[(who, "ssm:GetParametersByPath", parameter(path)) for who in (REFRESHER, CONSUMER) for path in (PREFIX, f"{PREFIX}/claims")],
+    *[(who, f"ssm:{action}", CLAIM) for who in (ROTATING, OPERATOR) for action in ("GetParameterHistory", "DeleteParameter")],
+    *[
+        (ROTATING, f"secretsmanager:{action}", secret(f"{PREFIX}/{other}"))
+        for action in STORING
+        for other in ("clients/acme-app", "signing-key")
+    ],
+    *[(ROTATING, f"ssm:{action}", parameter(f"{PREFIX}/tokens/{CONNECTION}")) for action in ("PutParameter", "DeleteParameters")],
     (CALLBACK, "secretsmanager:PutSecretValue", secret(f"{PREFIX}/clients/acme-app")),
     (CALLBACK, "secretsmanager:PutSecretValue", secret(f"{PREFIX}/signing-key")),
     (OPERATOR, "secretsmanager:PutSecretValue", secret(f"{PREFIX}/signing-key")),
@@ -152,9 +178,11 @@ class Story:
             self.policies[file] = [json.loads((ROOT / "infra" / file).read_text())]
             if file in IN_THE_TEMPLATES:
                 template, resource = IN_THE_TEMPLATES[file]
-                self.policies[file].append(document(resolved(templates[template])[resource]))
+                # The parameter adds RotatingPolicy and changes nothing else (templates.py).
+                resources = resolved(templates[template], RotatingProviders="true")
+                self.policies[file].append(document(resources[resource]))
                 if "KmsKeyArn" in templates[template]["Parameters"]:
-                    self.with_a_key[file] = document(resolved(templates[template], KmsKeyArn=KEY)[resource])
+                    self.with_a_key[file] = document(resolved(templates[template], RotatingProviders="true", KmsKeyArn=KEY)[resource])
         self.made: list[tuple[str, str, str]] = []
 
     def steps(self) -> list[Callable[[], None]]:
@@ -242,7 +270,7 @@ class Story:
 
     def the_same_elsewhere_is_denied(self) -> None:
         """The same calls, on resources of others"""
-        here = [call for call in self.made if call[2] != "*"]
+        here = [call for call in [*self.made, *RARE] if call[2] != "*"]
         for what, change in {
             "under another prefix": lambda arn: arn.replace("token-keeper", "other"),
             "under a prefix that starts the same": lambda arn: arn.replace("token-keeper", "token-keeper2"),
@@ -289,7 +317,7 @@ class Story:
         for file, allowed, denied in [
             (
                 "refresher-policy.json",
-                [("Decrypt", by_ssm), ("Encrypt", by_ssm), ("GenerateDataKey", by_ssm), ("Decrypt", by_secrets)],
+                [("Decrypt", by_ssm), ("Encrypt", by_ssm), ("GenerateDataKey", by_ssm), ("Decrypt", by_secrets), ("GenerateDataKey", by_secrets)],
                 [("Decrypt", {}), ("ScheduleKeyDeletion", by_ssm)],
             ),
             ("callback-policy.json", [("Decrypt", by_secrets), ("GenerateDataKey", by_secrets), ("Encrypt", by_ssm)], [("Decrypt", {})]),

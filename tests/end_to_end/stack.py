@@ -130,6 +130,7 @@ class Story:
             "tier": "Standard",
             "publish": "document",
             "data_centers": self.zoho.data_centers,
+            "rotating_providers": "false",
             "margin_s": "2100",
             "schedule": "rate(1 minute)",
             "ssm_rate": "40",
@@ -194,9 +195,12 @@ class Story:
         check("a new secret is under it too", made["KmsKeyId"], key)
 
     def the_stack_is_updated_in_place(self) -> None:
-        """The same command: function URL, chunks above two connections, no schedule"""
+        """The same command: function URL, chunks above two connections, no schedule, rotating providers"""
         before = self.lease("crm-prod")
-        self.deploy("Front=function-url", "QueueAbove=2", "ScheduleState=DISABLED")
+        check("the refresher's role has one policy", self.policies_of_the_refresher(), ["refresher"])
+        self.deploy("Front=function-url", "QueueAbove=2", "ScheduleState=DISABLED", "RotatingProviders=true")
+        check("with RotatingProviders it has one more", self.policies_of_the_refresher(), ["refresher", "rotating"])
+        check("and the command line knows it", self.settings()["rotating_providers"], "true")
         check("the schedule is disabled", self.schedule()["State"], "DISABLED")
         check("the HTTP API is gone", self.aws.client("apigatewayv2").get_apis()["Items"], [])
         check("the tokens are the same", self.lease("crm-prod"), before)
@@ -291,7 +295,7 @@ class Story:
         self.aws.wait_until("the alarm of it", lambda: self.notices() == [] and "misconfigured" in self.rung() or None)
         alarms = everything(self.aws.client("cloudwatch"), "describe_alarms", "MetricAlarms")
         states = {alarm["AlarmName"].removeprefix(f"{STACK}-"): alarm["StateValue"] for alarm in alarms}
-        check("there are ten alarms", len(states), 10)
+        check("there are eleven alarms", len(states), 11)
         check("no-run and not-refreshed are OK", (states["no-run"], states["not-refreshed"]), ("OK", "OK"))
         check("misconfigured rings: a connection names an unknown client", states["misconfigured"], "ALARM")
         check("short-life rings: it has no token", states["short-life"], "ALARM")
@@ -481,6 +485,11 @@ class Story:
         report: dict[str, Any] = json.loads(answer["Payload"].read())
         assert "FunctionError" not in answer, report
         return report
+
+    def policies_of_the_refresher(self) -> list[str]:
+        configuration = self.aws.client("lambda").get_function_configuration(FunctionName=f"{STACK}-refresher")
+        role = configuration["Role"].rsplit("/", 1)[1]
+        return sorted(self.aws.client("iam").list_role_policies(RoleName=role)["PolicyNames"])
 
     def schedule(self) -> dict[str, Any]:
         [schedule] = self.aws.client("scheduler").list_schedules()["Schedules"]

@@ -17,11 +17,12 @@ from typing import Any, Callable, Iterator
 
 from helpers.checks import Mismatch, check, tell
 from helpers.processes import CHECK_TOOLS, ROOT, SAM_TOOLS, build_directory, environment
-from helpers.template import load
+from helpers.template import load, resolved
 
 TEMPLATES = ["template.yaml", "infra/foundation.yaml", "infra/operation.yaml"]
 POLICIES = {
     "RefresherRole": "refresher-policy.json",
+    "RotatingPolicy": "rotating-policy.json",
     "CallbackRole": "callback-policy.json",
     "SchedulerRole": "scheduler-policy.json",
     "ReadTokensPolicy": "read-tokens-policy.json",
@@ -140,7 +141,7 @@ class Story:
         resources: dict[str, Any] = {}
         for content in self.templates.values():
             resources |= content["Resources"]
-        kinds = ("AWS::IAM::Role", "AWS::IAM::ManagedPolicy")
+        kinds = ("AWS::IAM::Role", "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy")
         with_policy = {name for name, resource in resources.items() if resource["Type"] in kinds}
         check("every role and policy of the templates has a file", set(POLICIES), with_policy)
         for name, file in POLICIES.items():
@@ -158,6 +159,12 @@ class Story:
         refresher = {action for action, _ in allowed(json.loads((ROOT / "infra/refresher-policy.json").read_text()))}
         writes = {action for action in refresher if action.startswith("secretsmanager:")}
         check("the refresher cannot write a secret", writes, ON_EVERYTHING | {"secretsmanager:GetSecretValue"})
+        foundation = self.templates["infra/foundation.yaml"]
+        without, rotating = (resolved(foundation, RotatingProviders=each) for each in ("false", "true"))
+        more = {"RotatingPolicy": rotating["RotatingPolicy"]}
+        check("RotatingProviders=true adds a policy and changes nothing else", rotating, {**without, **more})
+        check("  only the refresher has it", more["RotatingPolicy"]["Properties"]["Roles"], [{"Ref": "RefresherRole"}])
+        check("without the parameter it is not there", resolved(foundation), without)
 
     def the_costs_are_those_of_the_script(self) -> None:
         """Costs"""

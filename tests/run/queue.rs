@@ -343,4 +343,5 @@ async fn a_run_that_queues_reports_how_many_it_queued_and_no_life_left() {
     assert_eq!(queueing["Queued"], 3);
     assert!(named(queueing, "Queued") && !named(queueing, "MinRemainingSeconds"));
     assert!(!named(ordinary, "Queued") && named(ordinary, "MinRemainingSeconds"));
+    assert!(!named(ordinary, "MinRefreshTokenRemaining"), "no refresh token of Zoho has an end that is known");
 }

@@ -53,6 +53,7 @@ impl Memory {
             prefix: "k".parse().expect("a prefix"),
             data_centers: token_keeper::connection::DataCenters::default(),
             margin: SignedDuration::from_secs(2100),
+            rotating: false,
             concurrency,
             settling: Duration::from_secs(2),
         };

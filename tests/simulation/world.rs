@@ -423,6 +423,7 @@ impl World {
             prefix: self.prefix.clone(),
             data_centers: self.table.clone(),
             margin: SignedDuration::try_from(MARGIN).expect("minutes"),
+            rotating: false,
             concurrency,
             settling: SETTLING,
         }

@@ -54,7 +54,7 @@ fn the_script_has_the_defaults_of_the_functions() {
     let passed =
         DEPLOY.lines().filter_map(|line| line.trim().split_once("=${")?.1.strip_suffix("}\"")?.split_once(":-"));
     let passed: Vec<_> = passed.collect();
-    assert_eq!(passed.len(), 7);
+    assert_eq!(passed.len(), 8);
     for setting in passed {
         assert!(VARIABLES.contains(&setting), "{setting:?}");
     }
@@ -75,8 +75,13 @@ fn every_function_is_deployed_in_both_ways() {
 #[test]
 fn alarms_and_dashboard_use_metrics_that_the_code_emits() {
     let prefix = "token-keeper".parse().expect("a prefix");
-    let entry = Entry { connection: "crm".to_owned(), outcome: Outcome::Fresh, expires_at: None };
     let (now, no_time) = (Timestamp::UNIX_EPOCH, SignedDuration::ZERO);
+    let entry = Entry {
+        connection: "crm".to_owned(),
+        outcome: Outcome::Fresh,
+        expires_at: None,
+        refresh_token_expires_at: Some(now),
+    };
     let mut emitted = BTreeSet::new();
     let rejected = Entry { outcome: Outcome::Rejected, ..entry.clone() };
     let run = Report::of(&[entry], now, no_time);
@@ -99,7 +104,16 @@ fn alarms_and_dashboard_use_metrics_that_the_code_emits() {
     let dimension = "Dimensions: [{Name: Prefix, Value: !Ref Prefix}";
     assert!(watched.iter().all(|metric| metric.ends_with(dimension)), "each alarm has the metrics' dimension");
     let alarms: Vec<_> = watched.iter().filter_map(|metric| metric.split_whitespace().nth(1)).collect();
-    assert_eq!(alarms, ["DurationMs", "MinRemainingSeconds", "Failed", "Deferred", "Misconfigured", "Rejected"]);
+    let wanted = [
+        "DurationMs",
+        "MinRemainingSeconds",
+        "MinRefreshTokenRemaining",
+        "Failed",
+        "Deferred",
+        "Misconfigured",
+        "Rejected",
+    ];
+    assert_eq!(alarms, wanted);
     let widgets = named("[\"TokenKeeper\", \"", '"');
     for metric in alarms.iter().chain(&widgets) {
         assert!(emitted.contains(*metric), "{metric} is in infra/operation.yaml and is emitted by nothing");

@@ -26,6 +26,7 @@ fn written(parameters: &[(&str, &str)]) -> String {
         ("Tier", "Standard"),
         ("Publish", "document"),
         ("DataCenters", ""),
+        ("RotatingProviders", "false"),
         ("MarginSeconds", "2100"),
         ("ScheduleExpression", "rate(15 minutes)"),
         ("SsmRate", "40"),
