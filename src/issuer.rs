@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::connection::{Account, Client, Credential, DataCenter, Grant, Provider};
 use crate::failure::Refusal;
+use crate::http;
 use crate::oauth::{self, OAuth};
 use crate::ports::{Authorizer, DeviceAuthorization, DeviceAuthorizer, Issuer, Minted, Polled, Proof, Revoked};
 use crate::secret::{AccessToken, DeviceCode, RefreshToken};
@@ -18,7 +19,7 @@ pub struct Providers {
 
 impl Providers {
     /// Requests that each end after `timeout`.
-    pub fn new(http: reqwest::Client, timeout: Duration, source: Source) -> Self {
+    pub fn new(http: http::Client, timeout: Duration, source: Source) -> Self {
         let zoho = Zoho::new(http.clone(), timeout, source.clone());
         Self { zoho, oauth: OAuth::new(http, timeout, source) }
     }

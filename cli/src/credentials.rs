@@ -70,6 +70,9 @@ fn refused(refusal: &Refusal, grant: &Grant) -> Failure {
              consent; nothing was stored"
                 .to_owned()
         }
+        Refusal::Misconfigured { error } if error == "invalid_scope" => {
+            "compare `scopes` with token-keeper scopes; nothing was stored".to_owned()
+        }
         Refusal::Misconfigured { error } => format!("{}; nothing was stored", refused_client_remedy(error)),
         Refusal::Throttled => "wait ten minutes, then try again; nothing was stored".to_owned(),
         Refusal::Unclear { .. } => {

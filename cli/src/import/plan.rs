@@ -80,6 +80,8 @@ impl<'s> Store<'s> {
         let secret = GrantSecret::of(connection, VersionId::default(), &document, &self.settings.data_centers)?;
         let grant = secret.resolve(&self.clients, prefix).map_err(|broken| {
             let remedy = match (&broken.flaw, &client) {
+                // It is missing in the row, not in a secret.
+                (Flaw::Missing(field), _) if field == "data_center" => return Failure::from(broken.flaw),
                 (Flaw::NotFound, Some(client)) => {
                     format!("store the client first: token-keeper client add {client} --client-id …")
                 }
