@@ -8,7 +8,7 @@ use crate::oauth::OAuth;
 /// The client id of `corp`.
 pub const CORP_ID: &str = "c11e27-1d-0f-c02p";
 /// The secret of `corp`. Its characters have to be escaped.
-pub const CORP_SECRET: &str = "c11e27 5ec2e7+0f/c02p";
+pub const CORP_SECRET: &str = "c11e27:5ec2e7+0f/c02p";
 /// The scope of a connection of `corp`.
 pub const CORP_SCOPE: &str = "accounts.read";
 
