@@ -24,6 +24,11 @@ impl Providers {
         Self { zoho, oauth: OAuth::new(http, timeout, source) }
     }
 
+    /// The adapter of the other providers.
+    pub fn oauth(&self) -> &OAuth {
+        &self.oauth
+    }
+
     /// Zoho's servers alone.
     pub fn zoho(&self) -> &Zoho {
         &self.zoho

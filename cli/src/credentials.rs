@@ -22,12 +22,12 @@ impl Operator {
         soid: Option<&str>,
         console: &Console<'_>,
     ) -> Result<(), Failure> {
-        scopes::check(&wanted.scope, console)?;
         let connection = &wanted.connection;
         let prefix = &self.settings.prefix;
         let (name, parameter) = (prefix.grant(connection.as_str()), prefix.lease(connection.as_str()));
         let way = Way::ClientCredentials { soid };
         let grant = self.plan(wanted, way).await?.grant;
+        scopes::doubts(&wanted.scope, console);
         let minted = self.issuer.mint(&grant).await.map_err(|refusal| refused(&refusal, &grant))?;
         let store = async || {
             let plan = self.plan(wanted, way).await?;
