@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::Certificate;
+pub use reqwest::Client;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{CertificateError, ClientConfig, RootCertStore};

@@ -53,7 +53,7 @@ pub fn classify(server: &Server, status: u16, body: &[u8], issued_at: Timestamp)
     let kept = kept(server, &fields);
     Ok(Minted {
         token: Token::new(access_token, issued_at, issued_at + SignedDuration::from_secs(life)),
-        api_domain: None,
+        api_domain: server.api_domain(&kept),
         scope: scope(server, &fields),
         refresh_token,
         refresh_token_expires_at: profile
