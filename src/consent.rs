@@ -30,7 +30,7 @@ use crate::flaw::{Broken, Flaw};
 use crate::lease::whole_second;
 use crate::name::{ConnectionName, VersionId};
 use crate::ports::{Authorizer, Grants, Leases, Proof, SecretWriter};
-use crate::provider::From;
+use crate::provider::KeptFrom;
 use crate::secret::{AuthorizationCode, RefreshToken, SigningKey};
 use crate::settings::Settings;
 use crate::source::Source;
@@ -304,7 +304,7 @@ fn kept(
     {
         return Err(Stop::OtherIssuer(connection.clone()));
     }
-    for kept in server.profile.kept.iter().filter(|kept| kept.from == From::Callback) {
+    for kept in server.profile.kept.iter().filter(|kept| kept.from == KeptFrom::Callback) {
         match brought.remove(kept.name).filter(|value| kept.pattern.matches(value)) {
             Some(value) => drop(found.insert(kept.name.to_owned(), value)),
             None if kept.needed => {

@@ -126,7 +126,7 @@ pub struct Kept {
     /// into an object of the answer.
     pub name: &'static str,
     /// Where it comes from.
-    pub from: From,
+    pub from: KeptFrom,
     /// The values that are taken.
     pub pattern: Pattern,
     /// Whether a grant without it is of no use. If so, a consent stops.
@@ -137,7 +137,7 @@ pub struct Kept {
 
 /// Where a kept value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum KeptFrom {
     /// The redirect to the callback.
     Callback,
     /// The answer of the token endpoint.

@@ -7,7 +7,7 @@ use token_keeper::provider::refusal::Class;
 use token_keeper::provider::server::{FIELDS, takes};
 use token_keeper::provider::table::{CUSTOM, TABLE, find};
 use token_keeper::provider::{
-    ApiDomain, ClientAuthentication, EndsAccessToken, From, Header, Pkce, Profile, Reuse, Rotation,
+    ApiDomain, ClientAuthentication, EndsAccessToken, Header, KeptFrom, Pkce, Profile, Reuse, Rotation,
 };
 
 use crate::console::{Console, Failure};
@@ -77,7 +77,7 @@ fn facts(profile: &Profile) -> Vec<(&'static str, String)> {
     let secret = "in the client's secret";
     let custom = profile.name == CUSTOM.name;
     let kept = profile.kept.iter().map(|kept| {
-        let from = if kept.from == From::Callback { "callback" } else { "answer" };
+        let from = if kept.from == KeptFrom::Callback { "callback" } else { "answer" };
         let needed = if kept.needed { ", needed" } else { "" };
         let identity = if kept.identity { ", says whose account it is" } else { "" };
         format!("{} ({from}{needed}{identity})", kept.name)
@@ -139,7 +139,7 @@ fn as_json(profile: &Profile) -> Value {
     let values = profile.kept.iter().map(|value| {
         json!({
             "name": value.name,
-            "from": if value.from == From::Callback { "callback" } else { "answer" },
+            "from": if value.from == KeptFrom::Callback { "callback" } else { "answer" },
             "needed": value.needed,
             "identity": value.identity,
             "api_domain": kept == Some(value.name),

@@ -16,7 +16,7 @@ use crate::consent::link::STATE_LIFE;
 use crate::consent::{Begun, Callback, Consent, Cookie, Stop, Stopped};
 use crate::name::ConnectionName;
 use crate::ports::{Authorizer, Grants, Leases, SecretWriter};
-use crate::provider::From as Place;
+use crate::provider::KeptFrom;
 use crate::provider::table::TABLE;
 use crate::secret::AuthorizationCode;
 
@@ -151,7 +151,7 @@ impl Request {
     fn callback(&self) -> Result<Callback, Stop> {
         let names = ["state", "code", "error", "accounts-server", "iss"];
         let [state, code, error, accounts_server, issuer] = self.parameters(names)?;
-        let rows = TABLE.iter().flat_map(|profile| profile.kept).filter(|kept| kept.from == Place::Callback);
+        let rows = TABLE.iter().flat_map(|profile| profile.kept).filter(|kept| kept.from == KeptFrom::Callback);
         let mut kept = BTreeMap::new();
         for name in rows.map(|kept| kept.name) {
             let [value] = self.parameters([name])?;

@@ -12,7 +12,7 @@ use crate::failure::{Refusal, Silence};
 use crate::http::{is_token, positive};
 use crate::lease::Token;
 use crate::ports::{Minted, Revoked};
-use crate::provider::From;
+use crate::provider::KeptFrom;
 use crate::provider::refusal::{Class, class};
 use crate::provider::server::Server;
 use crate::secret::{AccessToken, RefreshToken};
@@ -153,7 +153,7 @@ fn is_code(text: &str) -> bool {
 
 /// The kept values of an answer. One that does not match its pattern is left out.
 fn kept(server: &Server, fields: &Map<String, Value>) -> BTreeMap<String, String> {
-    let wanted = server.profile.kept.iter().filter(|kept| kept.from == From::Answer);
+    let wanted = server.profile.kept.iter().filter(|kept| kept.from == KeptFrom::Answer);
     let found = wanted.filter_map(|kept| {
         let mut names = kept.name.split('.');
         let first = fields.get(names.next()?)?;

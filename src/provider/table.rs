@@ -3,11 +3,11 @@
 //! A row leaves out what is as in `CAUTIOUS`. What is unknown or contradictory is read cautiously:
 //! each refresh may rotate, and a second use kills.
 
-use crate::provider::From::{Answer, Callback};
+use crate::provider::KeptFrom::{Answer, Callback};
 use crate::provider::refusal::{Class, Rule};
 use crate::provider::{
-    ApiDomain, ClientAuthentication, EndsAccessToken, From, Header, Kept, Pattern, Pkce, Profile, Reuse, Revocation,
-    Rotation, Tenant,
+    ApiDomain, ClientAuthentication, EndsAccessToken, Header, Kept, KeptFrom, Pattern, Pkce, Profile, Reuse,
+    Revocation, Rotation, Tenant,
 };
 
 /// Every row, in the order in which people read them.
@@ -78,12 +78,12 @@ const CAUTIOUS: Profile = Profile {
 /// A dead grant as RFC 6749 §5.2 has it.
 const DEAD: Rule = Rule::of(400, "invalid_grant", Class::Dead);
 
-const fn kept(name: &'static str, from: From, pattern: Pattern) -> Kept {
+const fn kept(name: &'static str, from: KeptFrom, pattern: Pattern) -> Kept {
     Kept { name, from, pattern, needed: false, identity: false }
 }
 
 /// A kept value that says which account the grant is for.
-const fn identity(name: &'static str, from: From, pattern: Pattern) -> Kept {
+const fn identity(name: &'static str, from: KeptFrom, pattern: Pattern) -> Kept {
     Kept { identity: true, ..kept(name, from, pattern) }
 }
 

@@ -199,7 +199,7 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
         let expires_at = grant.end_of_refresh_token(minted.refresh_token_expires_at, minted.token.issued_at);
         let successor = Successor { refresh_token, expires_at };
         let stored = self.store(&grant, document, &claim, &successor).await;
-        self.stored(grant, minted, successor, stored, over)
+        published(grant, minted, &successor, stored, over)
     }
 
     /// A provider that does not rotate has given another refresh token.
@@ -219,7 +219,7 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
         let successor = Successor { refresh_token, expires_at };
         let grant = Grant { version: read, ..grant };
         let stored = self.store(&grant, document, &claim, &successor).await;
-        self.stored(grant, minted, successor, stored, Vec::new())
+        published(grant, minted, &successor, stored, Vec::new())
     }
 
     fn new_claim(&self, grant: &Grant, token: TokenHash) -> Claim {
@@ -227,43 +227,11 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
         Claim {
             grant_version: grant.version.clone(),
             attempt: 1,
-            claimer: self.source.random()[..8].iter().map(|byte| format!("{byte:02x}")).collect(),
+            claimer: self.source.random().first_chunk().map_or(0, |random| u64::from_be_bytes(*random)).to_string(),
             claimed_at: now,
             first_claimed_at: now,
             token,
             kept: None,
-        }
-    }
-
-    /// What is to be published after a successor was stored, or was not.
-    fn stored(&self, grant: Grant, minted: Minted, successor: Successor, stored: Stored, over: Vec<Claim>) -> Answer {
-        let connection = grant.connection.as_str();
-        let next = |version| Grant {
-            version,
-            credential: Some(Credential::RefreshToken(successor.refresh_token.clone())),
-            refresh_token_expires_at: successor.expires_at,
-            ..grant.clone()
-        };
-        match stored {
-            Stored::Grant(version) => Answer::Tokens { grant: next(version), minted, over, trouble: None },
-            // With this version the next run finds the lease of another grant, and completes the
-            // store.
-            Stored::Claim(version) => {
-                let error = "the new refresh token could not be stored yet and is kept in its claim".to_owned();
-                warn!(connection, error);
-                let remedy = "the next run stores it; if this continues, look at Secrets Manager's errors".to_owned();
-                let trouble = Some(Outcome::Failed { error, remedy });
-                Answer::Tokens { grant: next(version), minted, over: Vec::new(), trouble }
-            }
-            Stored::Overtaken => Answer::Left(Outcome::Deferred(Deferral::Changed)),
-            Stored::Nowhere(why) => {
-                let error = format!("the new refresh token could be kept nowhere: {why}");
-                error!(connection, error);
-                let remedy =
-                    format!("make a link with `token-keeper connect {connection}` before the published token ends");
-                let trouble = Some(Outcome::Failed { error, remedy });
-                Answer::Tokens { grant, minted, over: Vec::new(), trouble }
-            }
         }
     }
 
@@ -372,6 +340,38 @@ enum Claimed {
     Ours { claim: Claim, over: Vec<Claim>, lost: bool },
     /// It was redeemed by an earlier run, and its successor is here.
     Kept(Claim),
+}
+
+/// What is to be published after a successor was stored, or was not.
+fn published(grant: Grant, minted: Minted, successor: &Successor, stored: Stored, over: Vec<Claim>) -> Answer {
+    let connection = grant.connection.as_str();
+    let next = |version| Grant {
+        version,
+        credential: Some(Credential::RefreshToken(successor.refresh_token.clone())),
+        refresh_token_expires_at: successor.expires_at,
+        ..grant.clone()
+    };
+    match stored {
+        Stored::Grant(version) => Answer::Tokens { grant: next(version), minted, over, trouble: None },
+        // With this version the next run finds the lease of another grant, and completes the
+        // store.
+        Stored::Claim(version) => {
+            let error = "the new refresh token could not be stored yet and is kept in its claim".to_owned();
+            warn!(connection, error);
+            let remedy = "the next run stores it; if this continues, look at Secrets Manager's errors".to_owned();
+            let trouble = Some(Outcome::Failed { error, remedy });
+            Answer::Tokens { grant: next(version), minted, over: Vec::new(), trouble }
+        }
+        Stored::Overtaken => Answer::Left(Outcome::Deferred(Deferral::Changed)),
+        Stored::Nowhere(why) => {
+            let error = format!("the new refresh token could be kept nowhere: {why}");
+            error!(connection, error);
+            let remedy =
+                format!("make a link with `token-keeper connect {connection}` before the published token ends");
+            let trouble = Some(Outcome::Failed { error, remedy });
+            Answer::Tokens { grant, minted, over: Vec::new(), trouble }
+        }
+    }
 }
 
 /// Whether one more try in the same run makes sense and does no harm.

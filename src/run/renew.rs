@@ -69,6 +69,7 @@ impl Due {
 }
 
 /// What came of asking for a token.
+#[expect(clippy::large_enum_variant, reason = "there is one for each mint, and not for long")]
 pub(super) enum Answer {
     /// Tokens, from this grant. `over` are claims that have done their work; with `trouble` that is
     /// the outcome, although the token is published.
