@@ -1,7 +1,7 @@
 //! Use case 2: a consent, from an operator's link to a stored grant with its first lease.
 //!
 //! There is no table of open consents. A link says what it allows, signed and bound to the grant's
-//! version. A consent changes that version, so each link works once. Zoho is asked only after every
+//! version. A consent changes that version, so each link works once. The provider is asked only after every
 //! check has passed. The refresh token is stored before anything else is done with the answer, but
 //! for one question: whose account it is.
 
@@ -18,9 +18,9 @@ use jiff::Timestamp;
 use tracing::{error, info, warn};
 
 pub use key::{KeyRing, NoKey, read_signing_key};
-pub use stop::Stop;
+pub use stop::{Stop, Stopped};
 
-use self::link::{LinkError, STATE_LIFE, State, code_challenge, encode, hash, well_formed};
+use self::link::{LinkError, STATE_LIFE, State, Ticket, code_challenge, encode, hash, well_formed};
 use self::request::authorization_request;
 use crate::connection::{
     Account, DataCenter, Grant, GrantSecret, Provider, SecretDocument, SecretVersion, read_clients,
@@ -107,9 +107,14 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
     ///
     /// # Errors
     /// Why the link is refused.
-    pub async fn begin(&self, ticket: &str, redirect_uri: &str) -> Result<Begun, Stop> {
+    pub async fn begin(&self, ticket: &str, redirect_uri: &str) -> Result<Begun, Stopped> {
         let key = self.signing_key(ticket).await?;
-        let mut ticket = key.open_ticket(ticket, self.source.now()).map_err(|error| stopped(error, Stop::Expired))?;
+        let ticket = key.open_ticket(ticket, self.source.now()).map_err(|error| stopped(error, Stop::Expired))?;
+        let at = Stopped::at(ticket.title());
+        self.ask(&key, ticket, redirect_uri).await.map_err(at)
+    }
+
+    async fn ask(&self, key: &SigningKey, mut ticket: Ticket, redirect_uri: &str) -> Result<Begun, Stop> {
         let connection = &ticket.connection;
         let secret = self.current_grant(connection, &ticket.version, ticket.issued_at).await?;
         let data_center = match ticket.data_center.as_str() {
@@ -120,6 +125,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
             })?),
         };
         let grant = self.grant_at(&secret, data_center).await?;
+        ticket.check_provider(&grant)?;
         if grant.scopes.is_empty() && grant.provider.data_center().is_some() {
             let secret = self.settings.prefix.grant(connection.as_str());
             return Err(flawed(connection, &Broken::secret(&secret, Flaw::Missing("scopes".to_owned()))));
@@ -142,8 +148,8 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         Ok(Begun { location, cookie })
     }
 
-    /// Takes the provider's redirect: checks everything, spends the code, stores the grant, publishes the
-    /// first lease and revokes the refresh token that was replaced.
+    /// Takes the provider's redirect: checks everything, spends the code, stores the grant, publishes
+    /// the first lease and revokes the refresh token that was replaced.
     ///
     /// # Errors
     /// Why the consent stops. Nothing was changed, except perhaps with [`Stop::NotStored`].
@@ -152,10 +158,22 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         callback: Callback,
         cookies: &[Cookie],
         redirect_uri: &str,
-    ) -> Result<Connected, Stop> {
+    ) -> Result<Connected, Stopped> {
         let key = self.signing_key(&callback.state).await?;
         let state =
             key.open_state(&callback.state, self.source.now()).map_err(|error| stopped(error, Stop::TooLate))?;
+        let at = Stopped::at(state.ticket.title());
+        self.take(&key, state, callback, cookies, redirect_uri).await.map_err(at)
+    }
+
+    async fn take(
+        &self,
+        key: &SigningKey,
+        state: State,
+        callback: Callback,
+        cookies: &[Cookie],
+        redirect_uri: &str,
+    ) -> Result<Connected, Stop> {
         let connection = state.ticket.connection.clone();
         if !cookies.iter().any(|sent| hash(&sent.value) == state.browser) {
             return Err(Stop::OtherBrowser(connection));
@@ -180,6 +198,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
             secret.check_move(home, state.ticket.allow_move)?;
         }
         let mut grant = self.grant_at(&secret, home).await?;
+        state.ticket.check_provider(&grant)?;
         grant.kept = kept(&grant, callback.issuer.as_deref(), callback.kept)?;
         let proof = Proof { code, redirect: Some((redirect_uri.to_owned(), key.code_verifier(&state))) };
         self.redeem(secret, grant, &proof, state.ticket.allow_other_account).await
@@ -296,10 +315,22 @@ fn kept(
     Ok(found)
 }
 
-fn stopped(error: LinkError, expired: fn(ConnectionName) -> Stop) -> Stop {
+impl Ticket {
+    /// Checks that the client is still of the provider that the link was made for: else a code of one
+    /// would go to another.
+    fn check_provider(&self, grant: &Grant) -> Result<(), Stop> {
+        let now = grant.provider.profile().map_or("", |profile| profile.name);
+        if self.provider == now { Ok(()) } else { Err(Stop::Superseded(self.connection.clone())) }
+    }
+}
+
+fn stopped(error: LinkError, expired: fn(ConnectionName) -> Stop) -> Stopped {
     match error {
-        LinkError::NotOurs => Stop::NotOurs,
-        LinkError::Expired(connection) => expired(connection),
+        LinkError::NotOurs => Stop::NotOurs.into(),
+        LinkError::Expired(ticket) => {
+            let at = Stopped::at(ticket.title());
+            at(expired(ticket.connection))
+        }
     }
 }
 
@@ -337,6 +368,6 @@ fn is_about_scopes(error: &str) -> bool {
 }
 
 fn scope_refused(connection: &ConnectionName, scopes: &[String]) -> Stop {
-    warn!(connection = connection.as_str(), scopes = scopes.join(" "), "Zoho refuses one of the scopes");
+    warn!(connection = connection.as_str(), scopes = scopes.join(" "), "the provider refuses one of the scopes");
     Stop::ScopeRefused { connection: connection.clone(), scopes: scopes.to_vec() }
 }

@@ -13,6 +13,7 @@ use std::iter::successors;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use reqwest::Client;
 use reqwest::Certificate;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;

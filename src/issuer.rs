@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::connection::{Account, Client, Credential, DataCenter, Grant, Provider};
 use crate::failure::Refusal;
+use crate::http;
 use crate::oauth::{self, OAuth};
 use crate::ports::{Authorizer, DeviceAuthorization, DeviceAuthorizer, Issuer, Minted, Polled, Proof, Revoked};
 use crate::secret::{AccessToken, DeviceCode, RefreshToken};
@@ -18,9 +19,14 @@ pub struct Providers {
 
 impl Providers {
     /// Requests that each end after `timeout`.
-    pub fn new(http: reqwest::Client, timeout: Duration, source: Source) -> Self {
+    pub fn new(http: http::Client, timeout: Duration, source: Source) -> Self {
         let zoho = Zoho::new(http.clone(), timeout, source.clone());
         Self { zoho, oauth: OAuth::new(http, timeout, source) }
+    }
+
+    /// The adapter of the other providers.
+    pub fn oauth(&self) -> &OAuth {
+        &self.oauth
     }
 
     /// Zoho's servers alone.

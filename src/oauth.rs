@@ -4,12 +4,15 @@
 //! No redirect is followed and every body is bounded.
 
 mod answer;
+mod discovery;
 
 use std::time::Duration;
 
 pub use answer::{Answer, classify, revoked};
+pub use discovery::{Metadata, Undiscovered};
 
 use reqwest::RequestBuilder;
+use serde_json::Value;
 use url::form_urlencoded::byte_serialize;
 
 use crate::connection::Client;
@@ -79,6 +82,27 @@ impl OAuth {
         let form = [("token", refresh_token.expose()), ("token_type_hint", "refresh_token")];
         let (status, body) = self.post(client, server, endpoint, &form).await?;
         revoked(server, status, &body)
+    }
+
+    /// Asks an issuer for its description, by RFC 8414 or else by `OpenID` Connect Discovery.
+    ///
+    /// # Errors
+    /// Why there is none that can be used.
+    pub async fn discover(&self, issuer: &str) -> Result<Metadata, Undiscovered> {
+        let places = discovery::places(issuer).ok_or(Undiscovered::NotAnIssuer)?;
+        let mut unfit = None;
+        for place in &places {
+            let request = self.http.get(place).timeout(self.timeout).header("accept", "application/json");
+            let (status, body) = http::whole(request).await.map_err(Undiscovered::Silent)?;
+            let document: Option<Value> = body.and_then(|body| serde_json::from_slice(&body).ok());
+            if let Some(document) = document.filter(|document| status == 200 && document.is_object()) {
+                match discovery::read(issuer, &document) {
+                    Ok(metadata) => return Ok(metadata),
+                    Err(why) => unfit = unfit.or(Some(why)),
+                }
+            }
+        }
+        Err(unfit.unwrap_or(Undiscovered::NoDocument(places)))
     }
 
     /// Asks the token endpoint. The clock is read before the request is sent, so that no expiry is

@@ -1,36 +1,44 @@
-//! `token-keeper client`: stores, lists and removes the applications registered at Zoho, with
-//! their secrets.
+//! `token-keeper client`: stores, lists and removes the applications registered at Zoho and other
+//! providers, with their secrets.
 
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
+use token_keeper::address::BaseUrl;
 use token_keeper::connection::{ClientSecrets, Clients, SecretDocument, SecretVersion, clients_of, read_clients};
 use token_keeper::flaw::Broken;
 use token_keeper::name::{ClientName, SecretName, VersionId};
 use token_keeper::ports::{Grants as _, RECOVERY_DAYS, SecretRemover as _};
+use token_keeper::provider::server::Server;
+use token_keeper::provider::ZOHO;
 use token_keeper::settings::Settings;
 
 use crate::console::{Console, Failure};
 use crate::operator::Operator;
-use crate::text::table;
+use crate::server::{Described, ProviderOptions, provider_fields};
+use crate::text;
 
 /// Which client, and which of its secrets.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  token-keeper client add acme-app --client-id 1000.ABC\n  token-keeper client add acme-app --client-id 1000.ABC \
-                  --data-center in < secret.txt"
+                  --data-center in < secret.txt\n  token-keeper client add books-app --client-id ABC --provider xero\n  token-keeper client add \
+                  corp --client-id ABC --issuer https://login.example.com\n\nWithout --provider and --issuer, a client is Zoho's."
 )]
 pub struct Arguments {
     /// Your name for the client: letters a-z, digits and . - _
     pub name: ClientName,
-    /// The client id from Zoho's API console, the same in every data centre
+    /// The client id from the provider's console (Zoho's API console: the same in every data centre)
     #[arg(long, value_name = "ID")]
     pub client_id: String,
-    /// The data centre of this secret. By default, a client for several data centres has another
+    /// Zoho's data centre of this secret. By default, a client for several data centres has another
     /// secret in each
     #[arg(long, value_name = "NAME")]
     pub data_center: Option<String>,
+    /// Which provider.
+    #[command(flatten, next_help_heading = "Other providers than Zoho")]
+    pub at: ProviderOptions,
 }
 
 /// Which client.
@@ -44,11 +52,12 @@ pub struct RemoveArguments {
 impl Operator {
     /// Stores a client, or adds a secret to a stored one and keeps its other secrets and fields.
     pub(super) async fn add_client(&self, arguments: &Arguments, console: &Console<'_>) -> Result<(), Failure> {
-        let Arguments { name, client_id, data_center } = arguments;
+        let Arguments { name, client_id, data_center, at } = arguments;
         self.check_data_center(data_center.as_deref())?;
         let secret_name = self.settings.prefix.client(name.as_str());
-        // Before the secret is asked for.
-        self.same_client(&secret_name, arguments).await?;
+        // Both before the secret is asked for.
+        let described = self.describe(at, console).await?;
+        self.same_client(&secret_name, arguments, described.as_ref()).await?;
         let whose = data_center.as_ref().map(|name| format!(" in data centre {name}")).unwrap_or_default();
         let secret =
             console.terminal.ask_secret(&format!("Client secret of {client_id}{whose}: ")).map_err(|error| {
@@ -56,7 +65,11 @@ impl Operator {
             })?;
         let secret = secret.trim();
         let add = async || {
-            let (mut document, read) = self.same_client(&secret_name, arguments).await?;
+            let (mut document, read) = self.same_client(&secret_name, arguments, described.as_ref()).await?;
+            if let Some(Described { fields, .. }) = &described {
+                provider_fields().for_each(|field| document.remove(field));
+                fields.iter().for_each(|(field, value)| document.set(field, value.clone()));
+            }
             match data_center {
                 Some(data_center) => document.set_within("client_secrets", data_center, json!(secret)),
                 None => document.set("client_secret", json!(secret)),
@@ -64,7 +77,7 @@ impl Operator {
             let client = ClientSecrets::of(&document).map_err(|flaw| {
                 Failure::new(
                     format!("this is not a client secret or client id: {flaw}"),
-                    "paste it again from Zoho's API console; nothing was changed",
+                    "paste it again from the provider's console; nothing was changed",
                 )
             })?;
             let written = self.write(&secret_name, read.as_ref(), &document).await?;
@@ -74,6 +87,10 @@ impl Operator {
         console.answer(as_json(name, Some(&client)));
         console
             .show(&format!("Client {name} is {done} in secret {secret_name}. Its secrets: {}.", secrets_of(&client)));
+        if let Some(server) = &client.server {
+            self.next_for(name, server, console);
+            return Ok(());
+        }
         let data_center = data_center.as_deref().unwrap_or("eu");
         let callback = if self.callback_url.is_some() { "" } else { " --callback-url https://YOUR-CALLBACK" };
         console.show("Next: make a link to connect an account, for example");
@@ -84,12 +101,26 @@ impl Operator {
         Ok(())
     }
 
+    /// What to do with a client of another provider than Zoho.
+    fn next_for(&self, name: &ClientName, server: &Server, console: &Console<'_>) {
+        let title = server.profile.title;
+        if server.authorization_endpoint.is_none() {
+            console.show(&format!("Next: get a refresh token at {title}, and take it over: token-keeper import --help"));
+            return;
+        }
+        let place = self.callback_url.as_ref().map_or("https://YOUR-CALLBACK/callback".to_owned(), BaseUrl::redirect_uri);
+        let callback = if self.callback_url.is_some() { "" } else { " --callback-url https://YOUR-CALLBACK" };
+        console.show(&format!("Next: register the redirect URI {place} with the client at {title}, then make a link:"));
+        console.show(&format!("  token-keeper connect books --client {name} --scope SCOPE{callback}"));
+    }
+
     /// The document of the client as it is stored, or the beginning of a new one. Refuses another
     /// client of the same name.
     async fn same_client(
         &self,
         secret_name: &SecretName,
-        Arguments { name, client_id, .. }: &Arguments,
+        Arguments { name, client_id, data_center, .. }: &Arguments,
+        described: Option<&Described>,
     ) -> Result<(SecretDocument, Option<VersionId>), Failure> {
         let Some((document, version)) = self.document(secret_name).await? else {
             let mut document = SecretDocument::default();
@@ -105,6 +136,17 @@ impl Operator {
                     "choose another name, or remove it first: token-keeper client remove {name}; nothing was changed"
                 ),
             ));
+        }
+        let stored = before.server.as_deref().map(|server| server.profile);
+        let title = stored.map_or("Zoho", |profile| profile.title);
+        if described.is_some_and(|described| stored.map(|profile| profile.name) != Some(described.server.profile.name)) {
+            let what = format!("client {name} already exists, as one of {title}");
+            let remedy = "choose another name; nothing was changed";
+            return Err(Failure::new(what, remedy));
+        }
+        if stored.is_some() && data_center.is_some() {
+            let what = format!("client {name} is one of {title}, and only Zoho has data centres");
+            return Err(Failure::new(what, "leave --data-center out; nothing was changed"));
         }
         Ok((document, Some(version)))
     }
@@ -123,13 +165,21 @@ impl Operator {
             console.show("There are no clients. Next: token-keeper client add --help");
             return Ok(());
         }
-        let mut table = table(console.terminal.look(), &["client", "client id", "secrets", "used by"]);
+        // Where all are Zoho's, there is nothing to tell apart.
+        let others = clients.values().flatten().any(|client| client.server.is_some());
+        let more: &[&str] = if others { &["provider"] } else { &[] };
+        let headings = [&["client"], more, &["client id", "secrets", "used by"]].concat();
+        let mut table = text::table(console.terminal.look(), &headings);
         for (name, client) in &clients {
             let (id, secrets) = match client {
                 Ok(client) => (client.id.clone(), secrets_of(client)),
                 Err(broken) => ("?".to_owned(), broken.flaw.to_string()),
             };
-            table.add_row([name.to_string(), id, secrets, users(name).join(", ")]);
+            let mut row = vec![name.to_string(), id, secrets, users(name).join(", ")];
+            if others {
+                row.insert(1, client.as_ref().map_or("?", |client| provider(client)).to_owned());
+            }
+            table.add_row(row);
         }
         console.show(&table.trim_fmt());
         Ok(())
@@ -190,10 +240,16 @@ impl Operator {
 fn as_json(name: &ClientName, client: Option<&ClientSecrets>) -> Value {
     json!({
         "client": name.as_str(),
+        "provider": client.map(provider),
+        "token_endpoint": client.and_then(|client| Some(client.server.as_ref()?.token_endpoint.clone())),
         "client_id": client.map(|client| client.id.clone()),
         "data_centers": client.map(|client| client.by_data_center.keys().collect::<Vec<_>>()),
         "common_secret": client.is_some_and(|client| client.common.is_some()),
     })
+}
+
+fn provider(client: &ClientSecrets) -> &'static str {
+    client.server.as_ref().map_or(ZOHO, |server| server.profile.name)
 }
 
 fn secrets_of(client: &ClientSecrets) -> String {

@@ -4,6 +4,7 @@
 //! `--device`, it needs neither link nor redirect.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde_json::json;
@@ -19,7 +20,7 @@ use token_keeper::secret::SigningKey;
 
 use crate::console::{Console, Failure};
 use crate::operator::Operator;
-use crate::prepare::{Ready, Wanted};
+use crate::prepare::{Ready, Wanted, Way};
 use crate::text::attention;
 
 /// Where `--local` listens by default.
@@ -29,7 +30,8 @@ const LOCAL_URL: &str = "http://localhost:8765";
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  token-keeper connect crm-prod --client acme-app --data-center eu --scope ZohoCRM.modules.ALL\n  \
-                  token-keeper connect crm-prod --local\n  token-keeper connect crm-prod --device\n  token-keeper connect crm-prod --void   (a link went to the wrong person)\n\n\
+                  token-keeper connect crm-prod --local\n  token-keeper connect crm-prod --device\n  token-keeper connect crm-prod --void   (a link went to the wrong person)\n  token-keeper connect books --client books-app \
+                  --scope accounting.transactions   (a client of another provider)\n\n\
                   Zoho grants only what the administrator's own account may do. The page after the consent names what is missing."
 )]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
@@ -40,7 +42,7 @@ pub struct Arguments {
     /// How long the link works, and where it leads.
     #[command(flatten)]
     pub link: LinkOptions,
-    /// Allow an account in another data centre than before
+    /// Allow an account in another data centre of Zoho's than before
     #[arg(long)]
     pub allow_move: bool,
     /// Wait for the consent and answer the redirect on this machine, without a callback function.
@@ -98,8 +100,8 @@ impl Operator {
             if local { self.local_url(callback_url.as_ref(), console)? } else { self.base_url(callback_url.as_ref())? };
         let listeners = if local { crate::local::listen(&base).await? } else { Vec::new() };
         let key = if local { SigningKey::new(encode(&self.source.random())) } else { self.signing_key().await? };
-        let Ready { grant: Grant { version, account, provider, .. }, data_center, done } =
-            self.prepare(&wanted, allow_move, console).await?;
+        let Ready { grant: Grant { version, account, provider, kept, .. }, data_center, done } =
+            self.prepare(&wanted, Way::Link { allow_move }, console).await?;
         let connection = wanted.connection;
         let name = self.settings.prefix.grant(connection.as_str());
         let allow_other_account = wanted.allow_other_account;
@@ -120,12 +122,18 @@ impl Operator {
         // With --local the link is not yet the answer.
         let tell = |text: &str| if local { console.say(text) } else { console.show(text) };
         tell(&format!("The connection {connection} awaits consent (secret {name} {done}).\n"));
+        let account = account.map(|account| account.to_string()).or_else(|| whose(&provider, &kept));
         if let Some(account) = account.filter(|_| !allow_other_account) {
             tell(&format!("It belongs to {account}. A consent by another account is refused.\n"));
         }
-        tell("1. In Zoho's API console, register this redirect URI with the client:");
+        let title = provider.title();
+        let zoho = provider.data_center().is_some();
+        let console_of = if zoho { "In Zoho's API console".to_owned() } else { format!("At {title}") };
+        tell(&format!("1. {console_of}, register this redirect URI with the client:"));
         tell(&format!("     {}", base.redirect_uri()));
-        let who = if local { "Open this link" } else { "Send this link to an administrator of the Zoho account" };
+        let whose = if zoho { "the Zoho account".to_owned() } else { format!("the account at {title}") };
+        let send = format!("Send this link to an administrator of {whose}");
+        let who = if local { "Open this link" } else { &send };
         tell(&format!("2. {who}. It works once, until {expires_at}:"));
         tell(&format!("     {url}"));
         if local && console.is_lost() {
@@ -191,9 +199,11 @@ impl Operator {
                 _ => None,
             }
         });
-        // The callback refuses a link without scopes.
-        let (ready, unready): (Vec<_>, Vec<_>) =
-            waiting.partition(|(grant, _)| !grant.scopes.is_empty() || grant.provider.data_center().is_none());
+        // The callback refuses other links.
+        let (ready, unready): (Vec<_>, Vec<_>) = waiting.partition(|(grant, _)| match &grant.provider {
+            Provider::Zoho(_) => !grant.scopes.is_empty(),
+            Provider::Other(server) => server.authorization_endpoint.is_some(),
+        });
         let needy = ready.len() + unready.len();
         let links: Vec<_> = ready
             .into_iter()
@@ -214,8 +224,16 @@ impl Operator {
                 (ticket.connection, why, url)
             })
             .collect();
-        let remedy =
-            |grant: &Grant| format!("make its link with `token-keeper connect {} --scope …`", grant.connection);
+        let remedy = |grant: &Grant| match grant.provider {
+            Provider::Zoho(_) => format!("make its link with `token-keeper connect {} --scope …`", grant.connection),
+            Provider::Other(_) => {
+                format!("import a new refresh token: token-keeper import --connection {} --replace", grant.connection)
+            }
+        };
+        let missing = |grant: &Grant| match grant.provider {
+            Provider::Zoho(_) => "its secret has no scopes".to_owned(),
+            Provider::Other(_) => format!("consents of {} are not made with a link", grant.provider.title()),
+        };
         let answers = links.iter().map(
             |(connection, _, url)| json!({"connection": connection.as_str(), "url": url, "expires_at": expires_at}),
         );
@@ -238,7 +256,7 @@ impl Operator {
         }
         for (grant, why) in &unready {
             let (connection, remedy) = (&grant.connection, remedy(grant));
-            console.show(&format!("\n{connection} ({why}): its secret has no scopes\n  -> {remedy}"));
+            console.show(&format!("\n{connection} ({why}): {}\n  -> {remedy}", missing(grant)));
         }
         attention(needy)
     }
@@ -279,6 +297,13 @@ impl Operator {
         }
         parse_url(given.map_or(LOCAL_URL, String::as_str))
     }
+}
+
+/// Which account a connection belongs to at another provider than Zoho, if that is known.
+fn whose(provider: &Provider, kept: &BTreeMap<String, String>) -> Option<String> {
+    let values = provider.profile()?.kept.iter().filter(|value| value.identity);
+    let known: Vec<_> = values.filter_map(|value| Some(format!("{} {}", value.name, kept.get(value.name)?))).collect();
+    (!known.is_empty()).then(|| format!("the account with {}", known.join(", ")))
 }
 
 /// A provider's name in a ticket; nothing for Zoho's.

@@ -22,12 +22,12 @@ impl Operator {
         soid: Option<&str>,
         console: &Console<'_>,
     ) -> Result<(), Failure> {
-        scopes::check(&wanted.scope, console)?;
         let connection = &wanted.connection;
         let prefix = &self.settings.prefix;
         let (name, parameter) = (prefix.grant(connection.as_str()), prefix.lease(connection.as_str()));
         let way = Way::ClientCredentials { soid };
         let grant = self.plan(wanted, way).await?.grant;
+        scopes::doubts(&wanted.scope, console);
         let minted = self.issuer.mint(&grant).await.map_err(|refusal| refused(&refusal, &grant))?;
         let store = async || {
             let plan = self.plan(wanted, way).await?;
@@ -69,6 +69,9 @@ fn refused(refusal: &Refusal, grant: &Grant) -> Failure {
             "take id and secret of a self client, from the API console of this data centre: Zoho gives other clients no token without a \
              consent; nothing was stored"
                 .to_owned()
+        }
+        Refusal::Misconfigured { error } if error == "invalid_scope" => {
+            "compare `scopes` with token-keeper scopes; nothing was stored".to_owned()
         }
         Refusal::Misconfigured { error } => format!("{}; nothing was stored", refused_client_remedy(error)),
         Refusal::Throttled => "wait ten minutes, then try again; nothing was stored".to_owned(),

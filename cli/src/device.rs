@@ -18,7 +18,7 @@ use token_keeper::ports::{DeviceAuthorization, DeviceAuthorizer as _, Minted, Po
 use crate::connected::{explain, left_behind, tell};
 use crate::console::{Console, Failure};
 use crate::operator::Operator;
-use crate::prepare::{Ready, Wanted};
+use crate::prepare::{Ready, Wanted, Way};
 
 /// How much longer the command waits between polls after each that came too early (RFC 8628 §3.5)
 /// or that got no usable answer.
@@ -31,7 +31,7 @@ impl Operator {
         allow_move: bool,
         console: &Console<'_>,
     ) -> Result<(), Failure> {
-        let Ready { grant, done, .. } = self.prepare(wanted, allow_move, console).await?;
+        let Ready { grant, done, .. } = self.prepare(wanted, Way::Device { allow_move }, console).await?;
         let connection = &wanted.connection;
         let name = self.settings.prefix.grant(connection.as_str());
         let parameter = self.settings.prefix.lease(connection.as_str());
@@ -39,9 +39,7 @@ impl Operator {
         let consent = self.consent(KeyRing::default());
         let secret = consent.current_grant(connection, &grant.version, begun).await.map_err(|stop| explain(&stop))?;
         let left = |failure| left_behind(failure, connection, done);
-        let home = grant.provider.data_center().cloned().ok_or_else(|| {
-            Failure::new("the device flow is Zoho's", "run the command again without --device; nothing was sent")
-        })?;
+        let home = grant.provider.data_center().cloned().expect("only Zoho's grants are prepared for this");
         let asked = consent.issuer.ask(&grant, &home).await.map_err(|refusal| left(refused(&refusal, &home)))?;
         let until = begun + asked.life;
         console.say(&format!("The connection {connection} awaits consent (secret {name} {done}).\n"));

@@ -1,4 +1,4 @@
-//! `token-keeper doctor`: checks what can be checked without asking Zoho.
+//! `token-keeper doctor`: checks what can be checked without asking Zoho or another provider.
 //!
 //! This file reads the stores into `Facts` and shows the findings. `findings` turns facts into
 //! findings; it calls nothing.
@@ -7,6 +7,7 @@ mod facts;
 mod finding;
 mod schedule;
 mod connections;
+mod providers;
 mod findings;
 
 use std::collections::{BTreeMap, BTreeSet};

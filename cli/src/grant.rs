@@ -8,7 +8,7 @@ use crate::connected::{explain, left_behind, tell};
 use crate::console::{Console, Failure};
 use crate::credentials;
 use crate::operator::Operator;
-use crate::prepare::Wanted;
+use crate::prepare::{Wanted, Way};
 
 /// Which connection. The command asks for the code.
 #[derive(Debug, clap::Args)]
@@ -40,7 +40,7 @@ impl Operator {
             return self.grant_by_client(&arguments.wanted, arguments.soid.as_deref(), console).await;
         }
         let Wanted { connection, .. } = &arguments.wanted;
-        let ready = self.prepare(&arguments.wanted, false, console).await?;
+        let ready = self.prepare(&arguments.wanted, Way::Code, console).await?;
         console.say("In Zoho's API console, open the self client, choose Generate Code, enter these scopes and choose 10 minutes:");
         console.say(&format!("  {}", ready.grant.scopes.join(",")));
         let code = console

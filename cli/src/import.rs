@@ -30,7 +30,9 @@ use crate::text::{counted, table};
                   zoho_sdk_tokens.txt --client acme-app\n  mysql --batch -e 'select * from oauthtoken' zohooauth | token-keeper import\n  \
                   token-keeper import answer.json --connection crm-prod --client acme-app\n\n\
                   JSON: an object or an array of objects with connection, client (or client_id and client_secret), \
-                  data_center, refresh_token and, if you have them, scopes and api_domain; the rows of the SDKs' table; or what Zoho's \
+                  data_center, refresh_token and, if you have them, scopes and api_domain. For another provider than Zoho: a client of \
+                  it (or provider, client_id and client_secret), refresh_token, scopes, no data_center, and kept, an object with what \
+                  callers of its API need. Or the rows of the SDKs' table; or what Zoho's \
                   token endpoint answered when a code was exchanged.\n\
                   CSV: a header with the same names, the token file of one of Zoho's SDKs, or an export of their table, \
                   separated by commas, semicolons or tabs.\n\
@@ -52,7 +54,7 @@ pub struct Arguments {
     /// Use this stored client, instead of storing its id and secret with each connection
     #[arg(long, value_name = "NAME")]
     pub client: Option<ClientName>,
-    /// The data centre of the accounts. Wins over the input
+    /// Zoho's data centre of the accounts. Wins over the input
     #[arg(long, value_name = "NAME")]
     pub data_center: Option<String>,
 }
@@ -81,10 +83,11 @@ impl Operator {
         let stored = taken.iter().filter(|taken| taken.plan != Plan::Same).count();
         let names: Vec<_> = taken.iter().map(|taken| taken.grant.connection.as_str()).collect();
         let connections = taken.iter().map(|Taken { grant, plan, changes, .. }| {
-            let (connection, data_center) =
-                (grant.connection.as_str(), grant.provider.data_center().map(|home| &home.name));
-            json!({"connection": connection, "data_center": data_center, "plan": plan.word(), "changes": changes})
+            let (connection, provider) = (grant.connection.as_str(), grant.provider.name());
+            let data_center = grant.provider.data_center().map(|home| &home.name);
+            json!({"connection": connection, "provider": provider, "data_center": data_center, "plan": plan.word(), "changes": changes})
         });
+        self.warn_of_rotation(taken.iter().map(|taken| &taken.grant), console);
         console.answer(json!({"stored": stored, "connections": connections.collect::<Vec<_>>()}));
         console.show(&format!("\n{stored} of {} stored.", counted(names.len(), "connection")));
         console.show(&format!("Nothing was minted. Next: token-keeper refresh {}", names.join(" ")));
@@ -141,7 +144,7 @@ impl Operator {
     /// Shows what was found and what will be done. Of a refused row, it shows only what cannot be a
     /// secret.
     fn show_plan(&self, rows: &[Row], judged: &[Result<Taken, Failure>], console: &Console<'_>) {
-        let headings = ["connection", "centre", "client", "scopes", "refresh token", "plan"];
+        let headings = ["connection", "server", "client", "scopes", "refresh token", "plan"];
         let mut table = table(console.terminal.look(), &headings);
         for (row, judged) in rows.iter().zip(judged) {
             table.add_row(self.cells(row, judged.as_ref().ok()));

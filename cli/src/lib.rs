@@ -15,6 +15,7 @@ pub mod scopes;
 pub mod prepare;
 mod connected;
 pub mod device;
+pub mod server;
 pub mod client;
 pub mod connect;
 mod credentials;
@@ -35,7 +36,7 @@ pub use crate::console::{Failure, Look, Terminal};
 pub use crate::operator::Operator;
 use crate::stack::{Stack, Unread};
 
-/// Keeps Zoho OAuth access tokens fresh in AWS SSM Parameter Store.
+/// Keeps OAuth access tokens of Zoho and other providers fresh in AWS SSM Parameter Store.
 #[derive(Debug, Parser)]
 #[command(
     name = "token-keeper",
@@ -73,10 +74,10 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Manage the applications registered in Zoho's API console
+    /// Manage the applications registered at Zoho and other providers
     #[command(subcommand)]
     Client(ClientCommand),
-    /// Make the link that an administrator opens to connect a Zoho account
+    /// Make the link that an administrator opens to connect an account
     Connect(connect::Arguments),
     /// Make a link for each connection that needs a new consent
     Reconnect(connect::AgainArguments),

@@ -1,9 +1,9 @@
 //! `token-keeper list`: shows every connection and what to do about it. Reads the stores only.
 
 use comfy_table::{Cell, Color, ColumnConstraint};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use token_keeper::connection::{Account, CLIENT_CREDENTIALS, Credential, Grant};
+use token_keeper::connection::{Account, CLIENT_CREDENTIALS, Credential, Grant, Provider};
 use token_keeper::run::decision::State;
 use token_keeper::run::report::Outcome;
 use token_keeper::run::{Request, RunError, Seen};
@@ -11,6 +11,9 @@ use token_keeper::run::{Request, RunError, Seen};
 use crate::console::{Console, Failure};
 use crate::operator::Operator;
 use crate::text::{attention, table};
+
+/// How long before its end a refresh token is a trouble: somebody has to consent in time.
+const END_IS_NEAR: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// How much to show.
 #[derive(Debug, clap::Args)]
@@ -33,11 +36,14 @@ impl Operator {
             console.show("Next: token-keeper connect --help");
             return Ok(());
         }
-        let more: &[&str] = if arguments.long { &["account", "consented"] } else { &[] };
-        let headings = [&["connection", "centre", "status", "token", "minted"], more, &["scopes"]].concat();
+        let mut more = if arguments.long { vec!["account", "consented"] } else { Vec::new() };
+        // Zoho's never end.
+        let ends = arguments.long && seen.iter().any(|seen| end(seen).is_some());
+        more.extend(ends.then_some("refresh token ends"));
+        let headings = [&["connection", "server", "status", "token", "minted"], &more[..], &["scopes"]].concat();
         let mut table = table(console.terminal.look(), &headings);
         for seen in &seen {
-            table.add_row(row(seen, now, arguments.long));
+            table.add_row(row(seen, now, arguments.long, ends));
         }
         // In a narrow terminal, only the scopes may break into several lines.
         table.column_iter_mut().take(headings.len() - 1).for_each(|column| {
@@ -50,7 +56,15 @@ impl Operator {
             Some(format!("\n{}: {error}\n  -> {}", seen.name, outcome.remedy(&seen.name)?))
         });
         troubles.for_each(|trouble| console.show(&trouble));
-        attention(seen.iter().filter(|seen| seen.rejected_at().is_some() || needs_somebody(seen.state())).count())
+        for seen in &seen {
+            if let Some((what, remedy)) = ending(seen, now) {
+                console.show(&format!("\n{}: {what}\n  -> {remedy}", seen.name));
+            }
+        }
+        let needy = |seen: &&Seen| {
+            seen.rejected_at().is_some() || needs_somebody(seen.state()) || ending(seen, now).is_some()
+        };
+        attention(seen.iter().filter(needy).count())
     }
 }
 
@@ -107,9 +121,45 @@ fn scopes(seen: &Seen) -> String {
     lease.or_else(|| Some(seen.grant()?.scopes.join(" "))).unwrap_or_default()
 }
 
-fn data_center(seen: &Seen) -> &str {
-    let grant = seen.grant().and_then(|grant| grant.provider.data_center()).map(|home| home.name.as_str());
-    grant.or_else(|| seen.lease()?.data_center.as_deref()).unwrap_or("?")
+/// Zoho's data centre.
+fn data_center(seen: &Seen) -> Option<&str> {
+    match seen.grant() {
+        Some(grant) => grant.provider.data_center().map(|home| home.name.as_str()),
+        None => seen.lease()?.data_center.as_deref(),
+    }
+}
+
+/// The provider's name, as documents have it.
+fn provider(seen: &Seen) -> Option<&str> {
+    seen.grant().map(|grant| grant.provider.name()).or_else(|| Some(seen.lease()?.provider.as_str()))
+}
+
+/// Where its tokens come from: a data centre of Zoho's, or another provider.
+fn server(seen: &Seen) -> &str {
+    data_center(seen).or_else(|| provider(seen)).unwrap_or("?")
+}
+
+/// When its refresh token ends, if that is known.
+fn end(seen: &Seen) -> Option<Timestamp> {
+    let grant = seen.grant()?;
+    grant.refresh_token().and(grant.refresh_token_expires_at)
+}
+
+/// What to say and what to do if the refresh token ends soon. A dead grant has its own trouble.
+fn ending(seen: &Seen, now: Timestamp) -> Option<(String, String)> {
+    let end = end(seen).filter(|end| end.duration_since(now) < END_IS_NEAR)?;
+    if matches!(seen.state(), Some(State::ConsentRequired(_))) {
+        return None;
+    }
+    let ends = if end > now { "ends" } else { "has ended" };
+    let linked = matches!(&seen.grant()?.provider, Provider::Other(server) if server.authorization_endpoint.is_some());
+    let name = &seen.name;
+    let remedy = if linked {
+        format!("make a link with `token-keeper connect {name}` and send it to an administrator of the account")
+    } else {
+        format!("import a new refresh token: token-keeper import --connection {name} --replace")
+    };
+    Some((format!("its refresh token {ends} at {end}"), remedy))
 }
 
 /// Whose account it is, and when somebody consented.
@@ -120,15 +170,18 @@ fn consented(seen: &Seen) -> [String; 2] {
         Some(Grant { credential: Some(Credential::ClientCredentials { soid }), .. }) => {
             [soid.clone().unwrap_or_else(|| "the client's own".to_owned()), "not needed".to_owned()]
         }
-        Some(Grant { account, granted_at, .. }) => {
+        Some(Grant { account, granted_at, kept, provider, .. }) => {
             let account = account.as_ref().map(|account| account.email().unwrap_or(account.id()).to_owned());
+            let identity = provider.profile().into_iter().flat_map(|profile| profile.kept).filter(|value| value.identity);
+            let identity: Vec<_> = identity.filter_map(|value| kept.get(value.name).cloned()).collect();
+            let account = account.or_else(|| (!identity.is_empty()).then(|| identity.join(" ")));
             let day = granted_at.map(|granted_at| granted_at.strftime("%Y-%m-%d").to_string());
             [account.unwrap_or_else(unknown), day.unwrap_or_else(unknown)]
         }
     }
 }
 
-fn row(seen: &Seen, now: Timestamp, long: bool) -> Vec<Cell> {
+fn row(seen: &Seen, now: Timestamp, long: bool, ends: bool) -> Vec<Cell> {
     let (_, words, color) = status(seen, Some(now));
     let token = seen.token();
     let minutes = token.map_or(0, |token| token.expires_at.duration_since(now).as_mins().max(0));
@@ -137,13 +190,16 @@ fn row(seen: &Seen, now: Timestamp, long: bool) -> Vec<Cell> {
     let minted = token.map_or("never".to_owned(), |token| ago(now.duration_since(token.issued_at).as_mins()));
     let mut row = vec![
         Cell::new(&seen.name),
-        Cell::new(data_center(seen)),
+        Cell::new(server(seen)),
         Cell::new(words).fg(color),
         Cell::new(life),
         Cell::new(minted),
     ];
     if long {
         row.extend(consented(seen).map(Cell::new));
+    }
+    if ends {
+        row.push(Cell::new(end(seen).map_or_else(String::new, |end| end.strftime("%Y-%m-%d").to_string())));
     }
     row.push(Cell::new(scopes(seen)));
     row
@@ -167,11 +223,14 @@ fn as_json(seen: &Seen) -> serde_json::Value {
     });
     json!({
         "connection": seen.name,
+        "provider": provider(seen),
         "data_center": data_center(seen),
         "status": status(seen, None).0,
         "grant_type": grant_type,
         "account": grant.and_then(|grant| grant.account.as_ref()).map(Account::as_json),
+        "kept": grant.map(|grant| &grant.kept),
         "granted_at": grant.and_then(|grant| grant.granted_at),
+        "refresh_token_expires_at": end(seen),
         "issued_at": token.map(|token| token.issued_at),
         "expires_at": token.map(|token| token.expires_at),
         "rejected_at": seen.rejected_at(),

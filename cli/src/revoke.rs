@@ -1,20 +1,59 @@
 //! `token-keeper revoke`: ends a connection.
 //!
-//! First Zoho revokes the refresh token, then the secret is removed, then the parameters. If the
+//! First the provider revokes the refresh token, if that ends no other grant; then the secret is
+//! removed, then the parameters. If the
 //! command stops halfway, the same command finishes the work.
 
 use jiff::SignedDuration;
 use serde_json::json;
-use token_keeper::connection::{Credential, GrantSecret, SecretDocument, read_clients};
+use token_keeper::connection::{
+    Client, Credential, DataCenter, Grant, GrantSecret, Provider, SecretDocument, read_clients,
+};
 use token_keeper::failure::Refusal;
 use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::name::{ConnectionName, SecretName};
-use token_keeper::ports::{Grants as _, Issuer as _, LeaseRemover as _, RECOVERY_DAYS, Revoked, SecretRemover as _};
-
+use token_keeper::ports::{
+    Authorizer as _, Grants as _, Issuer as _, LeaseRemover as _, RECOVERY_DAYS, Revoked, SecretRemover as _,
+};
 use token_keeper::secret::RefreshToken;
 
 use crate::console::{Console, Failure};
 use crate::operator::Operator;
+
+/// Where a connection's refresh token can be revoked.
+enum Home {
+    Zoho(DataCenter),
+    Other {
+        client: Client,
+        provider: Provider,
+    },
+    /// Its client's secret is gone.
+    Unknown,
+}
+
+impl Home {
+    fn title(&self) -> &'static str {
+        match self {
+            Self::Zoho(_) => "Zoho",
+            Self::Other { provider, .. } => provider.title(),
+            Self::Unknown => "the provider",
+        }
+    }
+
+    /// What a person has to do if nothing is revoked here.
+    fn by_hand(&self) -> String {
+        match self {
+            Self::Unknown => "Nothing was revoked: the client's secret is gone, so it is not known who the provider is. To \
+                              end the refresh token, remove the app in the account there."
+                .to_owned(),
+            _ => format!(
+                "Nothing was revoked: {title} has no revocation that is known to end this refresh token alone, and another grant could end \
+                 with it. To end it, remove the app in the account at {title}; that ends the app's other connections to this account, too.",
+                title = self.title()
+            ),
+        }
+    }
+}
 
 /// Which connection.
 #[derive(Debug, clap::Args)]
@@ -39,7 +78,8 @@ impl Operator {
             found => matches!(found, Err(Flaw::Deleted)),
         };
         let question = format!(
-            "End the connection {connection}? Its refresh token is revoked at Zoho, and the parameter {parameter} is removed. [y/N] "
+            "End the connection {connection}? Its refresh token is revoked, if its provider can revoke it alone, and the parameter \
+             {parameter} is removed. [y/N] "
         );
         if !yes && !console.terminal.confirm(&question).map_err(|error| Failure::new(error, "use --yes"))? {
             return Err(Failure::new("nothing was done, because nobody said yes", "use --yes where nobody can answer"));
@@ -84,26 +124,35 @@ impl Operator {
         let mut document = SecretDocument::parse(&version.text).map_err(broken)?;
         let table = &self.settings.data_centers;
         let secret = GrantSecret::of(connection.clone(), version.id.clone(), &document, table).map_err(broken)?;
+        let home = self.home(&secret).await?;
         let (what, words) = match secret.credential() {
-            None => ("none", "There is no refresh token to revoke."),
+            None => ("none", "There is no refresh token to revoke.".to_owned()),
             Some(Credential::ClientCredentials { .. }) => (
                 "none",
                 "There is no refresh token to revoke. The last access token ends by itself within an hour; to stop the client itself, \
-                 delete it in Zoho's API console.",
+                 delete it in Zoho's API console."
+                    .to_owned(),
             ),
-            Some(Credential::RefreshToken(refresh_token)) => match self.revoke_at(refresh_token, &secret).await? {
-                Revoked::Now => (
+            Some(Credential::RefreshToken(refresh_token)) => match self.revoke_at(refresh_token, &home).await? {
+                Some(Revoked::Now) => (
                     "revoked",
-                    "Zoho has revoked the refresh token and every access token made from it. This cannot be undone.",
+                    format!(
+                        "{} has revoked the refresh token and every access token made from it. This cannot be undone.",
+                        home.title()
+                    ),
                 ),
-                Revoked::Unknown => {
-                    self.check_dead(&secret, name).await?;
-                    ("unknown", "Zoho does not know this refresh token: it was revoked or replaced before.")
+                Some(Revoked::Unknown) => {
+                    if let Home::Zoho(_) = home {
+                        self.check_dead(&secret, name).await?;
+                    }
+                    let title = home.title();
+                    ("unknown", format!("{title} does not know this refresh token: it was revoked or replaced before."))
                 }
+                None => ("not_revoked", home.by_hand()),
             },
         };
-        console.say(words);
-        self.end_leftovers(name, &secret).await?;
+        console.say(&words);
+        self.end_leftovers(name, &secret, &home).await?;
         document.end_grant();
         let Some(version) = self.write(name, Some(&version.id), &document).await? else { return Ok(None) };
         match self.secrets.remove_unchanged(name, &version).await {
@@ -114,24 +163,47 @@ impl Operator {
 
     /// Ends the refresh tokens that consents have left in older versions of the secret, because
     /// they were cut off or could not publish.
-    async fn end_leftovers(&self, name: &SecretName, secret: &GrantSecret) -> Result<(), Failure> {
+    async fn end_leftovers(&self, name: &SecretName, secret: &GrantSecret, now: &Home) -> Result<(), Failure> {
         for text in self.secrets.leftovers(name).await? {
             let Ok(document) = SecretDocument::parse(&text) else { continue };
             let home = document.string("data_center").and_then(|home| self.settings.data_centers.get(home));
-            let at = home.map_or_else(|| secret.clone(), |home| secret.clone().at(home.clone()));
+            let at = match (now, home) {
+                (Home::Zoho(_), Some(home)) => &Home::Zoho(home.clone()),
+                _ => now,
+            };
             let left = document.string("refresh_token").map(RefreshToken::new);
             let current = secret.refresh_token().map(RefreshToken::expose);
             if let Some(left) = left.filter(|left| Some(left.expose()) != current) {
-                self.revoke_at(&left, &at).await?;
+                self.revoke_at(&left, at).await?;
             }
         }
         Ok(())
     }
 
-    async fn revoke_at(&self, refresh_token: &RefreshToken, secret: &GrantSecret) -> Result<Revoked, Failure> {
-        let home = secret.data_center().expect("to be written");
-        self.issuer.zoho().revoke(refresh_token, home).await.map_err(|refusal| {
-            let what = format!("Zoho did not revoke the refresh token ({refusal}); nothing was removed");
+    /// Where a connection's refresh token can be revoked. Without its client's secret, a connection
+    /// with a data centre is Zoho's.
+    async fn home(&self, secret: &GrantSecret) -> Result<Home, Failure> {
+        let prefix = &self.settings.prefix;
+        let names: Vec<_> = secret.client().iter().map(|client| prefix.client(client.as_str())).collect();
+        let clients = read_clients(&self.secrets.read(&names).await?, prefix);
+        Ok(match (secret.clone().resolve(&clients, prefix), secret.data_center()) {
+            (Ok(Grant { client, provider: provider @ Provider::Other(_), .. }), _) => Home::Other { client, provider },
+            (_, Some(data_center)) => Home::Zoho(data_center.clone()),
+            (Err(Broken { flaw: Flaw::NotFound | Flaw::Deleted, .. }), None) => Home::Unknown,
+            (Err(broken), None) => return Err(broken.into()),
+            (Ok(_), None) => Home::Unknown,
+        })
+    }
+
+    /// Revokes a refresh token. `None` if that cannot be done, or could end other grants.
+    async fn revoke_at(&self, refresh_token: &RefreshToken, home: &Home) -> Result<Option<Revoked>, Failure> {
+        let revoked = match home {
+            Home::Zoho(data_center) => Some(self.issuer.zoho().revoke(refresh_token, data_center).await),
+            Home::Other { client, provider } => self.issuer.revoke(refresh_token, client, provider).await,
+            Home::Unknown => None,
+        };
+        revoked.transpose().map_err(|refusal| {
+            let what = format!("{} did not revoke the refresh token ({refusal}); nothing was removed", home.title());
             let remedy = match refusal {
                 Refusal::Throttled => "try again in ten minutes",
                 _ => "try again in a few minutes",

@@ -3,6 +3,8 @@
 //! The form of a scope is certain, so a scope of another form is refused. The list of scopes never
 //! is: Zoho adds some without notice. So a scope that is not in the list is only doubted.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 use strsim::damerau_levenshtein;
 
@@ -93,24 +95,55 @@ pub(super) fn show(arguments: &Arguments, console: &Console<'_>) -> Result<(), F
     Ok(())
 }
 
-/// Refuses scopes of a wrong form, and warns of scopes that are not in the list.
+fn given(scopes: &[String]) -> impl Iterator<Item = &str> {
+    scopes.iter().map(|scope| scope.trim()).filter(|scope| !scope.is_empty())
+}
+
+/// The scopes that were given, each once.
+pub(crate) fn set(scopes: &[String]) -> BTreeSet<&str> {
+    given(scopes).collect()
+}
+
+/// Refuses scopes of another form than Zoho's.
 ///
 /// # Errors
 /// Which scope is wrong, which part of it, and how to write it.
-pub(crate) fn check(scopes: &[String], console: &Console<'_>) -> Result<(), Failure> {
-    let scopes = || scopes.iter().map(|scope| scope.trim()).filter(|scope| !scope.is_empty());
-    for scope in scopes() {
+pub(crate) fn check(scopes: &[String]) -> Result<(), Failure> {
+    for scope in given(scopes) {
         check_form(scope).map_err(|(problem, remedy)| {
             let scope = printable(scope);
             Failure::new(format!("the scope {scope} {problem}"), format!("{remedy}; nothing was changed"))
         })?;
     }
-    for doubt in scopes().filter_map(doubt) {
+    Ok(())
+}
+
+/// Refuses what can be no scope of any provider (RFC 6749 §3.3).
+///
+/// # Errors
+/// Which scope is wrong.
+pub(crate) fn check_token(scopes: &[String]) -> Result<(), Failure> {
+    match given(scopes).find(|scope| !is_token(scope)) {
+        None => Ok(()),
+        Some(wrong) => Err(Failure::new(
+            format!("the scope {} contains a character that no scope has", printable(wrong)),
+            "put a comma between two scopes, and nothing else; nothing was changed",
+        )),
+    }
+}
+
+/// Whether a text can be one scope of some provider.
+pub(crate) fn is_token(scope: &str) -> bool {
+    scope.bytes().all(|byte| byte.is_ascii_graphic() && !b",\"\\".contains(&byte))
+}
+
+/// Warns of scopes of Zoho's that are not in the list.
+pub(crate) fn doubts(scopes: &[String], console: &Console<'_>) {
+    for doubt in given(scopes).filter_map(doubt) {
         console.terminal.note(&format!(
             "{doubt}\n  -> it is asked for all the same, because Zoho adds scopes without notice; compare it with token-keeper scopes"
         ));
     }
-    Ok(())
 }
 
 /// A text without what could change the screen.

@@ -1,7 +1,6 @@
 //! `token-keeper token`: prints a live access token. No other command prints a secret.
 
 use serde_json::json;
-use token_keeper::lease::TOKEN_TYPE;
 use token_keeper::name::ConnectionName;
 use token_keeper::ports::Leases as _;
 
@@ -33,6 +32,7 @@ impl Operator {
         };
         let lease = lease?;
         let minted = lease.token.is_some();
+        let (token_type, own_header) = (lease.token_type(), lease.header());
         let token = lease.token.filter(|token| token.expires_at > self.source.now()).ok_or_else(|| {
             let remedy = match lease.status.trouble() {
                 None => format!("mint with token-keeper refresh {connection}, then read the refresher's log"),
@@ -42,11 +42,16 @@ impl Operator {
             Failure::new(format!("parameter {parameter}: {what} (status {})", lease.status.word()), remedy)
         })?;
         let (token, expires_at) = (token.access_token.expose(), token.expires_at);
-        console.show(&if *header { format!("Authorization: {TOKEN_TYPE} {token}") } else { token.to_owned() });
+        console.show(&match (header, own_header) {
+            (false, _) => token.to_owned(),
+            (true, None) => format!("Authorization: {token_type} {token}"),
+            (true, Some(name)) => format!("{name}: {token}"),
+        });
         console.answer(json!({
             "connection": connection.as_str(),
             "access_token": token,
-            "token_type": TOKEN_TYPE,
+            "token_type": token_type,
+            "header": own_header.unwrap_or("Authorization"),
             "expires_at": expires_at,
             "api_domain": lease.api_domain,
         }));

@@ -55,8 +55,9 @@ export class Zoho {
     );
   }
 
-  async #call({ api_domain, token_type, access_token }, path) {
-    const headers = { Authorization: `${token_type} ${access_token}` };
+  async #call({ api_domain, header, token_type, access_token }, path) {
+    // Some providers have a header of their own, which takes the bare token.
+    const headers = header ? { [header]: access_token } : { Authorization: `${token_type} ${access_token}` };
     const answer = await fetch(api_domain + path, { headers, redirect: "manual", signal: AbortSignal.timeout(30_000) });
     return { status: answer.status, ok: answer.ok, text: await answer.text() };
   }

@@ -55,7 +55,9 @@ class Zoho:
         raise RuntimeError(f"{failure}, also after reading the parameter again. {remedy}")
 
     def _call(self, document, path):
-        header = {"Authorization": f"{document['token_type']} {document['access_token']}"}
+        # Some providers have a header of their own, which takes the bare token.
+        before = "" if "header" in document else f"{document['token_type']} "
+        header = {document.get("header", "Authorization"): before + document["access_token"]}
         return self._http.request("GET", document.get("api_domain", "") + path, headers=header, redirect=False)
 
     def _complain(self, issued_at):

@@ -97,8 +97,12 @@ impl Zoho {
 
     async fn call(&self, document: &Value, path: &str) -> reqwest::Result<reqwest::Response> {
         let field = |name: &str| document[name].as_str().unwrap_or_default();
-        let header = format!("{} {}", field("token_type"), field("access_token"));
-        self.http.get(field("api_domain").to_owned() + path).header("Authorization", header).send().await
+        // Some providers have a header of their own, which takes the bare token.
+        let (header, value) = match document["header"].as_str() {
+            Some(header) => (header, field("access_token").to_owned()),
+            None => ("Authorization", format!("{} {}", field("token_type"), field("access_token"))),
+        };
+        self.http.get(field("api_domain").to_owned() + path).header(header, value).send().await
     }
 
     async fn live_document(&self, refused: Option<&str>) -> Result<Value, Failure> {

@@ -26,7 +26,8 @@ read_document() {
 # The token goes through pipes, because every user of the machine can read arguments.
 call() {
   url=$(from_document '.api_domain // ""')$path
-  answer=$(from_document '"Authorization: \(.token_type) \(.access_token)"' |
+  # Some providers have a header of their own, which takes the bare token.
+  answer=$(from_document 'if .header then "\(.header): " else "Authorization: \(.token_type) " end + .access_token' |
     curl --silent --show-error --max-time 30 --header @- --write-out '\n%{http_code}' "$url")
   status=${answer##*$'\n'} body=${answer%$'\n'*}
 }

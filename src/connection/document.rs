@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Account, Grant, PROFILE_SCOPE, tells_account};
 use crate::flaw::Flaw;
+use crate::provider::server::FIELDS;
 use crate::secret::{RefreshToken, SecretText};
 
 /// The fields that mean something in a secret, or in an input of `import`.
@@ -110,6 +111,11 @@ impl SecretDocument {
         self.0.0.insert(field.to_owned(), value);
     }
 
+    /// Removes a field.
+    pub fn remove(&mut self, field: &str) {
+        self.0.0.remove(field);
+    }
+
     /// Sets `key` in the object that `field` holds. Any other value of `field` stays as it is:
     /// reading the secret reports it.
     pub fn set_within(&mut self, field: &str, key: &str, value: Value) {
@@ -140,6 +146,10 @@ impl SecretDocument {
         }
         for field in ["client", "client_id", "client_secret", "data_center", "refresh_token", "grant_type", "soid"] {
             self.0.0.remove(field);
+        }
+        // Without a provider, these are the operator's own.
+        if self.0.0.remove("provider").is_some() {
+            FIELDS.iter().for_each(|field| drop(self.0.0.remove(*field)));
         }
         self.0.0.extend(fields.clone());
     }

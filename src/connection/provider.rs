@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 
 use super::DataCenter;
 use crate::provider::server::Server;
-use crate::provider::{ApiDomain, EndsAccessToken, Profile, ZOHO, table};
+use crate::provider::{EndsAccessToken, Profile, ZOHO, table};
 
 /// Where a grant's tokens come from.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,12 +65,7 @@ impl Provider {
     pub(crate) fn api_domain(&self, kept: &BTreeMap<String, String>) -> Option<String> {
         match self {
             Self::Zoho(data_center) => data_center.api_domain.clone(),
-            Self::Other(server) => match server.profile.api_domain {
-                // With endpoints of its own it may be a sandbox, which has another base URL.
-                ApiDomain::Fixed(url) if server.token_endpoint == server.profile.token_endpoint => Some(url.to_owned()),
-                ApiDomain::Fixed(_) | ApiDomain::Unknown => None,
-                ApiDomain::Kept(name) => kept.get(name).cloned(),
-            },
+            Self::Other(server) => server.api_domain(kept),
         }
     }
 

@@ -1,5 +1,5 @@
-//! From a provider's answer to a stored grant: whose account it is, the store, the first lease, and the end
-//! of what was replaced.
+//! From a provider's answer to a stored grant: whose account it is, the store, the first lease, and
+//! the end of what was replaced.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -163,7 +163,10 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
                 "the replaced refresh token was not revoked"
             );
         }
-        let withheld: Vec<_> = asked.into_iter().filter(|scope| !grant.scopes.contains(scope)).collect();
+        // Some answers leave out the scope that asks for a refresh token, and here is one.
+        let needed = grant.provider.profile().map_or(&[][..], |profile| profile.scopes);
+        let withheld = asked.into_iter().filter(|scope| !grant.scopes.contains(scope));
+        let withheld: Vec<_> = withheld.filter(|scope| !needed.contains(&scope.as_str())).collect();
         let provider = grant.provider.title();
         let data_center = grant.provider.data_center().map(|at| at.name.clone());
         info!(

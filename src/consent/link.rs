@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::name::{ConnectionName, VersionId};
+use crate::provider::{ZOHO, table};
 use crate::secret::{CodeVerifier, SigningKey};
 
-/// How long a state lives: the time to log in at Zoho and agree.
+/// How long a state lives: the time to log in at the provider and agree.
 pub const STATE_LIFE: SignedDuration = SignedDuration::from_mins(10);
 /// How long a ticket lives unless the operator says otherwise.
 pub const TICKET_LIFE: SignedDuration = SignedDuration::from_hours(1);
@@ -56,7 +57,14 @@ pub struct Ticket {
     pub expires_at: Timestamp,
 }
 
-/// A ticket on its way through Zoho and back, bound to one browser.
+impl Ticket {
+    /// The provider's name for people.
+    pub fn title(&self) -> &'static str {
+        table::title(if self.provider.is_empty() { ZOHO } else { &self.provider })
+    }
+}
+
+/// A ticket on its way through the provider and back, bound to one browser.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// What the ticket allowed, with the end of the state.
@@ -78,7 +86,7 @@ pub enum LinkError {
     NotOurs,
     /// It was made with this key, but has ended.
     #[error("expired")]
-    Expired(ConnectionName),
+    Expired(Box<Ticket>),
 }
 
 /// A label for each purpose, so that one kind of text is never taken for another.
@@ -123,7 +131,7 @@ impl SigningKey {
     /// See [`LinkError`].
     pub fn open_ticket(&self, text: &str, now: Timestamp) -> Result<Ticket, LinkError> {
         let ticket: Ticket = self.open(TICKET, text)?;
-        if now < ticket.expires_at { Ok(ticket) } else { Err(LinkError::Expired(ticket.connection)) }
+        if now < ticket.expires_at { Ok(ticket) } else { Err(LinkError::Expired(Box::new(ticket))) }
     }
 
     /// Checks a state's signature, then its end.
@@ -132,7 +140,7 @@ impl SigningKey {
     /// See [`LinkError`].
     pub fn open_state(&self, text: &str, now: Timestamp) -> Result<State, LinkError> {
         let state: State = self.open(STATE, text)?;
-        if now < state.ticket.expires_at { Ok(state) } else { Err(LinkError::Expired(state.ticket.connection)) }
+        if now < state.ticket.expires_at { Ok(state) } else { Err(LinkError::Expired(Box::new(state.ticket))) }
     }
 
     /// The `code_verifier` of a round trip. It is derived, so that it needs no storage.

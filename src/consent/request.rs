@@ -34,7 +34,6 @@ pub(super) fn authorization_request(grant: &Grant, redirect_uri: &str, state: &s
             true
         }
         Provider::Other(server) => {
-            query.extend_pairs(server.profile.authorization_parameters);
             query.extend_pairs(&server.authorization_parameters);
             server.pkce != Pkce::Off
         }

@@ -1,6 +1,7 @@
 //! Why a consent stops: the reasons, without the pages that show them.
 
 use crate::name::ConnectionName;
+use crate::provider::{ZOHO, table};
 
 /// Why a consent stops. Each reason has a page; the log has what the operator has to know.
 #[derive(Debug, PartialEq, Eq)]
@@ -9,20 +10,20 @@ pub enum Stop {
     NotOurs,
     /// The operator's link is past its end.
     Expired(ConnectionName),
-    /// Zoho's redirect came too late.
+    /// The redirect came too late.
     TooLate(ConnectionName),
     /// The consent began in another browser, or too long ago.
     OtherBrowser(ConnectionName),
     /// The user said no.
     Declined(ConnectionName),
-    /// Zoho does not accept one of the scopes.
+    /// The provider does not accept one of the scopes.
     ScopeRefused {
         /// The connection.
         connection: ConnectionName,
-        /// What was asked for: all scopes, because Zoho does not say which one is wrong.
+        /// What was asked for: all scopes, because providers do not say which one is wrong.
         scopes: Vec<String>,
     },
-    /// Zoho sent the browser back with another error.
+    /// The provider sent the browser back with another error.
     SentBack(ConnectionName),
     /// This link was used already.
     AlreadyConnected(ConnectionName),
@@ -73,9 +74,9 @@ pub enum Stop {
         /// What is wrong. It quotes no value.
         why: String,
     },
-    /// Zoho refuses the code: it is too old, or was used already.
+    /// The provider refuses the code: it is too old, or was used already.
     CodeRefused(ConnectionName),
-    /// Zoho's answer had no refresh token.
+    /// The answer had no refresh token.
     NoRefreshToken(ConnectionName),
     /// The provider gave no usable answer.
     ProviderOutOfOrder(ConnectionName),
@@ -88,6 +89,34 @@ pub enum Stop {
         /// Whether the new refresh token was revoked. If not, the grant may be stored after all.
         revoked: bool,
     },
+}
+
+/// A consent that has stopped.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Why.
+    pub why: Stop,
+    /// The provider's name for people. Zoho's, if it is not known yet: then it does not matter.
+    pub provider: &'static str,
+}
+
+impl Stopped {
+    /// A consent at this provider.
+    pub(super) fn at(provider: &'static str) -> impl Fn(Stop) -> Self {
+        move |why| Self { why, provider }
+    }
+}
+
+impl From<Stop> for Stopped {
+    fn from(why: Stop) -> Self {
+        Self { why, provider: table::title(ZOHO) }
+    }
+}
+
+impl From<Stopped> for Stop {
+    fn from(stopped: Stopped) -> Self {
+        stopped.why
+    }
 }
 
 impl Stop {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::pages::{self, Page};
 use crate::address::BaseUrl;
 use crate::consent::link::STATE_LIFE;
-use crate::consent::{Begun, Callback, Consent, Cookie, Stop};
+use crate::consent::{Begun, Callback, Consent, Cookie, Stop, Stopped};
 use crate::name::ConnectionName;
 use crate::ports::{Authorizer, Grants, Leases, SecretWriter};
 use crate::provider::From as Place;
@@ -22,8 +22,8 @@ use crate::secret::AuthorizationCode;
 
 /// The longest query that is looked at, in bytes.
 const MAX_QUERY: usize = 8 * 1024;
-/// The longest authorization code, in bytes. Zoho's have some 70.
-const MAX_CODE: usize = 512;
+/// The longest authorization code, in bytes. Zoho's have some 70, Microsoft's more than a thousand.
+const MAX_CODE: usize = 4096;
 /// Ties a cookie to the host that set it, and to HTTPS (RFC 6265bis §4.1.3.2). Browsers refuse it
 /// without HTTPS.
 const HOST_PREFIX: &str = "__Host-";
@@ -232,10 +232,10 @@ pub async fn respond<S: Grants + SecretWriter, Z: Authorizer, L: Leases>(
         Route::Connect => connect(request, consent, &base).await,
         Route::Callback => callback(request, consent, &base).await,
     };
-    answer.unwrap_or_else(|stop| {
-        let (reason, connection) = (stop.reason(), stop.connection().map(ConnectionName::as_str));
+    answer.unwrap_or_else(|stopped| {
+        let (reason, connection) = (stopped.why.reason(), stopped.why.connection().map(ConnectionName::as_str));
         tracing::info!(reason, connection, "consent stopped");
-        Response::page(pages::stopped(&stop))
+        Response::page(pages::stopped(&stopped))
     })
 }
 
@@ -243,7 +243,7 @@ async fn connect<S: Grants + SecretWriter, Z: Authorizer, L: Leases>(
     request: &Request,
     consent: &Consent<S, Z, L>,
     base: &BaseUrl,
-) -> Result<Response, Stop> {
+) -> Result<Response, Stopped> {
     let Begun { location, cookie } = consent.begin(&request.ticket()?, &base.redirect_uri()).await?;
     let (Cookie { name, value }, seconds) = (cookie, STATE_LIFE.as_secs());
     let secure = if base.is_secure() { "; Secure" } else { "" };
@@ -258,7 +258,7 @@ async fn callback<S: Grants + SecretWriter, Z: Authorizer, L: Leases>(
     request: &Request,
     consent: &Consent<S, Z, L>,
     base: &BaseUrl,
-) -> Result<Response, Stop> {
+) -> Result<Response, Stopped> {
     let cookies = request.cookies(cookie_prefix(base));
     let connected = consent.complete(request.callback()?, &cookies, &base.redirect_uri()).await?;
     Ok(Response::page(pages::connected(&connected)))

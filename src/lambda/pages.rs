@@ -11,7 +11,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
 use crate::connection::Account;
-use crate::consent::{Connected, Stop};
+use crate::consent::{Connected, Stop, Stopped};
+use crate::provider::{ZOHO, table};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark}\
@@ -121,119 +122,184 @@ pub(super) fn wrong_method() -> Page {
 
 pub(super) fn connected(connected: &Connected) -> Page {
     let Connected { connection, provider, data_center, account, withheld, published } = connected;
+    let at = At(provider);
     let email = account.as_ref().and_then(Account::email).map(|email| format!(" `{email}`")).unwrap_or_default();
     let home = data_center.as_ref().map(|home| format!(" (data centre `{home}`)")).unwrap_or_default();
-    let mut what = vec![format!("The connection `{connection}` may now use your {provider} account{email}{home}.")];
-    let mut next = vec!["Nothing. You can close this page."];
+    let yours = at.account();
+    let mut what = vec![format!("The connection `{connection}` may now use {yours}{email}{home}.")];
+    let mut next = vec!["Nothing. You can close this page.".to_owned()];
     if !withheld.is_empty() {
         let missing = withheld.join("`, `");
-        what.push(format!("Zoho granted less than was asked for. Not granted: `{missing}`."));
+        what.push(format!("{} granted less than was asked for. Not granted: `{missing}`.", at.subject()));
         next = vec![
-            "Tell the person who sent you the link. If the missing permissions are needed, an administrator who has them must agree on a new link.",
+            "Tell the person who sent you the link. If the missing permissions are needed, an administrator who has them must agree on a new link.".to_owned(),
         ];
     }
     if !published {
         what.push("The first token could not be published at once. It usually appears with the next scheduled run; if not, the log says why.".to_owned());
     }
-    next.push("You can withdraw the permission at any time, in your Zoho account under connected apps.");
+    let place = if at.is_zoho() { " under connected apps" } else { "" };
+    next.push(format!("You can withdraw the permission at any time, in {yours}{place}."));
     let mood = if withheld.is_empty() && *published { Mood::Good } else { Mood::Part };
     page(mood, 200, "Connected", &what.join("\n"), &next.join("\n"))
 }
 
-/// What became of a permission that is not used.
-fn handed_back(revoked: bool) -> &'static str {
-    if revoked {
-        "Your permission was handed back to Zoho."
-    } else {
-        "Your permission is not used, but Zoho did not take it back: remove this app in your Zoho account, under connected apps."
+/// The provider as the pages say it. They say of Zoho what Zoho's own pages show.
+#[derive(Clone, Copy)]
+struct At(&'static str);
+
+impl At {
+    fn is_zoho(self) -> bool {
+        self.0 == table::title(ZOHO)
     }
+
+    /// At the beginning of a sentence: a server that a client's secret describes is "the provider".
+    fn subject(self) -> String {
+        let mut name = self.0.to_owned();
+        name[..1].make_ascii_uppercase();
+        name
+    }
+
+    /// The account of the person who reads the page.
+    fn account(self) -> String {
+        if self.is_zoho() { "your Zoho account".to_owned() } else { format!("your account at {}", self.0) }
+    }
+
+    /// Where that person finds the app.
+    fn apps(self) -> String {
+        self.account() + if self.is_zoho() { ", under connected apps" } else { "" }
+    }
+
+    /// What became of a permission that is not used. Outside Zoho, its removal may end others too.
+    fn handed_back(self, revoked: bool) -> String {
+        let Self(at) = self;
+        if revoked {
+            format!("Your permission was handed back to {at}.")
+        } else if self.is_zoho() {
+            format!("Your permission is not used, but {at} did not take it back: remove this app in {}.", self.apps())
+        } else {
+            format!(
+                "Your permission is not used, but it still exists: you can remove this app in {}, if nothing else there needs it.",
+                self.apps()
+            )
+        }
+    }
+}
+
+/// A row of the table of stops: status, heading, what happened, what to do next.
+fn row(
+    status: u16,
+    title: impl Into<String>,
+    what: impl Into<String>,
+    next: impl Into<String>,
+) -> (u16, String, String, String) {
+    (status, title.into(), what.into(), next.into())
 }
 
 /// The page of a consent that went no further.
 #[expect(clippy::too_many_lines, reason = "a table with a row for each stop")]
-pub(super) fn stopped(stop: &Stop) -> Page {
+pub(super) fn stopped(Stopped { why: stop, provider }: &Stopped) -> Page {
     const ASK: &str = "Ask the person who sent you the link for a new one.";
     const AGAIN: &str = "Open the link that you were sent once more.";
+    const TELL: &str =
+        "Open the link that you were sent once more. If this page comes again, tell the person who sent it.";
     const LATER: &str = "Wait some minutes, then open the link that you were sent once more.";
+    let at = At(provider);
+    let (subject, apps) = (at.subject(), at.apps());
     let name = stop.connection().map(|connection| format!("`{connection}`")).unwrap_or_default();
     let (status, title, what, next) = match stop {
-        Stop::NotOurs => (
+        Stop::NotOurs => row(
             400,
             "This link is not valid",
-            "This link is damaged, or it was not made here.".to_owned(),
+            "This link is damaged, or it was not made here.",
             "Open the link that you were sent, whole and unchanged. If that does not help, ask for a new one.",
         ),
         Stop::Expired(_) => {
-            (410, "This link has expired", format!("The time to connect {name} with this link is over."), ASK)
+            row(410, "This link has expired", format!("The time to connect {name} with this link is over."), ASK)
         }
-        Stop::TooLate(_) => (
+        Stop::TooLate(_) => row(
             410,
             "That took too long",
-            format!("There are ten minutes to agree at Zoho, and those for {name} are over."),
+            format!("There are ten minutes to agree at {provider}, and those for {name} are over."),
             AGAIN,
         ),
-        Stop::OtherBrowser(_) => (
+        Stop::OtherBrowser(_) => row(
             403,
             "Not the same browser",
             format!("The consent for {name} began in another browser, or this browser does not keep cookies."),
-            "Open the link that you were sent in this browser, and agree at Zoho here. Never open an address that somebody else got from Zoho.",
+            format!(
+                "Open the link that you were sent in this browser, and agree at {provider} here. Never open an address that somebody else got from {provider}."
+            ),
         ),
-        Stop::Declined(_) => (
+        Stop::Declined(_) => row(
             403,
             "Not connected",
-            format!("Zoho says that access for {name} was declined."),
-            "If you did not mean to decline, open the link that you were sent once more and choose Accept.",
-        ),
-        Stop::ScopeRefused { scopes, .. } => (
-            502,
-            "Zoho refuses a scope",
+            format!("{subject} says that access for {name} was declined."),
             format!(
-                "Zoho does not accept one of the scopes that were asked for {name}, and does not say which. Asked for: `{}`.",
+                "If you did not mean to decline, open the link that you were sent once more and {}.",
+                if at.is_zoho() { "choose Accept" } else { "agree" }
+            ),
+        ),
+        Stop::ScopeRefused { scopes, .. } => row(
+            502,
+            format!("{subject} refuses a scope"),
+            format!(
+                "{subject} does not accept one of the scopes that were asked for {name}, and does not say which. Asked for: `{}`.",
                 scopes.join("\n").replace('`', "").replace('\n', "`, `")
             ),
-            "Tell the person who sent you the link: a scope is misspelt, or it belongs to a Zoho product that your organisation does not have. Corrected scopes need a new link.",
+            format!(
+                "Tell the person who sent you the link: a scope is misspelt, or {}. Corrected scopes need a new link.",
+                if at.is_zoho() {
+                    "it belongs to a Zoho product that your organisation does not have"
+                } else {
+                    "the app or your organisation may not use it"
+                }
+            ),
         ),
-        Stop::SentBack(_) => (
+        Stop::SentBack(_) => row(
             502,
-            "Zoho reported an error",
-            format!("Zoho did not ask for your consent for {name} but reported an error."),
-            "Open the link once more. If the error stays, tell the person who sent it: the client's redirect URI in Zoho's API console may be wrong.",
+            format!("{subject} reported an error"),
+            format!("{subject} did not ask for your consent for {name} but reported an error."),
+            format!(
+                "Open the link once more. If the error stays, tell the person who sent it: the client's redirect URI {} may be wrong.",
+                if at.is_zoho() { "in Zoho's API console".to_owned() } else { format!("at {provider}") }
+            ),
         ),
-        Stop::AlreadyConnected(_) => (
+        Stop::AlreadyConnected(_) => row(
             409,
             "Already connected",
             format!("This link has done its work: {name} is connected. A link works once."),
             "Nothing. You can close this page.",
         ),
-        Stop::Superseded(_) => (
+        Stop::Superseded(_) => row(
             409,
             "This link is out of date",
             format!("The connection {name} was changed after this link was made."),
             ASK,
         ),
-        Stop::Gone(_) => (410, "This connection is gone", format!("The connection {name} no longer exists."), ASK),
-        Stop::OtherIssuer(_) => (
+        Stop::Gone(_) => row(410, "This connection is gone", format!("The connection {name} no longer exists."), ASK),
+        Stop::OtherIssuer(_) => row(
             400,
             "Not the right provider",
-            format!("The answer for {name} says that another server has sent it."),
-            "Open the link that you were sent once more. If this page comes again, tell the person who sent it.",
+            format!("The answer for {name} says that another server has sent it. Nothing was sent to {provider}."),
+            TELL,
         ),
-        Stop::Incomplete { missing, revoked, .. } => (
+        Stop::Incomplete { missing, revoked, .. } => row(
             502,
             "Something is missing in the answer",
             format!(
-                "The provider's answer for {name} has no usable `{missing}`, and programs need it. {}",
-                revoked.map(handed_back).unwrap_or_default()
+                "{subject} gave no usable `{missing}` for {name}, and programs need it. {}",
+                revoked.map(|revoked| at.handed_back(revoked)).unwrap_or_default()
             ),
-            "Open the link that you were sent once more. If this page comes again, tell the person who sent it.",
+            TELL,
         ),
-        Stop::UnknownDataCenter(_) => (
+        Stop::UnknownDataCenter(_) => row(
             400,
             "Unknown data centre",
             format!("Zoho's answer for {name} names a data centre that is not known here. Nothing was sent to it."),
             "Tell the person who sent you the link. If Zoho has opened a new data centre, the setting `TOKEN_KEEPER_DATA_CENTERS` can add it.",
         ),
-        Stop::Moved { from, to, .. } => (
+        Stop::Moved { from, to, .. } => row(
             409,
             "Another data centre than before",
             format!(
@@ -241,25 +307,28 @@ pub(super) fn stopped(stop: &Stop) -> Page {
             ),
             "Log out at Zoho, open the link once more and use the account that was connected before. If the account has really moved, ask for a link that allows it.",
         ),
-        Stop::OtherAccount { revoked, .. } => (
+        Stop::OtherAccount { revoked, .. } => row(
             409,
             "Another account than before",
             format!(
-                "The connection {name} belongs to another Zoho account than the one that you agreed with. {}",
-                handed_back(*revoked)
+                "The connection {name} belongs to {} than the one that you agreed with. {}",
+                if at.is_zoho() { "another Zoho account".to_owned() } else { format!("another account at {provider}") },
+                at.handed_back(*revoked)
             ),
-            "Log out at Zoho, open the link once more and use the account that was connected before. If another account is right, ask for a link that allows it.",
+            format!(
+                "Log out at {provider}, open the link once more and use the account that was connected before. If another account is right, ask for a link that allows it."
+            ),
         ),
-        Stop::AccountUnknown { revoked, .. } => (
+        Stop::AccountUnknown { revoked, .. } => row(
             502,
             "It is not known whose account this is",
             format!(
-                "The connection {name} belongs to one Zoho account, and Zoho did not say whether you agreed with that one. {}",
-                handed_back(*revoked)
+                "The connection {name} belongs to one {provider} account, and {provider} did not say whether you agreed with that one. {}",
+                at.handed_back(*revoked)
             ),
-            "Open the link that you were sent once more. If this page comes again, tell the person who sent it.",
+            TELL,
         ),
-        Stop::Misconfigured { why, .. } => (
+        Stop::Misconfigured { why, .. } => row(
             502,
             "Not set up completely",
             format!(
@@ -268,42 +337,53 @@ pub(super) fn stopped(stop: &Stop) -> Page {
             ),
             "Tell the person who sent you the link. When the configuration is mended, the same link works until it expires.",
         ),
-        Stop::CodeRefused(_) => (
+        Stop::CodeRefused(_) => row(
             400,
-            "Zoho's code is too old",
-            format!("Zoho did not accept its own answer for {name}: it is good for one use within a minute or two."),
+            if at.is_zoho() { "Zoho's code is too old".to_owned() } else { "The code is too old".to_owned() },
+            format!(
+                "{subject} did not accept its own answer for {name}: it is good for one use within {}.",
+                if at.is_zoho() { "a minute or two" } else { "a few minutes" }
+            ),
             AGAIN,
         ),
-        Stop::NoRefreshToken(_) => (
+        Stop::NoRefreshToken(_) => row(
             502,
-            "Zoho gave no lasting access",
-            format!("Zoho gave only a short-lived token for {name}, so it could not be kept connected."),
-            "In your Zoho account, under connected apps, remove this app. Then open the link that you were sent once more.",
+            format!("{subject} gave no lasting access"),
+            format!("{subject} gave only a short-lived token for {name}, so it could not be kept connected."),
+            if at.is_zoho() {
+                format!("In {apps}, remove this app. Then open the link that you were sent once more.")
+            } else {
+                format!(
+                    "Tell the person who sent you the link: the app has to ask for offline access. If it does, and nothing else needs this app in {apps}, remove it there and open the link once more."
+                )
+            },
         ),
-        Stop::ProviderOutOfOrder(_) => (
+        Stop::ProviderOutOfOrder(_) => row(
             502,
-            "Zoho is out of order",
-            format!("Zoho gave no usable answer while {name} was being connected."),
+            format!("{subject} is out of order"),
+            format!("{subject} gave no usable answer while {name} was being connected."),
             LATER,
         ),
         Stop::StoreOutOfOrder => {
-            (502, "Out of order", "The place where connections are kept does not answer.".to_owned(), LATER)
+            row(502, "Out of order", "The place where connections are kept does not answer.", LATER)
         }
-        Stop::NotStored { revoked: true, .. } => (
+        Stop::NotStored { revoked: true, .. } => row(
             502,
             "Out of order",
-            format!("Zoho agreed, but the consent for {name} could not be stored. It was handed back to Zoho."),
+            format!(
+                "{subject} agreed, but the consent for {name} could not be stored. It was handed back to {provider}."
+            ),
             LATER,
         ),
-        Stop::NotStored { revoked: false, .. } => (
+        Stop::NotStored { revoked: false, .. } => row(
             502,
             "Out of order",
-            format!("Zoho agreed, but it is not certain that the consent for {name} was stored."),
+            format!("{subject} agreed, but it is not certain that the consent for {name} was stored."),
             "Wait some minutes, then open the link that you were sent once more. If the page says that the connection is made, all is well.",
         ),
     };
     let mood = if [403, 409, 410].contains(&status) { Mood::Even } else { Mood::Bad };
     let changed = matches!(stop, Stop::AlreadyConnected(_) | Stop::Gone(_) | Stop::NotStored { revoked: false, .. });
     let what = if changed { what } else { what + "\nNothing was changed." };
-    page(mood, status, title, &what, next)
+    page(mood, status, &title, &what, &next)
 }

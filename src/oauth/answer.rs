@@ -14,7 +14,7 @@ use crate::lease::Token;
 use crate::ports::Revoked;
 use crate::provider::refusal::{Class, class};
 use crate::provider::server::Server;
-use crate::provider::{ApiDomain, From};
+use crate::provider::From;
 use crate::secret::{AccessToken, RefreshToken};
 
 /// The longest token that is accepted, in bytes: more than any parameter holds. The store refuses a
@@ -70,11 +70,7 @@ pub fn classify(server: &Server, status: u16, body: &[u8], issued_at: Timestamp)
     let kept = kept(server, &fields);
     Ok(Answer {
         token: Token::new(access_token, issued_at, issued_at + SignedDuration::from_secs(life)),
-        api_domain: match profile.api_domain {
-            ApiDomain::Unknown => None,
-            ApiDomain::Fixed(api_domain) => Some(api_domain.to_owned()),
-            ApiDomain::Kept(name) => kept.get(name).cloned(),
-        },
+        api_domain: server.api_domain(&kept),
         scope: scope(server, &fields),
         refresh_token,
         refresh_token_expires_at: profile

@@ -3,12 +3,14 @@
 //!
 //! Flaws name fields, never their values.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::address::endpoint;
 use crate::flaw::Flaw;
 use crate::provider::table::CUSTOM;
-use crate::provider::{ClientAuthentication, Pkce, Profile, Reuse, Rotation};
+use crate::provider::{ApiDomain, ClientAuthentication, Pkce, Profile, Reuse, Rotation};
 
 /// The fields of a client's secret that describe its server. No provider takes all of them.
 pub const FIELDS: [&str; 11] = [
@@ -145,6 +147,16 @@ impl Server {
     /// Whether the client's secret describes it alone.
     pub fn is_custom(&self) -> bool {
         is_custom(self.profile)
+    }
+
+    /// The base URL of the provider's API, as far as the row and the kept values tell.
+    pub fn api_domain(&self, kept: &BTreeMap<String, String>) -> Option<String> {
+        match self.profile.api_domain {
+            // With endpoints of its own it may be a sandbox, which has another base URL.
+            ApiDomain::Fixed(url) if self.token_endpoint == self.profile.token_endpoint => Some(url.to_owned()),
+            ApiDomain::Fixed(_) | ApiDomain::Unknown => None,
+            ApiDomain::Kept(name) => kept.get(name).cloned(),
+        }
     }
 
     /// Whether each refresh token may be sent only once.

@@ -195,7 +195,7 @@ impl Outside {
     /// # Panics
     /// If the connection's name breaks the rules.
     pub fn link_with(&self, connection: &str, asked: Asked<'_>) -> String {
-        let Asked { data_center, scopes, allow_move, allow_other_account, life } = asked;
+        let Asked { data_center, scopes, .. } = asked;
         let stored = self.grant(connection);
         if stored.is_null() {
             self.store(connection, &json!({"data_center": data_center}));
@@ -205,6 +205,12 @@ impl Outside {
             grant["scopes"] = json!(scopes);
             self.aws.put_secret(&grant_name(connection), &grant.to_string());
         }
+        self.ticket(connection, asked, "")
+    }
+
+    /// A link for a connection as it is stored now.
+    fn ticket(&self, connection: &str, asked: Asked<'_>, provider: &str) -> String {
+        let Asked { data_center, allow_move, allow_other_account, life, .. } = asked;
         let version = VersionId::new(self.aws.secret_version(&grant_name(connection)).expect("a stored grant"));
         let expires_at = self.clock.now() + life;
         let connection = connection.parse().expect("a name");
@@ -213,7 +219,7 @@ impl Outside {
             connection,
             version,
             data_center,
-            provider: String::new(),
+            provider: provider.to_owned(),
             allow_move,
             allow_other_account,
             issued_at,

@@ -152,7 +152,7 @@ async fn repeated_missing_oversized_or_binary_parameters_are_refused() {
         scene.with("code", "1000.%FF%FE"),
         scene.with("code", "1000.a%0D%0Ab"),
         scene.with("code", "1000.a+b"),
-        scene.with("code", &"x".repeat(513)),
+        scene.with("code", &"x".repeat(4097)),
         scene.with("state", "%C3%28"),
         scene.with("accounts-server", "%FF"),
         format!("{query}&padding={}", "x".repeat(9000)),

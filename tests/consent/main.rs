@@ -5,4 +5,5 @@ mod account;
 mod failures;
 mod flow;
 mod hostile;
+mod other_providers;
 mod rules;

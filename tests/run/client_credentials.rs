@@ -34,7 +34,7 @@ async fn its_document_is_as_any_other_and_stays_fresh_for_a_day() {
     let world = office().await;
     world.run().await;
     let document = world.document("crm").expect("a document");
-    let expected = json!({"schema": 1, "status": "active", "access_token": document["access_token"], "token_type": "Zoho-oauthtoken",
+    let expected = json!({"schema": 1, "status": "active", "provider": "zoho", "access_token": document["access_token"], "token_type": "Zoho-oauthtoken",
         "expires_at": "2026-11-21T01:00:00Z", "issued_at": "2026-11-21T00:00:00Z", "api_domain": "https://www.zohoapis.eu",
         "data_center": "eu", "accounts_server": world.zoho.accounts("eu"), "scope": "ZohoCRM.modules.ALL ZohoCRM.org.READ",
         "grant_version": world.aws.secret_version(&grant_name("crm"))});

@@ -24,7 +24,7 @@ async fn a_new_grant_becomes_a_lease_with_everything_that_a_program_needs() {
     assert_eq!(
         document,
         json!({
-            "schema": 1, "status": "active", "access_token": document["access_token"], "token_type": "Zoho-oauthtoken",
+            "schema": 1, "status": "active", "provider": "zoho", "access_token": document["access_token"], "token_type": "Zoho-oauthtoken",
             "expires_at": "2026-11-21T01:00:00Z", "issued_at": "2026-11-21T00:00:00Z",
             "api_domain": "https://www.zohoapis.eu", "data_center": "eu", "accounts_server": world.zoho.accounts("eu"),
             "scope": "ZohoCRM.modules.ALL", "grant_version": world.aws.secret_version(&grant_name("crm-prod")),

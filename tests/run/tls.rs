@@ -102,7 +102,7 @@ async fn a_wrong_certificate_is_reported_once_and_nothing_is_sent_or_tried_again
     let check = async |authority: &Authority, kind: Kind, bundle: Option<&OsStr>, words: &str, remedy: &str| {
         let wire = Wire::new(authority, kind, bundle);
         let refusal = wire.ask_zoho().await.expect_err("a refusal");
-        assert_eq!(refusal.to_string(), format!("the accounts server's certificate {words}"));
+        assert_eq!(refusal.to_string(), format!("the server's certificate {words}"));
         assert!(!refusal.passes_at_once());
         assert_eq!(wire.server.connections(), 1, "Zoho: {words}");
         let error = wire.ask_aws().await.expect_err("an error");

@@ -488,7 +488,7 @@ impl World {
         let answer = Ok(AuthorizationCode::new(index.to_string()));
         let callback =
             Callback { state: state.to_owned(), answer, accounts_server: None, issuer: None, kept: BTreeMap::new() };
-        Box::pin(consent.complete(callback, &[begun.cookie], redirect_uri)).await
+        Ok(Box::pin(consent.complete(callback, &[begun.cookie], redirect_uri)).await?)
     }
 
     /// Whether a fault of this kind is active between these times.

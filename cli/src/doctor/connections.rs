@@ -37,8 +37,10 @@ pub(super) fn connections(facts: &Facts<'_>, seen: &[Seen]) -> Vec<Finding> {
         let what = format!("{}: {}", listed(&names), trouble.what);
         Finding { what, ..trouble }
     });
+    let zoho = seen.iter().all(|seen| seen.grant().is_some_and(|grant| grant.provider.data_center().is_some()));
+    let place = if zoho { " for its data centre" } else { "" };
     let ok = format!(
-        "{}, each with a refresh token or client credentials, and its client's secret for its data centre",
+        "{}, each with a refresh token or client credentials, and its client's secret{place}",
         counted(seen.len(), "connection")
     );
     or_ok(troubles.collect(), Finding::ok("connections", ok))
@@ -53,6 +55,11 @@ fn trouble(seen: &Seen, now: Timestamp) -> Option<Finding> {
         return Some(Finding::new("connections", Severity::Note, what, why, remedy));
     }
     let state = seen.state()?;
+    let title = match (seen.grant(), seen.lease()) {
+        (Some(grant), _) => grant.provider.title(),
+        (None, Some(lease)) => lease.title(),
+        (None, None) => "Zoho",
+    };
     let last = last_token(seen, now);
     let (severity, what, why) = match state {
         // `leases` reports the flaw of a lease.
@@ -70,16 +77,16 @@ fn trouble(seen: &Seen, now: Timestamp) -> Option<Finding> {
             (Severity::Note, "nobody has consented yet".to_owned(), "no token can be minted until then".to_owned())
         }
         State::ConsentRequired(trouble) => {
-            (Severity::Wrong, format!("Zoho no longer accepts its refresh token ({})", trouble.error), last)
+            (Severity::Wrong, format!("{title} no longer accepts its refresh token ({})", trouble.error), last)
         }
         State::Misconfigured(trouble) => {
-            (Severity::Wrong, format!("Zoho refuses its client ({})", trouble.error), last)
+            (Severity::Wrong, format!("{title} refuses its client ({})", trouble.error), last)
         }
         State::MayNotRotate => (Severity::Wrong, outcome.error().unwrap_or_default(), last),
         State::Throttled { until } => {
             let lives = seen.token().is_some_and(|token| token.expires_at > now);
             let severity = if lives { Severity::Note } else { Severity::Wrong };
-            (severity, format!("Zoho got too many requests; the refresher waits until {until}"), last)
+            (severity, format!("{title} got too many requests; the refresher waits until {until}"), last)
         }
     };
     Some(Finding::new("connections", severity, what, why, remedy))

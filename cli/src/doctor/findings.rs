@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use jiff::SignedDuration;
 use token_keeper::address::BaseUrl;
 use token_keeper::aws::{Publishing, Tier};
 use token_keeper::connection::{StoredSecret, read_grants};
@@ -16,6 +17,7 @@ use token_keeper::settings::Settings;
 use super::connections::{clients, connections, leases};
 use super::facts::Facts;
 use super::finding::{Finding, Severity, or_ok};
+use super::providers::providers;
 use super::schedule;
 use crate::stack::{Overruled, Stack, Unread};
 use crate::text::counted;
@@ -33,6 +35,7 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
         let seen = seen(facts, secrets);
         findings.extend(names(facts, secrets));
         findings.extend(connections(facts, &seen));
+        findings.extend(providers(facts, &seen, every(facts)));
         findings.extend(clients(facts, secrets, &seen));
         if let Ok(published) = &facts.leases {
             findings.extend(leases(facts, published, &seen));
@@ -159,15 +162,23 @@ fn stack(facts: &Facts<'_>) -> Vec<Finding> {
 
 fn schedule(facts: &Facts<'_>) -> Finding {
     let margin = facts.settings.margin;
-    let said = facts.stack.as_ref().ok().and_then(|stack| stack.as_ref()?.schedule.as_deref());
-    match (facts.schedule, said) {
-        (Some(every), _) => schedule::check(every, margin),
-        (None, None) => schedule::check(schedule::DEFAULT, margin),
-        (None, Some(expression)) => match schedule::interval(expression) {
-            Some(every) => schedule::check(every, margin),
-            None => schedule::unclear(expression, margin),
-        },
+    match every(facts) {
+        Some(every) => schedule::check(every, margin),
+        None => schedule::unclear(expression(facts).unwrap_or_default(), margin),
     }
+}
+
+/// The stack's schedule.
+fn expression<'a>(facts: &Facts<'a>) -> Option<&'a str> {
+    facts.stack.as_ref().ok()?.as_ref()?.schedule.as_deref()
+}
+
+/// How often the refresher runs. `None` if the stack's schedule does not say.
+fn every(facts: &Facts<'_>) -> Option<SignedDuration> {
+    facts.schedule.or_else(|| match expression(facts) {
+        Some(expression) => schedule::interval(expression),
+        None => Some(schedule::DEFAULT),
+    })
 }
 
 fn callback(url: Option<&BaseUrl>) -> Finding {

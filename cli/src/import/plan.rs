@@ -80,6 +80,8 @@ impl<'s> Store<'s> {
         let secret = GrantSecret::of(connection, VersionId::default(), &document, &self.settings.data_centers)?;
         let grant = secret.resolve(&self.clients, prefix).map_err(|broken| {
             let remedy = match (&broken.flaw, &client) {
+                // It is missing in the row, not in a secret.
+                (Flaw::Missing(field), _) if field == "data_center" => return Failure::from(broken.flaw),
                 (Flaw::NotFound, Some(client)) => {
                     format!("store the client first: token-keeper client add {client} --client-id …")
                 }
@@ -96,13 +98,7 @@ impl<'s> Store<'s> {
         if grant.refresh_token().is_none() {
             return Err(Flaw::Missing("refresh_token".to_owned()).into());
         }
-        // In a wrong column, a secret would be shown, stored and published as a scope.
-        if row.fields.contains_key("scopes") && !grant.scopes.iter().all(|scope| scopes::has_form(scope)) {
-            return Err(Failure::new(
-                "something in the field `scopes` is not of the form Service.module.OPERATION",
-                "check whether you mixed up two fields; token-keeper scopes lists Zoho's scopes",
-            ));
-        }
+        check(row, &grant)?;
         let Some(before) = before else {
             return Ok(Taken { grant, document, read, plan: Plan::New, changes: BTreeSet::new() });
         };
@@ -131,6 +127,44 @@ impl<'s> Store<'s> {
             }
         }
     }
+}
+
+/// Refuses a row whose values do not fit its provider. In a wrong column, a secret would be shown,
+/// stored and published as a scope.
+fn check(row: &Row, grant: &Grant) -> Result<(), Failure> {
+    let given = row.fields.contains_key("scopes");
+    let Some(profile) = grant.provider.profile() else {
+        if given && !grant.scopes.iter().all(|scope| scopes::has_form(scope)) {
+            return Err(Failure::new(
+                "something in the field `scopes` is not of the form Service.module.OPERATION",
+                "check whether you mixed up two fields; token-keeper scopes lists Zoho's scopes",
+            ));
+        }
+        return Ok(());
+    };
+    if given && !grant.scopes.iter().all(|scope| scopes::is_token(scope)) {
+        return Err(Failure::new(
+            "something in the field `scopes` contains a character that no scope has",
+            "give `scopes` as an array, one scope each; check whether you mixed up two fields",
+        ));
+    }
+    let title = profile.title;
+    if row.fields.contains_key("data_center") {
+        return Err(Failure::new(
+            format!("it has a data centre, and only Zoho has some; its client is one of {title}"),
+            "leave `data_center` and --data-center out, or give the client of Zoho's that the refresh token belongs to",
+        ));
+    }
+    for value in profile.kept {
+        let (name, found) = (value.name, grant.kept.get(value.name));
+        if found.is_none_or(|found| !value.pattern.matches(found)) && (value.needed || found.is_some()) {
+            return Err(Failure::new(
+                format!("it has no usable `kept.{name}`, and callers of {title}'s API need it"),
+                format!("give `kept` as a JSON object: token-keeper providers {} shows its values", profile.name),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The fields of `after` that are not in `before`, and those of `before` that `after` does not have

@@ -9,8 +9,8 @@ use token_keeper::name::{ClientName, ConnectionName, NameError};
 use crate::console::Failure;
 
 /// Columns that become fields of the secret.
-pub(super) const FIELDS: [&str; 7] =
-    ["client", "client_id", "client_secret", "data_center", "scopes", "refresh_token", "api_domain"];
+pub(super) const FIELDS: [&str; 8] =
+    ["client", "client_id", "client_secret", "provider", "data_center", "scopes", "refresh_token", "api_domain"];
 /// Columns by which Zoho's SDKs identify a row; the best name comes first. Some SDKs write
 /// `user_mail`.
 const SDK_NAMES: [&str; 3] = ["user_name", "user_mail", "id"];

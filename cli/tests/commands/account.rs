@@ -54,7 +54,7 @@ async fn list_long_shows_whose_account_each_is_and_when_somebody_consented() {
         shown.starts_with(
             "\
 Region eu-central-1, prefix token-keeper
- connection  centre  status          token            minted     account          consented   scopes
+ connection  server  status          token            minted     account          consented   scopes
  books       eu      fresh           [======] 55 min  5 min ago  not known        2026-11-21  ZohoCRM.modules.ALL
  crm-prod    eu      fresh           [======] 55 min  5 min ago  ann@example.com  2026-11-21  ZohoCRM.modules.ALL AaaServer.profile.READ
  people      eu      awaits consent  none             never                                   ZohoCRM.modules.ALL

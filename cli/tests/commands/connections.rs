@@ -38,7 +38,7 @@ async fn list_shows_every_connection_and_what_to_do_and_asks_only_the_stores() {
         console.shown.into_inner(),
         "\
 Region eu-central-1, prefix token-keeper
- connection  centre  status            token            minted      scopes
+ connection  server  status            token            minted      scopes
  books       eu      fresh             [======] 55 min  5 min ago   ZohoCRM.mod
                                                                     ules.ALL
  campaigns   eu      throttled         [===---] 25 min  35 min ago  ZohoCRM.mod
@@ -289,7 +289,7 @@ async fn revoke_asks_and_ends_a_connection_everywhere() {
     assert_eq!(
         console.shown.into_inner(),
         "Region eu-central-1, prefix token-keeper\n\
-         End the connection books? Its refresh token is revoked at Zoho, and the parameter /token-keeper/tokens/books is removed. [y/N] \n\
+         End the connection books? Its refresh token is revoked, if its provider can revoke it alone, and the parameter /token-keeper/tokens/books is removed. [y/N] \n\
          Zoho has revoked the refresh token and every access token made from it. This cannot be undone.\n\
          Secret token-keeper/connections/books is marked for deletion. You can restore it until 2026-12-21; it then needs a new consent:\n  \
          aws secretsmanager restore-secret --secret-id token-keeper/connections/books\n\

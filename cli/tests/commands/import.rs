@@ -50,7 +50,7 @@ async fn import_shows_its_plan_stores_it_and_mints_nothing() {
     assert_eq!(done, Ok(()));
     assert_eq!(
         shown,
-        " connection  centre  client   scopes               refresh token  plan\n \
+        " connection  server  client   scopes               refresh token  plan\n \
           books       eu      acme                          1000....       unchanged\n \
           crm-prod    us      its own  ZohoCRM.modules.ALL  1000....       new\n \
           desk        eu      acme                          1000....       replace\n\n\
@@ -315,7 +315,7 @@ async fn a_refusal_looks_like_this() {
     let (shown, done) = import(&world, "grants.csv", &input).await;
     assert_eq!(
         shown,
-        " connection  centre  client  scopes  refresh token  plan\n \
+        " connection  server  client  scopes  refresh token  plan\n \
           crm-prod    eu      acme            1000....       new\n \
           desk        ?       ?       ?       1000....       refused\n"
     );

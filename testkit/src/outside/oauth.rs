@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{BASE, Outside, grant_name};
+use super::{Asked, BASE, Outside, grant_name};
 use crate::oauth::OAuth;
 
 /// The client id of `corp`.
@@ -61,6 +61,20 @@ impl Outside {
         self.oauth();
         let grant = with(json!({"client": "corp", "scopes": [CORP_SCOPE]}), fields);
         self.aws.put_secret(&grant_name(connection), &grant.to_string())
+    }
+
+    /// The operator's link for a connection of client `corp`. Stores the connection if it is new.
+    ///
+    /// # Panics
+    /// If the connection's name breaks the rules.
+    pub fn link_of_corp(&self, connection: &str, allow_other_account: bool) -> String {
+        if self.grant(connection).is_null() {
+            self.store_of_corp(connection, &json!({}));
+        }
+        let client = self.aws.secret("token-keeper/clients/corp").expect("a client");
+        let client: Value = serde_json::from_str(&client).expect("a client in JSON");
+        let provider = client["provider"].as_str().expect("a provider");
+        self.ticket(connection, Asked { data_center: "", allow_other_account, ..Asked::default() }, provider)
     }
 }
 
