@@ -26,7 +26,8 @@ SECRET_SUFFIX = "-AbCdEf"
 """Secrets Manager appends six random characters to the name in an ARN."""
 
 REFRESHER, CALLBACK, OPERATOR, CONSUMER = "AKIDREFRESHER", "AKIDCALLBACK", "AKIDOPERATOR", "AKIDCONSUMER"
-"""The access key of each caller."""
+ROTATING = "AKIDROTATING"
+"""The access key of each caller. `ROTATING` is the refresher with RotatingProviders=true."""
 
 
 def needed(service: str, operation: str, request: dict[str, Any], answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
