@@ -163,7 +163,8 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         let state =
             key.open_state(&callback.state, self.source.now()).map_err(|error| stopped(error, Stop::TooLate))?;
         let at = Stopped::at(state.ticket.title());
-        self.take(&key, state, callback, cookies, redirect_uri).await.map_err(at)
+        // Boxed, because it is the largest future of the program.
+        Box::pin(self.take(&key, state, callback, cookies, redirect_uri)).await.map_err(at)
     }
 
     async fn take(

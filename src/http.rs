@@ -13,8 +13,8 @@ use std::iter::successors;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use reqwest::Client;
 use reqwest::Certificate;
+pub use reqwest::Client;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{CertificateError, ClientConfig, RootCertStore};

@@ -10,8 +10,8 @@ use token_keeper::connection::{ClientSecrets, Clients, SecretDocument, SecretVer
 use token_keeper::flaw::Broken;
 use token_keeper::name::{ClientName, SecretName, VersionId};
 use token_keeper::ports::{Grants as _, RECOVERY_DAYS, SecretRemover as _};
-use token_keeper::provider::server::Server;
 use token_keeper::provider::ZOHO;
+use token_keeper::provider::server::Server;
 use token_keeper::settings::Settings;
 
 use crate::console::{Console, Failure};
@@ -67,8 +67,12 @@ impl Operator {
         let add = async || {
             let (mut document, read) = self.same_client(&secret_name, arguments, described.as_ref()).await?;
             if let Some(Described { fields, .. }) = &described {
-                provider_fields().for_each(|field| document.remove(field));
-                fields.iter().for_each(|(field, value)| document.set(field, value.clone()));
+                for field in provider_fields() {
+                    document.remove(field);
+                }
+                for (field, value) in fields {
+                    document.set(field, value.clone());
+                }
             }
             match data_center {
                 Some(data_center) => document.set_within("client_secrets", data_center, json!(secret)),
@@ -105,10 +109,12 @@ impl Operator {
     fn next_for(&self, name: &ClientName, server: &Server, console: &Console<'_>) {
         let title = server.profile.title;
         if server.authorization_endpoint.is_none() {
-            console.show(&format!("Next: get a refresh token at {title}, and take it over: token-keeper import --help"));
+            console
+                .show(&format!("Next: get a refresh token at {title}, and take it over: token-keeper import --help"));
             return;
         }
-        let place = self.callback_url.as_ref().map_or("https://YOUR-CALLBACK/callback".to_owned(), BaseUrl::redirect_uri);
+        let place =
+            self.callback_url.as_ref().map_or("https://YOUR-CALLBACK/callback".to_owned(), BaseUrl::redirect_uri);
         let callback = if self.callback_url.is_some() { "" } else { " --callback-url https://YOUR-CALLBACK" };
         console.show(&format!("Next: register the redirect URI {place} with the client at {title}, then make a link:"));
         console.show(&format!("  token-keeper connect books --client {name} --scope SCOPE{callback}"));
@@ -139,7 +145,8 @@ impl Operator {
         }
         let stored = before.server.as_deref().map(|server| server.profile);
         let title = stored.map_or("Zoho", |profile| profile.title);
-        if described.is_some_and(|described| stored.map(|profile| profile.name) != Some(described.server.profile.name)) {
+        if described.is_some_and(|described| stored.map(|profile| profile.name) != Some(described.server.profile.name))
+        {
             let what = format!("client {name} already exists, as one of {title}");
             let remedy = "choose another name; nothing was changed";
             return Err(Failure::new(what, remedy));

@@ -61,9 +61,8 @@ impl Operator {
                 console.show(&format!("\n{}: {what}\n  -> {remedy}", seen.name));
             }
         }
-        let needy = |seen: &&Seen| {
-            seen.rejected_at().is_some() || needs_somebody(seen.state()) || ending(seen, now).is_some()
-        };
+        let needy =
+            |seen: &&Seen| seen.rejected_at().is_some() || needs_somebody(seen.state()) || ending(seen, now).is_some();
         attention(seen.iter().filter(needy).count())
     }
 }
@@ -172,7 +171,8 @@ fn consented(seen: &Seen) -> [String; 2] {
         }
         Some(Grant { account, granted_at, kept, provider, .. }) => {
             let account = account.as_ref().map(|account| account.email().unwrap_or(account.id()).to_owned());
-            let identity = provider.profile().into_iter().flat_map(|profile| profile.kept).filter(|value| value.identity);
+            let identity =
+                provider.profile().into_iter().flat_map(|profile| profile.kept).filter(|value| value.identity);
             let identity: Vec<_> = identity.filter_map(|value| kept.get(value.name).cloned()).collect();
             let account = account.or_else(|| (!identity.is_empty()).then(|| identity.join(" ")));
             let day = granted_at.map(|granted_at| granted_at.strftime("%Y-%m-%d").to_string());

@@ -93,12 +93,7 @@ impl Operator {
     ///
     /// # Errors
     /// What is missing or wrong.
-    pub(crate) async fn prepare(
-        &self,
-        wanted: &Wanted,
-        way: Way<'_>,
-        console: &Console<'_>,
-    ) -> Result<Ready, Failure> {
+    pub(crate) async fn prepare(&self, wanted: &Wanted, way: Way<'_>, console: &Console<'_>) -> Result<Ready, Failure> {
         let name = self.settings.prefix.grant(wanted.connection.as_str());
         let prepare = async || {
             let plan = self.plan(wanted, way).await?;
@@ -273,7 +268,8 @@ fn check_other(connection: &ConnectionName, wanted: &Wanted, way: Way<'_>, serve
     match way {
         Way::Device { .. } => return only_zoho("--device"),
         Way::Code | Way::ClientCredentials { .. } => {
-            let what = format!("token-keeper grant is for Zoho's self clients, and {connection} has a client of {title}");
+            let what =
+                format!("token-keeper grant is for Zoho's self clients, and {connection} has a client of {title}");
             return Err(Failure::new(what, format!("use token-keeper connect {connection}; nothing was changed")));
         }
         Way::Link { allow_move: true } => return only_zoho("--allow-move"),
@@ -289,7 +285,9 @@ fn check_other(connection: &ConnectionName, wanted: &Wanted, way: Way<'_>, serve
         let what = format!("consents of {title} are not made with a link");
         return Err(Failure::new(
             what,
-            format!("get a refresh token at {title}, and take it over: token-keeper import --connection {connection}; nothing was changed"),
+            format!(
+                "get a refresh token at {title}, and take it over: token-keeper import --connection {connection}; nothing was changed"
+            ),
         ));
     }
     scopes::check_token(&wanted.scope)

@@ -43,9 +43,11 @@ impl Home {
     /// What a person has to do if nothing is revoked here.
     fn by_hand(&self) -> String {
         match self {
-            Self::Unknown => "Nothing was revoked: the client's secret is gone, so it is not known who the provider is. To \
+            Self::Unknown => {
+                "Nothing was revoked: the client's secret is gone, so it is not known who the provider is. To \
                               end the refresh token, remove the app in the account there."
-                .to_owned(),
+                    .to_owned()
+            }
             _ => format!(
                 "Nothing was revoked: {title} has no revocation that is known to end this refresh token alone, and another grant could end \
                  with it. To end it, remove the app in the account at {title}; that ends the app's other connections to this account, too.",
@@ -189,9 +191,8 @@ impl Operator {
         Ok(match (secret.clone().resolve(&clients, prefix), secret.data_center()) {
             (Ok(Grant { client, provider: provider @ Provider::Other(_), .. }), _) => Home::Other { client, provider },
             (_, Some(data_center)) => Home::Zoho(data_center.clone()),
-            (Err(Broken { flaw: Flaw::NotFound | Flaw::Deleted, .. }), None) => Home::Unknown,
+            (Err(Broken { flaw: Flaw::NotFound | Flaw::Deleted, .. }) | Ok(_), None) => Home::Unknown,
             (Err(broken), None) => return Err(broken.into()),
-            (Ok(_), None) => Home::Unknown,
         })
     }
 

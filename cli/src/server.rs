@@ -20,24 +20,24 @@ pub struct ProviderOptions {
     pub provider: Option<&'static Profile>,
     /// Your part of the provider's addresses, where it has one: Salesforce's My Domain, Entra's
     /// directory. `token-keeper providers NAME` says what is meant
-    #[arg(long, value_name = "VALUE", requires = "provider")]
+    #[arg(long, value_name = "VALUE", requires = "provider", conflicts_with = "issuer")]
     pub tenant: Option<String>,
     /// Any other OAuth server. Its own description (RFC 8414 or `OpenID` Connect Discovery) is read
     /// once, shown, and stored
     #[arg(long, value_name = "URL", conflicts_with = "data_center")]
     pub issuer: Option<String>,
     /// With --issuer: whether a refresh gives a new refresh token. Without it, `always`
-    #[arg(long, value_name = "WHEN", requires = "issuer", value_parser = ["never", "sometimes", "always"])]
+    #[arg(long, value_name = "WHEN", requires = "issuer", conflicts_with = "provider", value_parser = ["never", "sometimes", "always"])]
     pub rotation: Option<String>,
     /// With --issuer: what becomes of a refresh token that is sent twice: `kills` (the grant ends),
     /// `tolerated`, `until_used` (works until its successor is used), or the SECONDS in which it works.
     /// Without it, `kills`; for a server that never rotates, `tolerated`
-    #[arg(long, value_name = "WHAT", requires = "issuer", value_parser = reuse)]
+    #[arg(long, value_name = "WHAT", requires = "issuer", conflicts_with = "provider", value_parser = reuse)]
     pub reuse: Option<String>,
     /// With --issuer: the server's revocation ends the one refresh token and nothing else, so use it.
     /// At many servers it ends all grants of that user and client; without this, nothing is ever
     /// revoked there
-    #[arg(long, requires = "issuer")]
+    #[arg(long, requires = "issuer", conflicts_with = "provider")]
     pub revokes_one_token: bool,
 }
 

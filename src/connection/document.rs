@@ -149,7 +149,9 @@ impl SecretDocument {
         }
         // Without a provider, these are the operator's own.
         if self.0.0.remove("provider").is_some() {
-            FIELDS.iter().for_each(|field| drop(self.0.0.remove(*field)));
+            for field in FIELDS {
+                self.0.0.remove(field);
+            }
         }
         self.0.0.extend(fields.clone());
     }

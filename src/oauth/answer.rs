@@ -12,9 +12,9 @@ use crate::failure::{Refusal, Silence};
 use crate::http::{is_token, positive};
 use crate::lease::Token;
 use crate::ports::Revoked;
+use crate::provider::From;
 use crate::provider::refusal::{Class, class};
 use crate::provider::server::Server;
-use crate::provider::From;
 use crate::secret::{AccessToken, RefreshToken};
 
 /// The longest token that is accepted, in bytes: more than any parameter holds. The store refuses a

@@ -135,10 +135,21 @@ mod tests {
                 "/realms/x/.well-known/openid-configuration",
             ),
         ] {
-            assert_eq!(places(issuer), Some([oauth, openid].map(|path| format!("https://a.example{path}"))), "{issuer}");
+            assert_eq!(
+                places(issuer),
+                Some([oauth, openid].map(|path| format!("https://a.example{path}"))),
+                "{issuer}"
+            );
         }
         assert!(places("http://127.0.0.1:8000").is_some());
-        for issuer in ["http://a.example", "https://a.example?x=y", "https://a.example#x", "https://u:p@a.example", "a.example", ""] {
+        for issuer in [
+            "http://a.example",
+            "https://a.example?x=y",
+            "https://a.example#x",
+            "https://u:p@a.example",
+            "a.example",
+            "",
+        ] {
             assert_eq!(places(issuer), None, "{issuer}");
         }
     }
@@ -157,7 +168,9 @@ mod tests {
         check(&["private_key_jwt", "client_secret_post"], Ok(ClientAuthentication::Form));
         check(&["private_key_jwt"], Err(Undiscovered::Authentication));
         check(&[], Err(Undiscovered::Authentication));
-        for (methods, pkce) in [(json!(["plain"]), Pkce::Off), (json!(["plain", "S256"]), Pkce::Allowed), (json!("S256"), Pkce::Off)] {
+        for (methods, pkce) in
+            [(json!(["plain"]), Pkce::Off), (json!(["plain", "S256"]), Pkce::Allowed), (json!("S256"), Pkce::Off)]
+        {
             let read = read(ISSUER, &document(&json!({"code_challenge_methods_supported": methods})));
             assert_eq!(read.expect("a description").pkce, pkce);
         }

@@ -35,6 +35,11 @@ pub fn find(name: &str) -> Option<&'static Profile> {
     TABLE.into_iter().find(|profile| profile.name == name)
 }
 
+/// Every name, comma-separated, for a message.
+pub fn names() -> String {
+    [super::ZOHO].into_iter().chain(TABLE.map(|profile| profile.name)).collect::<Vec<_>>().join(", ")
+}
+
 /// The name for people of the provider that a document or a client names.
 pub fn title(name: &str) -> &'static str {
     if name == super::ZOHO { "Zoho" } else { find(name).map_or(CUSTOM.title, |profile| profile.title) }
@@ -517,9 +522,4 @@ mod tests {
         let revoking: Vec<_> = TABLE.iter().filter(|row| row.revocation.is_some()).map(|row| row.name).collect();
         assert_eq!(revoking, ["hubspot", "salesforce"]);
     }
-}
-
-/// Every name, comma-separated, for a message.
-pub fn names() -> String {
-    [super::ZOHO].into_iter().chain(TABLE.map(|profile| profile.name)).collect::<Vec<_>>().join(", ")
 }

@@ -194,10 +194,21 @@ async fn a_value_of_the_redirect_that_programs_need_is_checked_before_the_code_i
     let browser = Browser::default();
     let question = browser.begin(&world, &world.link_of_corp("books", false)).await;
     let callback = browser.decide(&question, "accept").await;
-    for value in [None, Some(""), Some("123456789"), Some("93414520000000012345"), Some("934145200000000a"), Some("../../1234567890")] {
+    for value in [
+        None,
+        Some(""),
+        Some("123456789"),
+        Some("93414520000000012345"),
+        Some("934145200000000a"),
+        Some("../../1234567890"),
+    ] {
         let page = browser.open(&world, &with_parameter(&callback, "realmId", value)).await;
         assert_eq!((page.status, title(&page)), (502, "Something is missing in the answer"), "{value:?}");
-        assert!(page.body.contains("<code>realmId</code>") && page.body.contains("Nothing was changed."), "{}", page.body);
+        assert!(
+            page.body.contains("<code>realmId</code>") && page.body.contains("Nothing was changed."),
+            "{}",
+            page.body
+        );
         assert!(!value.is_some_and(|value| value.len() > 1 && page.body.contains(value)), "{}", page.body);
     }
     let twice = format!("{callback}&realmId=9341452000000002");
@@ -259,7 +270,9 @@ async fn the_base_url_of_an_answer_counts_only_if_it_is_the_providers() {
         nothing_stored(&world);
         assert_eq!(world.oauth().refresh_tokens(), [""; 0], "{url}");
     }
-    settings(&world, |settings| drop(settings.answer.insert("instance_url".to_owned(), json!("https://acme.my.salesforce.com"))));
+    settings(&world, |settings| {
+        drop(settings.answer.insert("instance_url".to_owned(), json!("https://acme.my.salesforce.com")));
+    });
     assert_eq!(title(&consent(&world).await), "Connected");
     assert_eq!(world.field("books", "api_domain"), "https://acme.my.salesforce.com");
     assert_eq!(world.field("books", "account")["instance_url"], "https://acme.my.salesforce.com");
@@ -288,7 +301,11 @@ async fn scopes_are_taken_from_a_text_a_list_or_what_was_asked_for_and_the_page_
     world.store_of_corp("books", &json!({"scopes": ["a.read", "b.read"]}));
     settings(&world, |settings| settings.withheld_scopes = vec!["b.read".to_owned()]);
     let page = consent(&world).await;
-    assert!(page.body.contains("Google granted less than was asked for. Not granted: <code>b.read</code>."), "{}", page.body);
+    assert!(
+        page.body.contains("Google granted less than was asked for. Not granted: <code>b.read</code>."),
+        "{}",
+        page.body
+    );
     assert_eq!(world.grant("books")["scopes"], json!(["a.read"]));
 }
 
@@ -505,7 +522,8 @@ async fn what_the_provider_refuses_stops_a_consent_with_its_name() {
     let world = at("xero").await;
     let decline = async |answer: &str| {
         let browser = Browser::default();
-        let callback = browser.decide(&browser.begin(&world, &world.link_of_corp("books", false)).await, "refuse").await;
+        let callback =
+            browser.decide(&browser.begin(&world, &world.link_of_corp("books", false)).await, "refuse").await;
         browser.open(&world, &callback.replace("access_denied", answer)).await
     };
     let page = decline("access_denied").await;
@@ -531,7 +549,9 @@ async fn what_the_provider_refuses_stops_a_consent_with_its_name() {
 async fn a_code_of_two_kilobytes_is_taken() {
     let world = at("entra").await;
     let answer = json!({"access_token": "at", "refresh_token": "rt", "token_type": "Bearer", "expires_in": 3600});
-    world.faults.add(Rule::on("oauth", "authorization_code"), Fault::Respond(testkit::zoho::answers::status(200, &answer)));
+    world
+        .faults
+        .add(Rule::on("oauth", "authorization_code"), Fault::Respond(testkit::zoho::answers::status(200, &answer)));
     let browser = Browser::default();
     let callback = browser.decide(&browser.begin(&world, &world.link_of_corp("books", false)).await, "accept").await;
     let page = browser.open(&world, &with_parameter(&callback, "code", Some(&"c".repeat(2048)))).await;

@@ -85,13 +85,21 @@ fn too_short(provider: &Provider, life: SignedDuration, every: SignedDuration) -
         (
             format!("an access token of {} lives {life:#}, and the refresher runs every {every:#}", provider.title()),
             "a token has to live for two runs at least; programs would read expired ones".to_owned(),
-            format!("run the refresher every {:#} or more often; if it does already, give that with --schedule", life / 2),
+            format!(
+                "run the refresher every {:#} or more often; if it does already, give that with --schedule",
+                life / 2
+            ),
         )
     })
 }
 
 /// Each mint of a rotating connection is a version of its secret.
-fn too_many(provider: &Provider, life: SignedDuration, margin: SignedDuration, every: SignedDuration) -> Option<Trouble> {
+fn too_many(
+    provider: &Provider,
+    life: SignedDuration,
+    margin: SignedDuration,
+    every: SignedDuration,
+) -> Option<Trouble> {
     let a_day = mints_a_day(life, margin, every);
     (provider.rotates() && a_day > VERSIONS_A_DAY).then(|| {
         (

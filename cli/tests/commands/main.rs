@@ -12,6 +12,7 @@ mod import_stores;
 mod json;
 mod login;
 mod operator;
+mod other_providers;
 #[cfg(target_os = "linux")]
 mod program;
 mod providers;
