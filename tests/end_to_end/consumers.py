@@ -39,6 +39,8 @@ PARAMETER = f"/{PREFIX}/tokens/{CONNECTION}"
 PATH = "/crm/v8/org"
 PATHS = [PATH, "/crm/v8/users?type=CurrentUser"]
 REDIRECTED, UNKNOWN = "/redirected", "/unknown"
+OWN_HEADER = "x-amz-access-token"
+"""A header of another provider, which takes the bare token."""
 BODY = '{"org":[{"company_name":"Zylker"}]}'
 ENDED_WITHIN_S = 60.0
 KEPT_S = 300
@@ -107,7 +109,9 @@ class ZohoApi:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                status, body, headers = api.answer(self.path, self.headers["Authorization"])
+                own = self.headers[OWN_HEADER]
+                sent = f"{OWN_HEADER} {own}" if own else self.headers["Authorization"]
+                status, body, headers = api.answer(self.path, sent)
                 self.send_response(status)
                 for name, value in {**headers, "Content-Length": str(len(body))}.items():
                     self.send_header(name, value)
@@ -131,7 +135,7 @@ class ZohoApi:
             now()
         if path == REDIRECTED:
             return 302, "", {"Location": self.url.replace("127.0.0.1", "localhost") + PATH}
-        if authorization not in {f"Zoho-oauthtoken {token}" for token in self.accepts}:
+        if authorization not in {f"{word} {token}" for token in self.accepts for word in ("Zoho-oauthtoken", OWN_HEADER)}:
             # Zoho never repeats the token. Even if a server does, no log may get it.
             return 401, json.dumps({"code": self.code, "message": f"invalid: {authorization}"}), {}
         if path == UNKNOWN:
@@ -253,6 +257,9 @@ class Story:
         check("prints the answer of the API", self.run(consumer, PATH), BODY)
         check("it has sent the header from the document", self.called(), [(PATH, f"Zoho-oauthtoken {token}")])
         check("and has read the parameter once", self.reads() - reads, 1)
+        token = self.publish(header=OWN_HEADER, token_type="Bearer")
+        sent = [(PATH, f"{OWN_HEADER} {token}")]
+        check("sends the bare token in a header that the document names", (self.run(consumer, PATH), self.called()), (BODY, sent))
         since = {"status": "consent_required", "error": "invalid_code", "since": when(-60)}
         token = self.publish(**since)
         check("uses a live token of a connection that needs a new consent", (self.run(consumer, PATH), self.sent()), (BODY, [token]))
