@@ -159,9 +159,10 @@ class Story:
     def an_answer_is_lost(self) -> None:
         """The server redeems, and its answer is lost"""
         self.until_due()
-        before = self.here.lease("books")
+        before, asked = self.here.lease("books"), self.server.times_asked()
         with self.server.tokens("lose"):
             check("the run fails", self.run(0)["failed"], ["books"])
+        check("it has asked once", self.server.times_asked() - asked, 1)
         asked = self.server.times_asked()
         check("the next run may be too early to know", self.run(5 * MINUTE_S)["deferred"], ["books"])
         report = self.run(6 * MINUTE_S)

@@ -70,6 +70,8 @@ def recorded(programs: ExitStack, url: str, sqs: str = "") -> str:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Else each answer's body waits for the acknowledgement of its head.
+        disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))

@@ -70,7 +70,7 @@ server.listen(0, '127.0.0.1', () => {
         console.log('asked')
         if (tokens === 'wait') await new Promise((resolve) => (changed = resolve))
         // The provider has done its work when it begins to answer.
-        if (tokens === 'lose') response.end = () => request.destroy()
+        if (tokens === 'lose') response.end = () => request.socket.destroy()
         answer(request, response)
       } else if (request.url.startsWith('/agree/')) {
         await agree(provider, request, response)
