@@ -63,8 +63,11 @@ class Story:
         ]
 
     def an_operator_adds_the_server(self) -> None:
-        """An operator adds a client: the server describes itself"""
-        add = ["client", "add", "corp", "--client-id", self.server.client_id, "--issuer", self.server.issuer]
+        """The README's commands: an operator adds a client, and the server describes itself"""
+        add, self.connect = self.shown("token-keeper client add corp"), self.shown("token-keeper connect books")
+        put = {"YOUR-CLIENT": self.server.client_id, "https://login.example.com": self.server.issuer}
+        add = [put.get(word, word) for word in add]
+        check("they name the client and the server", set(put.values()) <= set(add))
         said = self.token_keeper(*add, "--revokes-one-token", typed=self.server.client_secret)
         check("the command shows what it found", f"token endpoint          {self.server.issuer}/token" in said)
         client = self.here.secret("clients/corp")
@@ -78,7 +81,7 @@ class Story:
     def a_consent_connects(self) -> None:
         """A consent"""
         self.here.secrets.create_secret(Name=f"{PREFIX}/signing-key", SecretString=SIGNING_KEY)
-        self.consent("books", "--client", "corp", "--scope", ",".join(SCOPES))
+        self.consent(*self.connect)
         grant, lease = self.here.secret("connections/books"), self.here.lease("books")
         check("the grant has no data centre", "data_center" in grant, False)
         check("the document has the usual header's token", (lease["provider"], lease["token_type"], "header" in lease), ("custom", "Bearer", False))
@@ -150,7 +153,7 @@ class Story:
 
     def a_new_consent_mends_it(self) -> None:
         """A new consent"""
-        self.consent("books")
+        self.consent("connect", "books")
         check("it is fresh again", self.state(), ("active", None))
         self.until_due()
         check("a run refreshes", self.run(0)["refreshed"], 1)
@@ -175,7 +178,7 @@ class Story:
         check("and a notice says what to do", "token-keeper connect books" in self.notice())
         self.run(RUN_S)
         check("no run asks again", self.server.times_asked() - asked, 1)
-        self.consent("books")
+        self.consent("connect", "books")
         self.until_due()
         check("after a consent, it is refreshed as before", self.run(0)["refreshed"], 1)
 
@@ -196,6 +199,12 @@ class Story:
         printed = self.printed + "".join(function.stdout() + function.stderr() + function.answers for function in functions)
         check(f"no program printed one of {len(self.secrets)} secrets", leaked(self.secrets, printed), [])
 
+    @staticmethod
+    def shown(start: str) -> list[str]:
+        """The arguments of the README's command that starts like this."""
+        [line] = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(start)]
+        return line.split()[1:]
+
     def run(self, after_s: int) -> Any:
         """A scheduled run, after this time. Returns its report."""
         self.clock.go_on(after_s)
@@ -211,7 +220,7 @@ class Story:
 
     def consent(self, *arguments: str) -> None:
         """An operator makes a link, and an administrator agrees."""
-        link = json.loads(self.token_keeper("connect", *arguments, "--callback-url", self.here.callback, "--json"))["url"]
+        link = json.loads(self.token_keeper(*arguments, "--callback-url", self.here.callback, "--json"))["url"]
         administrator = Administrator()
         question = administrator.redirect(link)
         asked = {name: values[0] for name, values in parse_qs(urlsplit(question).query).items()}
