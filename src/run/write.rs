@@ -98,7 +98,11 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
             Refusal::OutOfOrder(_) | Refusal::Unclear { .. } => {
                 let title = grant.provider.title();
                 let remedy = refusal.untrusted().map_or_else(
-                    || format!("the next run tries again; if this continues, check {title}'s status page and the network"),
+                    || {
+                        format!(
+                            "the next run tries again; if this continues, check {title}'s status page and the network"
+                        )
+                    },
                     |untrusted| untrusted.remedy().to_owned(),
                 );
                 return Outcome::Failed { error: refusal.to_string(), remedy };
