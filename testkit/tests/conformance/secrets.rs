@@ -27,11 +27,6 @@ pub(super) fn behaviours() -> Vec<Behaviour> {
         ),
         Behaviour::new("the same token with another value is refused", reused_token, "ResourceExistsException"),
         Behaviour::new(
-            "a put under another label leaves the current version, and the label moves to the newest",
-            own_label,
-            "current 1, label 3",
-        ),
-        Behaviour::new(
             "a secret takes 100 versions in a day, and repeating one takes no place",
             versions_of_a_day,
             "100 accepted, 101 LimitExceededException, 100 again accepted, current 100",
@@ -240,13 +235,6 @@ async fn staged(world: &World, stage: &str) -> String {
 async fn first(world: &World) {
     let create = world.secrets.create_secret().name(world.secret("a")).secret_string("1");
     create.client_request_token(token('1')).send().await.expect("a new secret");
-}
-
-async fn own_label(world: World) -> String {
-    first(&world).await;
-    put_aside(&world, "2", &token('2')).await;
-    put_aside(&world, "3", &token('3')).await;
-    format!("current {}, label {}", read(&world, "a").await, staged(&world, "mine").await)
 }
 
 async fn versions_of_a_day(world: World) -> String {
