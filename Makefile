@@ -93,9 +93,9 @@ programs:
 end-to-end: tools programs
 	$(call heading,'end to end')
 	@$(VENV)/bin/python $(STORIES)/refresher.py
-	@# In the week a device asks Zoho again after half a minute. Meanwhile the next story goes on.
+	@# In the week a device asks Zoho again after half a minute. Meanwhile the next stories go on.
 	@$(VENV)/bin/python $(STORIES)/week.py >.tools/week 2>&1 & week=$$!; \
-		$(VENV)/bin/python $(STORIES)/consumers.py; \
+		$(VENV)/bin/python $(STORIES)/consumers.py; $(VENV)/bin/python $(STORIES)/oidc_provider.py; \
 		wait $$week || { cat .tools/week; exit 1; }; cat .tools/week
 	@# The queue's story waits for most of its time. Meanwhile the functions are compiled for the story
 	@# of the deployed stack.

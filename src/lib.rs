@@ -1,4 +1,4 @@
-//! Token Keeper keeps Zoho OAuth access tokens fresh in AWS SSM Parameter Store.
+//! Token Keeper keeps access tokens of an OAuth provider, Zoho first, fresh in AWS SSM Parameter Store.
 //!
 //! Modules in reading order. Each uses only those above it.
 //!

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use crate::connection::Grant;
-use crate::failure::{Refusal, StoreError, Untrusted};
+use crate::failure::{Refusal, StoreError};
 use crate::lease::{Lease, Status, Trouble, whole_second};
 use crate::notice::{self, Replaced};
 use crate::pace::Turn;
@@ -96,11 +96,16 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
                 (Status::Throttled(trouble), Outcome::Throttled { until: now + THROTTLED_PAUSE })
             }
             Refusal::OutOfOrder(_) | Refusal::Unclear { .. } => {
-                let remedy = refusal.untrusted().map_or(
-                    "the next run tries again; if this continues, check Zoho's status page and the network",
-                    Untrusted::remedy,
+                let title = grant.provider.title();
+                let remedy = refusal.untrusted().map_or_else(
+                    || {
+                        format!(
+                            "the next run tries again; if this continues, check {title}'s status page and the network"
+                        )
+                    },
+                    |untrusted| untrusted.remedy().to_owned(),
                 );
-                return Outcome::Failed { error: refusal.to_string(), remedy: remedy.to_owned() };
+                return Outcome::Failed { error: refusal.to_string(), remedy };
             }
         };
         let same_before =

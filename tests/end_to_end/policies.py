@@ -20,18 +20,17 @@ from helpers import node
 from helpers.checks import check, tell
 from helpers.installation import PREFIX, Installation, compiled
 from helpers.processes import ROOT, environment
-from helpers.recorder import ACCOUNT, CALLBACK, CALLS, CONSUMER, OPERATOR, REFRESHER, REGION, SECRET_SUFFIX
+from helpers.recorder import ACCOUNT, CALLBACK, CALLS, CONSUMER, OPERATOR, REFRESHER, REGION, ROTATING, SECRET_SUFFIX
 from helpers.template import load, resolved
 
 SOURCE = ROOT / "tests/end_to_end/policies"
 NODE_HOME = ROOT / ".tools/policies"
-STORIES = {"refresher", "week", "consumers", "consent", "policies"}
+STORIES = {"refresher", "week", "consumers", "oidc_provider", "consent", "policies"}
 """The stories that record calls."""
 CONNECTION = "crm-prod"
 """The tag of the one-token policy's role names this connection. Consumers read no other."""
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 SCHEDULER = "the scheduler"
-ROTATING = "what RotatingProviders=true adds to the refresher"
 COMPLAINER = "a consumer that complains"
 """A consumer's calls of SQS need a policy of their own."""
 
@@ -89,13 +88,10 @@ BY_AWS = [
     (SCHEDULER, "sqs:SendMessage", FAILED_EVENTS),
 ]
 """What Lambda and EventBridge Scheduler do with these roles, by their guides."""
-CLAIMING = [("ssm:PutParameter", CLAIM), ("ssm:GetParametersByPath", CLAIMS), ("ssm:DeleteParameters", CLAIM)]
 STORING = ["PutSecretValue", "UpdateSecretVersionStage"]
 RARE = [
     # If AWS refuses a page because of one key, the programs read its parameters one by one.
     *[(who, "ssm:GetParameter", parameter(f"{PREFIX}/tokens/{CONNECTION}")) for who in (REFRESHER, CALLBACK, OPERATOR)],
-    *[(who, action, arn) for who in (ROTATING, OPERATOR) for action, arn in CLAIMING],
-    *[(ROTATING, f"secretsmanager:{action}", secret(f"{PREFIX}/connections/{CONNECTION}")) for action in STORING],
     # A revocation restores what somebody stored between its last two calls.
     (OPERATOR, "secretsmanager:RestoreSecret", secret(f"{PREFIX}/connections/{CONNECTION}")),
     # Consumers of all connections may list them. The examples read one.
@@ -258,11 +254,12 @@ class Story:
         calls = {tuple(json.loads(line)) for file in recorded.values() for line in file.read_text().splitlines()}
         complains = lambda who, action: who == CONSUMER and action.startswith("sqs:")
         calls = {(COMPLAINER if complains(who, action) else who, action, arn) for who, action, arn in calls}
+        calls = self.shared_out(calls)
         # One step has a consumer with another prefix. IAM denies that.
         self.made = sorted(call for call in calls if f"{PREFIX}/" in call[2] or ":token-keeper-" in call[2] or call[2] == "*")
         astray = sorted(calls - set(self.made))
         check("only consumers call under another prefix", {who for who, _, _ in astray}, {CONSUMER, COMPLAINER})
-        for who in (REFRESHER, CALLBACK, OPERATOR, CONSUMER):
+        for who in (REFRESHER, ROTATING, CALLBACK, OPERATOR, CONSUMER):
             actions = {action for by, action, _ in self.made if by == who}
             print(f"  --  {who[4:].lower()}: {', '.join(sorted(actions))}", flush=True)
         self.all_are("Allowed", f"{len(self.made)} different calls are allowed", self.made)
@@ -299,6 +296,11 @@ class Story:
                 statements = self.policies[file][0]["Statement"]
                 allowed = {action for statement in statements for action in words(statement["Action"])}
                 check(f"{file}: something calls every action", {action for action in allowed if (who, action) not in called}, set())
+                made = [call for call in [*self.made, *BY_AWS, *RARE] if call[0] == who]
+                cases = [(without(self.policies[file][0], one), action, arn, None) for one in statements for _, action, arn in made]
+                denied = [result != "Allowed" for result in self.evaluate(cases)]
+                needed = [any(denied[first : first + len(made)]) for first in range(0, len(denied), len(made))]
+                check("  and every statement is needed", needed, [True] * len(statements))
 
     def one_token_is_one(self) -> None:
         """The policy of one connection's consumers"""
@@ -336,6 +338,15 @@ class Story:
         lines = {"CLIENT_ID": zoho.client_id, "CLIENT_SECRET": zoho.client_secret, "REFRESH_TOKEN": zoho.consent("eu"), "DC": "eu"}
         return "\n".join(f"ZOHO_{name}={value}" for name, value in lines.items())
 
+    def shared_out(self, calls: set[tuple[str, str, str]]) -> set[tuple[str, str, str]]:
+        """With RotatingProviders=true the refresher has two policies. The calls that its usual policy
+        denies are those that need the other one."""
+        rotating = [call for call in sorted(calls) if call[0] == ROTATING]
+        usual = self.policies["refresher-policy.json"][0]
+        results = self.evaluate([(usual, action, arn, None) for _, action, arn in rotating])
+        allowed = {call for call, result in zip(rotating, results) if result == "Allowed"}
+        return calls - allowed | {(REFRESHER, action, arn) for _, action, arn in allowed}
+
     def all_are(self, wanted: str, promise: str, calls: list[tuple[str, str, str]]) -> None:
         """Checks each call against every policy of its caller: the file's and the template's."""
         cases = [(call, file, policy) for call in calls for file in FILES[call[0]] for policy in self.policies[file]]
@@ -372,6 +383,10 @@ def document(resource: dict[str, Any]) -> Any:
     properties = resource["Properties"]
     [policy] = properties.get("Policies", [properties])
     return policy["PolicyDocument"]
+
+
+def without(policy: dict[str, Any], statement: Any) -> dict[str, Any]:
+    return {**policy, "Statement": [other for other in policy["Statement"] if other != statement]}
 
 
 def words(text: Any) -> Iterator[str]:

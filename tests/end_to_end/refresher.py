@@ -122,6 +122,7 @@ class Story:
             {
                 "schema": 1,
                 "status": "active",
+                "provider": "zoho",
                 "token_type": "Zoho-oauthtoken",
                 "api_domain": "https://www.zohoapis.eu",
                 "data_center": "eu",

@@ -2,6 +2,7 @@
 //! a probe that does something and returns the result in a few words, the answer of AWS, and the
 //! answer of moto if it differs.
 
+mod claims;
 mod parameters;
 mod queues;
 mod secrets;
@@ -64,7 +65,8 @@ pub(crate) async fn check(url: &str, expected: impl Fn(&Behaviour) -> &'static s
     let (secrets, ssm, sqs) = clients(url).await;
     let run = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970").as_nanos();
     let mut differences = Vec::new();
-    let behaviours = secrets::behaviours().into_iter().chain(parameters::behaviours()).chain(queues::behaviours());
+    let behaviours = secrets::behaviours().into_iter().chain(parameters::behaviours()).chain(claims::behaviours());
+    let behaviours = behaviours.chain(queues::behaviours());
     for (number, behaviour) in behaviours.enumerate() {
         assert_ne!(Some(behaviour.aws), behaviour.moto, "{}: a note of no difference", behaviour.title);
         let (secrets, ssm, sqs) = (secrets.clone(), ssm.clone(), sqs.clone());

@@ -108,7 +108,7 @@ pub(super) fn behaviours() -> Vec<Behaviour> {
     ]
 }
 
-fn put(world: &World, name: &str, value: &str) -> PutParameterFluentBuilder {
+pub(super) fn put(world: &World, name: &str, value: &str) -> PutParameterFluentBuilder {
     put_exactly(world, &world.parameter(name), value)
 }
 

@@ -27,11 +27,6 @@ pub(super) fn behaviours() -> Vec<Behaviour> {
         ),
         Behaviour::new("the same token with another value is refused", reused_token, "ResourceExistsException"),
         Behaviour::new(
-            "a put under another label leaves the current version, and the label moves to the newest",
-            own_label,
-            "current 1, label 3",
-        ),
-        Behaviour::new(
             "a secret takes 100 versions in a day, and repeating one takes no place",
             versions_of_a_day,
             "100 accepted, 101 LimitExceededException, 100 again accepted, current 100",
@@ -53,6 +48,11 @@ pub(super) fn behaviours() -> Vec<Behaviour> {
             "a version without a label can become the current one",
             moved_to_unlabelled,
             "accepted, current 2",
+        ),
+        Behaviour::new(
+            "the version that was put aside last is read by its label, with its id, also after it became the current one",
+            read_aside,
+            "before ResourceNotFoundException; put aside 3 of 3, current 1; moved 3 of 3, current 3",
         ),
         Behaviour::new("a put without labels after a move is the current version", put_after_move, "current 3"),
         Behaviour::new(
@@ -237,13 +237,6 @@ async fn first(world: &World) {
     create.client_request_token(token('1')).send().await.expect("a new secret");
 }
 
-async fn own_label(world: World) -> String {
-    first(&world).await;
-    put_aside(&world, "2", &token('2')).await;
-    put_aside(&world, "3", &token('3')).await;
-    format!("current {}, label {}", read(&world, "a").await, staged(&world, "mine").await)
-}
-
 async fn versions_of_a_day(world: World) -> String {
     create(&world, "a", "1").await;
     for number in 2..100 {
@@ -286,6 +279,22 @@ async fn moved_to_unlabelled(world: World) -> String {
     put_aside(&world, "3", &token('3')).await;
     let moved = move_current(&world, &token('2'), Some(&token('1'))).await;
     format!("{moved}, current {}", read(&world, "a").await)
+}
+
+async fn read_aside(world: World) -> String {
+    first(&world).await;
+    let get = || world.secrets.get_secret_value().secret_id(world.secret("a")).version_stage("mine");
+    let before = outcome_of(get().send().await);
+    let aside = async || {
+        let got = get().send().await.expect("a value");
+        let id: String = got.version_id().expect("an id").chars().take(1).collect();
+        format!("{} of {id}, current {}", got.secret_string().expect("a text"), read(&world, "a").await)
+    };
+    put_aside(&world, "2", &token('2')).await;
+    put_aside(&world, "3", &token('3')).await;
+    let put = aside().await;
+    move_current(&world, &token('3'), Some(&token('1'))).await;
+    format!("before {before}; put aside {put}; moved {}", aside().await)
 }
 
 async fn put_after_move(world: World) -> String {

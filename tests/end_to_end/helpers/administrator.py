@@ -42,6 +42,12 @@ class Administrator:
             return location
         raise AssertionError(f"no redirect from {url.split('?')[0]}")
 
+    def follow(self, url: str, until: str) -> str:
+        """Follows redirects to the first address that begins with `until`. Returns it."""
+        while not url.startswith(until):
+            url = urllib.parse.urljoin(url, self.redirect(url))
+        return url
+
     def accept(self, question: str, user: str = "") -> str:
         """Agrees on Zoho's page, perhaps as another user. Returns where Zoho redirects to."""
         form = {"decision": "accept", **({"user": user} if user else {})}

@@ -151,7 +151,10 @@ class Function:
 
 
 class Installation:
-    def __init__(self, programs: ExitStack, function: str = "refresher", callback: Optional[str] = None) -> None:
+    def __init__(
+        self, programs: ExitStack, function: str = "refresher", callback: Optional[str] = None, **variables: str
+    ) -> None:
+        self._programs = programs
         moto, url = start_moto()
         programs.enter_context(moto)
         # The recorder sees the programs' calls. The test itself calls moto directly.
@@ -176,11 +179,13 @@ class Installation:
         self.callback = callback or self.url
         self.zoho = Zoho(programs, f"{self.callback}/callback")
         self._reader = {**account, "AWS_ACCESS_KEY_ID": recorder.CONSUMER}
-        self.variables = {**account, "AWS_ACCESS_KEY_ID": recorder.OPERATOR, "TOKEN_KEEPER_DATA_CENTERS": self.zoho.data_centers}
+        self.variables = {**account, "AWS_ACCESS_KEY_ID": recorder.OPERATOR, "TOKEN_KEEPER_DATA_CENTERS": self.zoho.data_centers, **variables}
+        self.function = self.start(function, port, tls)
+
+    def start(self, function: str, port: int, tls: list[str]) -> Function:
         key = {"refresher": recorder.REFRESHER, "callback": recorder.CALLBACK}[function]
-        self.function = Function(
-            programs, function, port, tls, {**self.variables, "AWS_ACCESS_KEY_ID": key, "TOKEN_KEEPER_CALLBACK_URL": self.url}
-        )
+        variables = {**self.variables, "AWS_ACCESS_KEY_ID": key, "TOKEN_KEEPER_CALLBACK_URL": self.callback}
+        return Function(self._programs, function, port, tls, variables)
 
     def queue(self, name: str) -> str:
         """Makes a queue. Returns the URL that programs use."""

@@ -26,7 +26,8 @@ SECRET_SUFFIX = "-AbCdEf"
 """Secrets Manager appends six random characters to the name in an ARN."""
 
 REFRESHER, CALLBACK, OPERATOR, CONSUMER = "AKIDREFRESHER", "AKIDCALLBACK", "AKIDOPERATOR", "AKIDCONSUMER"
-"""The access key of each caller."""
+ROTATING = "AKIDROTATING"
+"""The access key of each caller. `ROTATING` is the refresher with RotatingProviders=true."""
 
 
 def needed(service: str, operation: str, request: dict[str, Any], answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -69,6 +70,8 @@ def recorded(programs: ExitStack, url: str, sqs: str = "") -> str:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Else each answer's body waits for the acknowledgement of its head.
+        disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))

@@ -1,10 +1,11 @@
 // The npm package oidc-provider as an OAuth server that rotates: every refresh token is good once,
 // and its second use ends the grant. PKCE is required. Whoever comes with a browser agrees at once.
-// Its clock can be set ahead.
 //
 // Arguments: the redirect URI of its one client, and how long refresh tokens live, in seconds.
-// Standard output, once it listens: {issuer, client_id, client_secret}.
-// POST /ahead with a number of seconds: from now on, the clock is that much ahead of real time.
+// Standard output, once it listens: {issuer, client_id, client_secret}; then "asked" for each
+// request for tokens.
+// POST /tokens says what becomes of requests for tokens from now on: "answer", "wait" (until it
+// says something else), or "lose" the answers.
 // It ends when standard input ends.
 
 import { randomBytes } from 'node:crypto'
@@ -14,17 +15,8 @@ import Provider from 'oidc-provider'
 const [redirectUri, refreshTokenLife] = process.argv.slice(2)
 const ACCOUNT = 'ann'
 
-let ahead = 0
-const RealDate = Date
-globalThis.Date = class extends RealDate {
-  constructor(...parts) {
-    super(...(parts.length === 0 ? [RealDate.now() + ahead] : parts))
-  }
-
-  static now() {
-    return RealDate.now() + ahead
-  }
-}
+let tokens = 'answer'
+let changed = () => {}
 
 async function body(request) {
   const chunks = []
@@ -48,7 +40,7 @@ const server = createServer()
 server.listen(0, '127.0.0.1', () => {
   const issuer = `http://127.0.0.1:${server.address().port}`
   // Their characters have to be escaped in a form and in HTTP Basic.
-  const client = { client_id: 'corp app', client_secret: `${randomBytes(24).toString('base64')}+/%:&` }
+  const client = { client_id: 'corp:app+1/%41', client_secret: `${randomBytes(24).toString('base64')}+/%:&` }
   const provider = new Provider(issuer, {
     clients: [{ ...client, grant_types: ['authorization_code', 'refresh_token'], redirect_uris: [redirectUri] }],
     scopes: ['accounts.read', 'accounts.write', 'offline_access'],
@@ -70,9 +62,16 @@ server.listen(0, '127.0.0.1', () => {
   const answer = provider.callback()
   server.on('request', async (request, response) => {
     try {
-      if (request.method === 'POST' && request.url === '/ahead') {
-        ahead = 1000 * Number(await body(request))
+      if (request.url === '/tokens') {
+        tokens = await body(request)
+        changed()
         response.end()
+      } else if (request.url === '/token') {
+        console.log('asked')
+        if (tokens === 'wait') await new Promise((resolve) => (changed = resolve))
+        // The provider has done its work when it begins to answer.
+        if (tokens === 'lose') response.end = () => request.socket.destroy()
+        answer(request, response)
       } else if (request.url.startsWith('/agree/')) {
         await agree(provider, request, response)
       } else {
