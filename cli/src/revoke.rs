@@ -13,7 +13,8 @@ use token_keeper::failure::Refusal;
 use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::name::{ConnectionName, SecretName};
 use token_keeper::ports::{
-    Authorizer as _, Grants as _, Issuer as _, LeaseRemover as _, RECOVERY_DAYS, Revoked, SecretRemover as _,
+    Authorizer as _, Claims as _, Grants as _, Issuer as _, LeaseRemover as _, RECOVERY_DAYS, Revoked,
+    SecretRemover as _,
 };
 use token_keeper::secret::RefreshToken;
 
@@ -155,6 +156,9 @@ impl Operator {
         };
         console.say(&words);
         self.end_leftovers(name, &secret, &home).await?;
+        if !matches!(home, Home::Zoho(_)) {
+            self.end_claims(connection, &home).await?;
+        }
         document.end_grant();
         let Some(version) = self.write(name, Some(&version.id), &document).await? else { return Ok(None) };
         match self.secrets.remove_unchanged(name, &version).await {
@@ -180,6 +184,16 @@ impl Operator {
             }
         }
         Ok(())
+    }
+
+    /// Removes the claims on the connection's grants. One of them may have a refresh token that a run
+    /// could not store.
+    async fn end_claims(&self, connection: &ConnectionName, home: &Home) -> Result<(), Failure> {
+        let claims = self.leases.claims(connection).await?;
+        for kept in claims.iter().filter_map(|claim| claim.kept.as_ref()) {
+            self.revoke_at(&kept.refresh_token, home).await?;
+        }
+        Ok(self.leases.unclaim(connection, &claims).await?)
     }
 
     /// Where a connection's refresh token can be revoked. Without its client's secret, a connection

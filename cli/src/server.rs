@@ -1,6 +1,6 @@
 //! The provider of a client: what the options of `client add` say of it, as fields of its secret.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use token_keeper::oauth::{Metadata, Undiscovered};
 use token_keeper::provider::server::{FIELDS, Server, takes};
 use token_keeper::provider::table::{CUSTOM, TABLE, find};
@@ -34,6 +34,10 @@ pub struct ProviderOptions {
     /// Without it, `kills`; for a server that never rotates, `tolerated`
     #[arg(long, value_name = "WHAT", requires = "issuer", conflicts_with = "provider", value_parser = reuse)]
     pub reuse: Option<String>,
+    /// With --issuer: a parameter of each consent's request that this server needs, such as
+    /// prompt=consent. You can repeat the option
+    #[arg(long, value_name = "NAME=VALUE", requires = "issuer", conflicts_with = "provider", value_parser = parameter)]
+    pub authorization_parameter: Vec<(String, String)>,
     /// With --issuer: the server's revocation ends the one refresh token and nothing else, so use it.
     /// At many servers it ends all grants of that user and client; without this, nothing is ever
     /// revoked there
@@ -101,9 +105,20 @@ fn of_metadata(metadata: &Metadata, options: &ProviderOptions) -> Result<Vec<(&'
         })?;
         fields.push(("revocation_endpoint", json!(endpoint)));
     }
+    let parameters = &options.authorization_parameter;
+    if !parameters.is_empty() {
+        let parameters: Map<_, _> = parameters.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        fields.push(("authorization_parameters", json!(parameters)));
+    }
     fields.extend(options.rotation.as_ref().map(|rotation| ("rotation", json!(rotation))));
     fields.extend(options.reuse.as_ref().map(|reuse| ("reuse", json!(reuse))));
     Ok(fields)
+}
+
+/// A parameter of an authorization request.
+fn parameter(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or("use NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn authentication(metadata: &Metadata) -> &'static str {

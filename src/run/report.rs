@@ -75,7 +75,7 @@ pub enum Deferral {
     #[error("its grant has just changed")]
     Changed,
     /// This process has asked Zoho for it because of a complaint, less than four minutes ago.
-    #[error("Zoho was asked for it because of a complaint less than four minutes ago")]
+    #[error("the provider was asked for it because of a complaint less than four minutes ago")]
     AskedAlready,
 }
 
@@ -130,12 +130,12 @@ impl Outcome {
     pub fn error(&self) -> Option<String> {
         match self {
             Self::Fresh | Self::Refreshed { .. } | Self::AwaitingConsent => None,
-            Self::Throttled { until } => Some(format!("too many requests; Zoho is asked again after {until}")),
+            Self::Throttled { until } => Some(format!("too many requests; the provider is asked again after {until}")),
             Self::ConsentRequired { error } | Self::Misconfigured { error, .. } | Self::Failed { error, .. } => {
                 Some(error.clone())
             }
             Self::Deferred(why) => Some(why.to_string()),
-            Self::Rejected => Some("readers say that Zoho refuses its token, although it is new".to_owned()),
+            Self::Rejected => Some("readers say that the provider refuses its token, although it is new".to_owned()),
         }
     }
 
@@ -150,7 +150,7 @@ impl Outcome {
                 Some("only waiting helps; check that no other program mints tokens with this client".to_owned())
             }
             Self::Rejected => Some(format!(
-                "another token does not help; look at Zoho's code in the readers' logs: either the scopes do not fit \
+                "another token does not help; look at the provider's code in the readers' logs: either the scopes do not fit \
                  (make a link with `token-keeper connect {connection} --scope ...`), or the account may not use the \
                  API, or another program mints with the same refresh token and so ends these tokens"
             )),

@@ -68,15 +68,16 @@ class Story:
         put = {"YOUR-CLIENT": self.server.client_id, "https://login.example.com": self.server.issuer}
         add = [put.get(word, word) for word in add]
         check("they name the client and the server", set(put.values()) <= set(add))
-        said = self.token_keeper(*add, "--revokes-one-token", typed=self.server.client_secret)
+        # Without this parameter, this server gives no refresh token.
+        more = ["--revokes-one-token", "--authorization-parameter", "prompt=consent"]
+        said = self.token_keeper(*add, *more, typed=self.server.client_secret)
         check("the command shows what it found", f"token endpoint          {self.server.issuer}/token" in said)
         client = self.here.secret("clients/corp")
         endpoints = {name: client[f"{name}_endpoint"] for name in ("authorization", "token", "revocation")}
         paths = {"authorization": "/auth", "token": "/token", "revocation": "/token/revocation"}
         check("its endpoints are stored", endpoints, {name: self.server.issuer + path for name, path in paths.items()})
         check("and its name", client["issuer"], self.server.issuer)
-        # Without it, this server gives no refresh token.
-        self.here.replace_secret("clients/corp", {**client, "authorization_parameters": {"prompt": "consent"}})
+        check("and the parameter", client["authorization_parameters"], {"prompt": "consent"})
 
     def a_consent_connects(self) -> None:
         """A consent"""

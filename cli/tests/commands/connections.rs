@@ -51,7 +51,7 @@ Region eu-central-1, prefix token-keeper
  people      eu      awaits consent    none             never       ZohoCRM.mod
                                                                     ules.ALL
 
-campaigns: too many requests; Zoho is asked again after 2026-11-21T00:41:00Z
+campaigns: too many requests; the provider is asked again after 2026-11-21T00:41:00Z
   -> only waiting helps; check that no other program mints tokens with this client
 
 desk: invalid_code
@@ -85,7 +85,7 @@ async fn list_and_doctor_show_a_connection_whose_new_token_is_refused() {
     let shown = console.shown.into_inner();
     assert!(shown.contains(" crm-prod    eu      rejected  [======] 59 min"), "{shown}");
     assert!(
-        shown.contains("crm-prod: readers say that Zoho refuses its token, although it is new\n  -> another"),
+        shown.contains("crm-prod: readers say that the provider refuses its token, although it is new\n  -> another"),
         "{shown}"
     );
     let console = Typed::default();
@@ -98,7 +98,7 @@ async fn list_and_doctor_show_a_connection_whose_new_token_is_refused() {
     let console = Typed { width: Some(120), ..Typed::default() };
     let _findings = run(&world, "doctor", &console).await;
     let shown = console.shown.into_inner();
-    assert!(shown.contains("crm-prod: readers say that Zoho refuses its token"), "{shown}");
+    assert!(shown.contains("crm-prod: readers say that the provider refuses its token"), "{shown}");
 }
 
 #[tokio::test]
