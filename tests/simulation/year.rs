@@ -446,7 +446,7 @@ impl Quarter {
             }
             let lease = self.world.newest(index).expect("a lease");
             let (_, version, _) = self.world.in_force(index);
-            let lives = self.world.lives(&lease);
+            let lives = self.world.lives(index, &lease);
             assert!(lives || lease.status != Status::Active, "c{index:05}: a revoked token is active: {lease:?}");
             assert_eq!(lease.grant_version, version, "c{index:05}: not of the consent's grant: {lease:?}");
         }
@@ -526,7 +526,7 @@ impl Quarter {
             let promised = self.world.time(begin) + MARGIN;
             assert_eq!(lease.status, Status::Active, "{name}: {lease:?}");
             assert_eq!(lease.grant_version, version, "{name}: {lease:?}");
-            assert!(self.world.lives(&lease), "{name}: its token is not alive: {lease:?}");
+            assert!(self.world.lives(index, &lease), "{name}: its token is not alive: {lease:?}");
             assert!(lease.expires_at() >= promised, "{name}: its token ends before {promised}: {lease:?}");
             self.memory[index].reached = Some(begin);
             self.sum.reached += 1;
