@@ -2,7 +2,7 @@
 //! use. The ledger fails as soon as a refresh token is sent that must not be sent, or a grant is
 //! lost that nothing explains.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -146,7 +146,6 @@ pub(crate) struct Counted {
     pub(crate) edits: u64,
     /// Lost grants by the name of their provider's rule, and whether the answer had come.
     pub(crate) lost: BTreeMap<(&'static str, bool), u64>,
-    pub(crate) most_claims: usize,
 }
 
 /// Every use of a refresh token.
@@ -156,6 +155,8 @@ pub(crate) struct Ledger {
     sends: HashMap<String, Sends>,
     open: HashMap<String, Open>,
     pub(crate) lost: Vec<Lost>,
+    /// Connections with a request that got no answer in this step.
+    pub(crate) cut: HashSet<usize>,
     pub(crate) counts: Counted,
 }
 
@@ -230,6 +231,12 @@ impl World {
         (kind.settings)(&mut rules.settings);
         state.servers.push(Server { kind, client, rules });
         number
+    }
+
+    /// The rules of a connection's provider; `None` for Zoho.
+    pub(crate) fn kind(&self, index: usize) -> Option<&'static Kind> {
+        let state = self.state.borrow();
+        state.connections[index].server.map(|server| state.servers[server].kind)
     }
 
     /// Where a server is, in [`Fault::DataCenter`](crate::world::Fault::DataCenter).
@@ -349,8 +356,8 @@ impl State {
     }
 
     /// The request is over, and perhaps answered.
-    pub(crate) fn sent(&mut self, refresh_token: &str, answer: Option<&Result<Minted, Refusal>>) {
-        let Ledger { sends, open, counts, .. } = &mut self.ledger;
+    pub(crate) fn sent(&mut self, index: usize, refresh_token: &str, answer: Option<&Result<Minted, Refusal>>) {
+        let Ledger { sends, open, counts, cut, .. } = &mut self.ledger;
         let sends = sends.get_mut(refresh_token).expect("it was sent");
         sends.under_way = false;
         match answer {
@@ -365,15 +372,10 @@ impl State {
             Some(Err(refusal)) if !refusal.perhaps_redeemed() => {}
             Some(Err(_)) | None => {
                 sends.unanswered = true;
+                cut.insert(index);
                 counts.lost_answers += u64::from(sends.arrived && answer.is_some());
             }
         }
-    }
-
-    /// Whether the last request with this refresh token got no answer, and nobody has its successor.
-    pub(crate) fn is_open(&self, index: usize) -> bool {
-        let sends = self.ledger.sends.get(self.connections[index].refresh_token());
-        sends.is_some_and(|sends| sends.unanswered)
     }
 
     /// A store has a refresh token: the secret, or a claim.

@@ -1258,7 +1258,7 @@ impl Drop for Sent<'_> {
         if arrives && !state.arrived(self.refresh_token) {
             let _ = state.redeem(self.index, self.refresh_token, now, self.port.0.invocation.get());
         }
-        state.sent(self.refresh_token, None);
+        state.sent(self.index, self.refresh_token, None);
     }
 }
 
@@ -1273,7 +1273,7 @@ impl Port {
         let rules = |state: &mut State| state.redeem(index, refresh_token, world.now(), invocation);
         let answer = self.ask(index, true, rules, |state, _| state.mints_of[index] += 1).await;
         sent.answered = true;
-        world.state.borrow_mut().sent(refresh_token, Some(&answer));
+        world.state.borrow_mut().sent(index, refresh_token, Some(&answer));
         Ok(minted(answer?, issued_at))
     }
 }
@@ -1413,7 +1413,8 @@ impl Authorizer for Port {
         let world = &self.0.world;
         let issued_at = whole_second(world.now());
         let index: usize = proof.code.expose().parse().expect("a code of this world");
-        if let Some(server) = world.state.borrow().connections[index].server.filter(|_| !client.id.is_empty()) {
+        let server = world.state.borrow().connections[index].server;
+        if let Some(server) = server {
             let agree = |state: &mut State| Ok(state.agree(server, world.now()).1);
             return Ok(minted(self.ask(index, false, agree, |_, _| {}).await?, issued_at));
         }
