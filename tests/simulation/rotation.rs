@@ -227,7 +227,7 @@ impl World {
         let mut state = self.state.borrow_mut();
         let (client, number) = (state.clients, state.servers.len());
         state.clients += 1;
-        let mut rules = Rules::new("oauth");
+        let mut rules = Rules::new(kind.name);
         (kind.settings)(&mut rules.settings);
         state.servers.push(Server { kind, client, rules });
         number

@@ -1359,29 +1359,27 @@ impl Port {
             *unlucky = passing;
         }
         let way = way.or(passing.then_some(Way::Break));
-        let fault = |silence| Err(Refusal::OutOfOrder(silence));
-        match way {
-            None => {}
-            Some(Way::Hang) => {
-                // Zoho may have minted all the same. Nobody can know, so the check does not count
-                // it.
-                if world.chance(0.3) {
-                    let mut state = world.state.borrow_mut();
-                    let asks = state.asks.len();
-                    let _ = rules(&mut state);
-                    state.asks.truncate(asks);
-                }
-                sleep(ZOHO_TIMEOUT).await;
-                return fault(Silence::TimedOut);
-            }
+        if let Some(way) = way {
             // Nothing was sent.
-            Some(Way::Break) if rotates && world.chance(0.5) => return fault(Silence::Unreachable),
-            Some(way) => {
-                if rotates && world.chance(0.3) {
-                    let _ = rules(&mut world.state.borrow_mut());
-                }
-                return fault(if way == Way::Break { Silence::Broken } else { Silence::ServerError(503) });
+            if way == Way::Break && rotates && world.chance(0.5) {
+                return Err(Refusal::OutOfOrder(Silence::Unreachable));
             }
+            // The server may have minted all the same. Nobody can know, so the check does not count
+            // it.
+            if (way == Way::Hang || rotates) && world.chance(0.3) {
+                let mut state = world.state.borrow_mut();
+                let asks = state.asks.len();
+                let _ = rules(&mut state);
+                state.asks.truncate(asks);
+            }
+            return Err(Refusal::OutOfOrder(match way {
+                Way::Hang => {
+                    sleep(ZOHO_TIMEOUT).await;
+                    Silence::TimedOut
+                }
+                Way::Break => Silence::Broken,
+                Way::Fail | Way::Refuse => Silence::ServerError(503),
+            }));
         }
         let answer = world.fault(|fault| match fault {
             Fault::ClientThrottled(place) if *place == client => Some(Refusal::Throttled),
@@ -1445,7 +1443,7 @@ impl Authorizer for Port {
         at.data_center()?;
         sleep(world.zoho_latency()).await;
         let out = world.fault(|fault| match fault {
-            Fault::DataCenter(place, _, share) if DATA_CENTERS[*place] == home(at) => Some(*share),
+            Fault::DataCenter(place, _, share) if DATA_CENTERS.get(*place) == Some(&home(at)) => Some(*share),
             _ => None,
         });
         if out.is_some_and(|share| world.chance(share)) {
