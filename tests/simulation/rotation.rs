@@ -130,7 +130,7 @@ pub(crate) struct Open {
 /// A grant that was lost with an answer, or with the process that had it.
 pub(crate) struct Lost {
     pub(crate) connection: usize,
-    /// When its last refresh token was redeemed.
+    /// When its refresh token was redeemed first.
     pub(crate) since: Instant,
 }
 
@@ -335,7 +335,7 @@ impl State {
                 if !dead && (stored || !server.rules.family_lives(now, refresh_token)) {
                     let name = &connection.name;
                     let cuts = ledger.open.values().filter(|open| open.family == family && !open.kept);
-                    let cut = cuts.max_by_key(|open| open.since);
+                    let cut = cuts.min_by_key(|open| open.since);
                     let cut = cut.unwrap_or_else(|| panic!("{name} is lost, and no answer was"));
                     let kind = server.kind;
                     let over = kind.grace.is_some_and(|grace| cut.since + grace < Instant::now());
@@ -376,6 +376,11 @@ impl State {
                 counts.lost_answers += u64::from(sends.arrived && answer.is_some());
             }
         }
+    }
+
+    /// Whether there is a new refresh token that no secret has.
+    pub(crate) fn is_redeemed(&self) -> bool {
+        !self.ledger.open.is_empty()
     }
 
     /// A store has a refresh token: the secret, or a claim.

@@ -4,6 +4,7 @@
 mod pace;
 mod platform;
 mod random;
+mod recovery;
 mod rotation;
 mod stories;
 mod world;
