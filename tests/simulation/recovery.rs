@@ -88,7 +88,10 @@ async fn live(kind: &'static Kind, seed: u64, first: Beside, next: Beside) -> bo
     assert!(kind.late || claims.values().all(|claim| claim.kept.is_none()), "{story}: a claim keeps a token");
     assert!(claims.len() <= 8, "{story}: {} claims", claims.len());
     if lost == Some(Death::Lost) {
-        assert!(matches!(&lease.status, Status::ConsentRequired(trouble) if trouble.error == "rotation_lost"), "{story}");
+        assert!(
+            matches!(&lease.status, Status::ConsentRequired(trouble) if trouble.error == "rotation_lost"),
+            "{story}"
+        );
         return true;
     }
     assert_eq!((&lease.status, &lease.grant_version), (&Status::Active, &version), "{story}");
@@ -115,8 +118,8 @@ fn moments(every: u64) -> impl Iterator<Item = Duration> {
 async fn a_run_and_its_recovery_may_be_cut_off_at_any_moment() {
     for kind in &KINDS {
         let (mut lost, mut stories) = (0, 0);
-        for cut in moments(30) {
-            for again in moments(60) {
+        for cut in moments(60) {
+            for again in moments(100) {
                 let cut_at = |cut| Beside { cut: Some(cut), ..Beside::default() };
                 lost += u64::from(live(kind, 1 + stories % 3, cut_at(cut), cut_at(again)).await);
                 stories += 1;
@@ -131,7 +134,7 @@ async fn a_run_and_its_recovery_may_be_cut_off_at_any_moment() {
 async fn what_a_claim_keeps_is_stored_by_the_next_run_though_that_is_cut_off_too() {
     for kind in &KINDS {
         for way in [Way::Fail, Way::Break, Way::Refuse, Way::Hang] {
-            for cut in moments(20) {
+            for cut in moments(40) {
                 let first = Beside { store_out: Some(way), ..Beside::default() };
                 let next = Beside { cut: Some(cut), ..Beside::default() };
                 assert!(!live(kind, 1, first, next).await, "{}: {way:?}, {cut:?}", kind.name);
@@ -143,8 +146,8 @@ async fn what_a_claim_keeps_is_stored_by_the_next_run_though_that_is_cut_off_too
 #[tokio::test(start_paused = true)]
 async fn of_two_runs_at_once_one_recovers() {
     for kind in &KINDS {
-        for cut in moments(50) {
-            for second in moments(100) {
+        for cut in moments(100) {
+            for second in moments(150) {
                 let first = Beside { cut: Some(cut), second: Some(second), ..Beside::default() };
                 live(kind, 2, first, Beside::default()).await;
                 let first = Beside { cut: Some(cut), ..Beside::default() };
@@ -161,8 +164,8 @@ async fn of_two_runs_at_once_one_recovers() {
 #[tokio::test(start_paused = true)]
 async fn an_operator_may_change_a_field_at_any_moment() {
     for kind in &KINDS {
-        for edit in moments(25) {
-            for seed in 0..4 {
+        for edit in moments(50) {
+            for seed in 0..2 {
                 let edited = Beside { edit: Some(edit), ..Beside::default() };
                 assert!(!live(kind, seed, edited, edited).await);
                 let twice = Beside { second: Some(edit / 2), ..edited };
@@ -194,11 +197,7 @@ async fn a_zoho_connection_costs_not_one_call_more_where_others_rotate() {
     let with = calls(true).await;
     assert_eq!(with, calls(false).await);
     let actions: Vec<_> = with.1.keys().copied().collect();
-    let wanted = [
-        "secretsmanager:BatchGetSecretValue",
-        "ssm:GetParameters",
-        "ssm:GetParametersByPath",
-        "ssm:PutParameter",
-    ];
+    let wanted =
+        ["secretsmanager:BatchGetSecretValue", "ssm:GetParameters", "ssm:GetParametersByPath", "ssm:PutParameter"];
     assert_eq!(actions, wanted);
 }

@@ -222,7 +222,7 @@ pub(crate) struct State {
     /// Every version of a grant, and its refresh token.
     versions: HashMap<VersionId, usize>,
     /// The versions that consents have stored.
-    pub(crate) consented: HashSet<VersionId>,
+    consented: HashSet<VersionId>,
     pub(crate) clients: usize,
     pub(crate) servers: Vec<Server>,
     pub(crate) ledger: Ledger,
@@ -702,6 +702,12 @@ impl State {
             refresh.living.pop_front();
         }
         format!("{refresh_token}.{}", refresh.minted)
+    }
+
+    /// Whether somebody has consented to the grant of this version. Its refresh token may be a later
+    /// one.
+    pub(crate) fn is_consented(&self, version: &VersionId) -> bool {
+        self.consented.iter().any(|consented| self.versions[consented] == self.versions[version])
     }
 
     /// Why the grant of this version has died.
