@@ -134,9 +134,10 @@ impl Claim {
         })
     }
 
-    /// Whether it has done its work.
+    /// Whether it has done its work, if the grant has another refresh token now. With a copy of a
+    /// refresh token it stays no longer than it has to.
     pub fn is_over(&self, now: Timestamp) -> bool {
-        now.duration_since(self.claimed_at) > STAYS
+        now.duration_since(self.claimed_at) > if self.kept.is_some() { HELD } else { STAYS }
     }
 }
 

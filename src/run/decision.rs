@@ -139,9 +139,12 @@ pub fn what_is_right(
     current: Option<&VersionId>,
 ) -> Option<Lease> {
     if replaced.grant_version != ours.grant_version {
-        // This version was not there when the run began: a consent has been completed meanwhile.
-        let new = seen.is_some_and(|seen| seen.grant_version != replaced.grant_version);
-        return (new || current == Some(&replaced.grant_version)).then(|| replaced.clone());
+        // This version was not there when the run began: a consent has been completed meanwhile. If
+        // ours was not there either, each of two runs has rotated the refresh token, and the current
+        // one counts.
+        let new = |lease: &Lease| seen.is_some_and(|seen| seen.grant_version != lease.grant_version);
+        let theirs = new(replaced) && !new(ours);
+        return (theirs || current == Some(&replaced.grant_version)).then(|| replaced.clone());
     }
     let issued_at = |lease: &Lease| lease.token.as_ref().map(|token| token.issued_at);
     // The grant died after this run had minted from it: keep our token and their status.
@@ -229,6 +232,9 @@ mod tests {
         }
         // An older run was late, and this run knows the newer grant.
         check(&of("v2", Status::Active, 20), &of("v1", Status::Active, 10), "v1", "v2", None);
+        // Two runs, each of which has rotated the refresh token: this one was the second, or the first.
+        check(&of("v3", Status::Active, 20), &of("v2", Status::Active, 10), "v1", "v3", None);
+        check(&of("v2", Status::Active, 10), &of("v3", Status::Active, 20), "v1", "v3", Some(("v3", "active", 20)));
         // Two runs of one grant.
         check(&of("v1", Status::Active, 20), &of("v1", Status::Active, 10), "v1", "v1", None);
         check(&of("v1", Status::Active, 10), &of("v1", Status::Active, 20), "v1", "v1", Some(("v1", "active", 20)));

@@ -294,7 +294,8 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
         let changed = Answer::Left(Outcome::Deferred(Deferral::Changed));
         let Some(successor) = claim.kept.clone() else { return changed };
         let Some((read, document)) = self.secret(&grant).await else { return changed };
-        let bare = Claim { kept: None, ..claim.clone() };
+        // From now on the claim keeps away runs that have read the grant before this.
+        let bare = Claim { kept: None, claimed_at: self.source.now(), ..claim.clone() };
         let current = document.refresh_token().map(|token| TokenHash::of(&token));
         let stored = if current.as_ref() == Some(&TokenHash::of(&successor.refresh_token)) {
             Stored::Grant(read)

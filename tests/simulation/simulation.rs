@@ -4,6 +4,8 @@
 mod pace;
 mod platform;
 mod random;
+mod recovery;
+mod rotation;
 mod stories;
 mod world;
 mod year;

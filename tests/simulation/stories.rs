@@ -230,7 +230,7 @@ fn put_right(world: &World, index: usize) -> Result<(), String> {
     let lease = world.newest(index).ok_or("no lease")?;
     let (_, version, _) = world.in_force(index);
     match lease.status {
-        Status::Active if !world.lives(&lease) => Err(format!("a revoked token is active: {lease:?}")),
+        Status::Active if !world.lives(index, &lease) => Err(format!("a revoked token is active: {lease:?}")),
         Status::ConsentRequired(_) => Err(format!("a fresh grant is called dead: {lease:?}")),
         _ if lease.grant_version != version => Err(format!("not of the new grant: {lease:?}")),
         _ => Ok(()),

@@ -15,7 +15,7 @@ use serde_json::json;
 use testkit::quota::{Gate, Quotas, Throttled};
 use token_keeper::claim::Claim;
 use token_keeper::connection::{
-    Account, Client, Credential, DataCenter, DataCenters, Grant, Provider, SecretVersion, StoredSecret,
+    Account, Client, Credential, DataCenter, DataCenters, Grant, Provider, SecretDocument, SecretVersion, StoredSecret,
 };
 use token_keeper::consent::link::{TICKET_LIFE, Ticket};
 use token_keeper::consent::{Callback, Connected, Consent, KeyRing, Stop};
@@ -38,6 +38,7 @@ use token_keeper::source::Source;
 use tokio::time::{Instant, sleep};
 
 use crate::random::Random;
+use crate::rotation::{ClaimStore, EXISTS, Ledger, Server};
 
 pub(crate) const DATA_CENTERS: [&str; 3] = ["eu", "us", "in"];
 /// The refresher's margin: the setting's default.
@@ -51,7 +52,7 @@ const ZOHO_TIMEOUT: Duration = Duration::from_secs(10);
 const AWS_TIMEOUT: Duration = Duration::from_secs(5);
 const AWS_TRIES: u32 = 6;
 /// The oldest answer that either store can give.
-const LAG: Duration = Duration::from_secs(1);
+pub(crate) const LAG: Duration = Duration::from_secs(1);
 /// Zoho: requests for access tokens that pass in [`WINDOW`], and how long it refuses after one
 /// more.
 const REQUESTS: usize = 10;
@@ -80,7 +81,7 @@ pub(crate) enum Way {
 /// What fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Fault {
-    /// A data centre, for this share of the requests.
+    /// A data centre or another provider, for this share of the requests.
     DataCenter(usize, Way, f64),
     /// Zoho throttles a client with all its connections.
     ClientThrottled(usize),
@@ -121,14 +122,21 @@ struct Secret {
     at: Instant,
     id: VersionId,
     text: SecretText,
+    /// At Zoho the refresh token, elsewhere the grant that it belongs to.
     refresh_token: usize,
+    token: String,
 }
 
 pub(crate) struct Connection {
-    name: ConnectionName,
+    pub(crate) name: ConnectionName,
     pub(crate) client: usize,
     pub(crate) data_center: usize,
+    /// `None`: Zoho.
+    pub(crate) server: Option<usize>,
     secrets: VecDeque<Secret>,
+    /// The version that a writer has put aside last.
+    aside: Option<SecretVersion>,
+    pub(crate) claims: ClaimStore,
     /// The versions, newest last.
     parameter: VecDeque<Written>,
     /// Until then, another put of this parameter overlaps with the last one.
@@ -144,6 +152,8 @@ pub(crate) enum Death {
     Owner,
     /// A consent replaced it.
     Replaced,
+    /// Its successor was lost.
+    Lost,
 }
 
 pub(crate) struct Refresh {
@@ -189,6 +199,8 @@ pub(crate) struct Counts {
     pub(crate) refused_puts: u64,
     pub(crate) put_right: u64,
     pub(crate) notices: u64,
+    /// Calls to AWS by their action.
+    pub(crate) calls: BTreeMap<&'static str, u64>,
 }
 
 pub(crate) struct State {
@@ -210,8 +222,10 @@ pub(crate) struct State {
     /// Every version of a grant, and its refresh token.
     versions: HashMap<VersionId, usize>,
     /// The versions that consents have stored.
-    pub(crate) consented: HashSet<VersionId>,
-    clients: usize,
+    consented: HashSet<VersionId>,
+    pub(crate) clients: usize,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) ledger: Ledger,
     gate: Gate,
     beginning: Instant,
     /// The time up to which other programs' puts are counted.
@@ -226,6 +240,8 @@ pub(crate) struct World {
     pub(crate) faulty: Cell<bool>,
     /// The longest time that Zoho takes for an answer.
     pub(crate) zoho: Cell<(Duration, Duration)>,
+    /// The setting of the processes that start from now on.
+    pub(crate) rotating: Cell<bool>,
     pub(crate) state: RefCell<State>,
     prefix: Prefix,
     table: DataCenters,
@@ -258,6 +274,8 @@ impl World {
             versions: HashMap::new(),
             consented: HashSet::new(),
             clients: 0,
+            servers: Vec::new(),
+            ledger: Ledger::default(),
             gate: Gate::new(&quotas, beginning),
             beginning: Instant::now(),
             others: Instant::now(),
@@ -267,6 +285,7 @@ impl World {
             stale: Cell::new(false),
             faulty: Cell::new(false),
             zoho: Cell::new((millis(100), millis(400))),
+            rotating: Cell::new(true),
             state: RefCell::new(state),
             prefix: "k".parse().expect("a prefix"),
             table: DataCenters::default(),
@@ -287,33 +306,39 @@ impl World {
         let mut state = self.state.borrow_mut();
         state.clients = state.clients.max(client + 1);
         let refresh_token = state.issue();
-        let index = state.connections.len();
         let text = json!({
             "client": format!("client-{client}"),
             "data_center": DATA_CENTERS[data_center],
             "scopes": ["ZohoCRM.modules.ALL"],
             "refresh_token": refresh_token.to_string(),
         });
-        let text = SecretText::new(text.to_string());
-        let id = VersionId::new(format!("first-version-of-{index:05}"));
-        state.versions.insert(id.clone(), refresh_token);
-        state.mints_of.push(0);
-        state.least_life.push(Duration::MAX);
-        let secret = Secret { at: self.start, id, text, refresh_token };
-        state.connections.push(Connection {
-            name: format!("c{index:05}").parse().expect("a name"),
-            client,
-            data_center,
-            secrets: [secret].into(),
-            parameter: VecDeque::new(),
-            busy: None,
-            unlucky: false,
-        });
-        index
+        state.add(client, data_center, None, refresh_token, &text)
     }
 
     pub(crate) fn connect_many(&self, count: usize, client: usize) -> Vec<usize> {
         (0..count).map(|_| self.connect(client, 0)).collect()
+    }
+
+    /// An operator changes a field of the secret, with the command line.
+    pub(crate) async fn edit(self: &Rc<Self>, index: usize) {
+        let port = self.port(CEILING);
+        let name = self.prefix.grant(self.state.borrow().connections[index].name.as_str());
+        for _ in 0..3 {
+            let StoredSecret { content: Ok(SecretVersion { id, text }), .. } =
+                self.state.borrow().connections[index].secret(&self.prefix, Duration::ZERO)
+            else {
+                return;
+            };
+            let mut document = SecretDocument::parse(&text).expect("our own text");
+            let note = self.state.borrow_mut().random.next();
+            document.set("note", json!(note));
+            match port.replace(&name, &document.text(), &id).await {
+                Ok(_) => self.state.borrow_mut().ledger.counts.edits += 1,
+                Err(error) if error.overtaken() => continue,
+                Err(_) => {}
+            }
+            return;
+        }
     }
 
     /// Gives a connection a lease whose token ends in `left` seconds.
@@ -381,18 +406,26 @@ impl World {
     /// How long the token that readers find still lives at Zoho.
     pub(crate) fn life(&self, index: usize) -> Duration {
         let state = self.state.borrow();
-        state.connections[index].parameter.back().map_or(Duration::ZERO, |written| state.life_of(&written.lease))
+        let now = self.now();
+        let newest = state.connections[index].parameter.back();
+        newest.map_or(Duration::ZERO, |written| state.life_of(index, &written.lease, now))
     }
 
     /// Whether Zoho still accepts this lease's token.
-    pub(crate) fn lives(&self, lease: &Lease) -> bool {
-        !self.state.borrow().life_of(lease).is_zero()
+    pub(crate) fn lives(&self, index: usize, lease: &Lease) -> bool {
+        !self.state.borrow().life_of(index, lease, self.now()).is_zero()
     }
 
     /// The account's owner removes the app.
     pub(crate) fn take_back(&self, index: usize) {
         let (_, _, refresh_token) = self.in_force(index);
-        self.state.borrow_mut().refresh_tokens[refresh_token].die(Death::Owner);
+        let now = self.now();
+        let mut state = self.state.borrow_mut();
+        state.refresh_tokens[refresh_token].die(Death::Owner);
+        let State { connections, servers, .. } = &mut *state;
+        if let Some(server) = connections[index].server {
+            servers[server].kill(now, connections[index].refresh_token());
+        }
     }
 
     /// A fault from now on, for this long.
@@ -408,16 +441,26 @@ impl World {
 
     pub(crate) fn instance_of(self: &Rc<Self>, concurrency: usize, ceiling: u32) -> Instance {
         let port = self.port(ceiling);
-        let world = self.clone();
+        let (world, random) = (self.clone(), self.random());
         let refresher = Refresher {
             settings: self.settings(concurrency),
             grants: port.clone(),
             issuer: port.clone(),
             leases: port.clone(),
-            source: Source::new(move || world.now(), || [0; 32]),
+            source: Source::new(move || world.now(), random),
             brakes: Brakes::default(),
         };
         Instance { refresher, port }
+    }
+
+    fn random(self: &Rc<Self>) -> impl Fn() -> [u8; 32] + use<> {
+        let world = self.clone();
+        move || {
+            let mut bytes = [0; 32];
+            let random = &mut world.state.borrow_mut().random;
+            bytes.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&random.next().to_le_bytes()));
+            bytes
+        }
     }
 
     fn settings(&self, concurrency: usize) -> Settings {
@@ -425,7 +468,7 @@ impl World {
             prefix: self.prefix.clone(),
             data_centers: self.table.clone(),
             margin: SignedDuration::try_from(MARGIN).expect("minutes"),
-            rotating: false,
+            rotating: self.rotating.get(),
             concurrency,
             settling: SETTLING,
         }
@@ -447,13 +490,7 @@ impl World {
     /// A user opens a link, thinks for a while and agrees, at a newly started callback function.
     pub(crate) async fn consent(self: &Rc<Self>, index: usize, thinking: Duration) -> Result<Connected, Stop> {
         let port = self.port(CEILING);
-        let (world, state) = (self.clone(), self.clone());
-        let random = move || {
-            let mut bytes = [0; 32];
-            let mut state = state.state.borrow_mut();
-            bytes.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&state.random.next().to_le_bytes()));
-            bytes
-        };
+        let (world, random) = (self.clone(), self.random());
         let consent = Consent {
             settings: self.settings(CONCURRENCY),
             secrets: port.clone(),
@@ -466,7 +503,7 @@ impl World {
         let (connection, data_center) = {
             let state = self.state.borrow();
             let connection = &state.connections[index];
-            (connection.name.clone(), DATA_CENTERS[connection.data_center].to_owned())
+            (connection.name.clone(), DATA_CENTERS.get(connection.data_center).copied().unwrap_or_default().to_owned())
         };
         let issued_at = whole_second(self.now());
         let expires_at = issued_at + TICKET_LIFE;
@@ -558,6 +595,7 @@ impl World {
         effect: impl Fn(&mut State, Timestamp) -> Result<T, &'static str>,
     ) -> Result<T, StoreError> {
         let error = |code: &str| StoreError::refused(action, code);
+        *self.state.borrow_mut().counts.calls.entry(action).or_default() += 1;
         sleep(self.aws_latency()).await;
         let way = match self.fault(concerns) {
             None if self.faulty.get() && self.chance(0.0005) => Some(Way::Fail),
@@ -566,7 +604,7 @@ impl World {
         match way {
             None => {}
             Some(Way::Hang | Way::Break) => {
-                if action == PUT && self.chance(0.5) {
+                if WRITES.contains(&action) && self.chance(0.5) {
                     let _ = effect(&mut self.state.borrow_mut(), self.now());
                 }
                 sleep(if way == Some(Way::Hang) { AWS_TIMEOUT } else { millis(10) }).await;
@@ -596,6 +634,11 @@ impl World {
 /// The time at which each world begins.
 const BEGINNING: i64 = 1_800_000_000;
 const PUT: &str = "ssm:PutParameter";
+const PUT_ASIDE: &str = "secretsmanager:PutSecretValue";
+const MAKE_CURRENT: &str = "secretsmanager:UpdateSecretVersionStage";
+const DELETE: &str = "ssm:DeleteParameters";
+/// Without an answer, half of these happen all the same.
+const WRITES: [&str; 4] = [PUT, PUT_ASIDE, MAKE_CURRENT, DELETE];
 const THROTTLED: &str = "ThrottlingException";
 const OVERTAKEN: &str = "InvalidParameterException";
 
@@ -604,8 +647,40 @@ fn refused(_: Throttled) -> &'static str {
 }
 
 impl State {
+    /// A new connection.
+    pub(crate) fn add(
+        &mut self,
+        client: usize,
+        data_center: usize,
+        server: Option<usize>,
+        refresh_token: usize,
+        text: &serde_json::Value,
+    ) -> usize {
+        let index = self.connections.len();
+        let id = VersionId::new(format!("first-version-of-{index:05}"));
+        self.versions.insert(id.clone(), refresh_token);
+        self.mints_of.push(0);
+        self.least_life.push(Duration::MAX);
+        let token = text["refresh_token"].as_str().expect("a refresh token").to_owned();
+        let text = SecretText::new(text.to_string());
+        let secret = Secret { at: self.beginning, id, text, refresh_token, token };
+        self.connections.push(Connection {
+            name: format!("c{index:05}").parse().expect("a name"),
+            client,
+            data_center,
+            server,
+            secrets: [secret].into(),
+            aside: None,
+            claims: ClaimStore::default(),
+            parameter: VecDeque::new(),
+            busy: None,
+            unlucky: false,
+        });
+        index
+    }
+
     /// A new refresh token.
-    fn issue(&mut self) -> usize {
+    pub(crate) fn issue(&mut self) -> usize {
         self.refresh_tokens.push(Refresh {
             dead: None,
             asked: VecDeque::new(),
@@ -629,6 +704,12 @@ impl State {
         format!("{refresh_token}.{}", refresh.minted)
     }
 
+    /// Whether somebody has consented to the grant of this version. Its refresh token may be a later
+    /// one.
+    pub(crate) fn is_consented(&self, version: &VersionId) -> bool {
+        self.consented.iter().any(|consented| self.versions[consented] == self.versions[version])
+    }
+
     /// Why the grant of this version has died.
     pub(crate) fn death_of(&self, index: usize, version: &VersionId) -> Option<Death> {
         let secrets = &self.connections[index].secrets;
@@ -644,7 +725,12 @@ impl State {
         until.is_some_and(|until| until.as_second() - BEGINNING > (at - self.beginning).as_secs().cast_signed())
     }
 
-    fn life_of(&self, lease: &Lease) -> Duration {
+    fn life_of(&self, index: usize, lease: &Lease, now: Timestamp) -> Duration {
+        if let Some(server) = self.connections[index].server {
+            let living = |token: &&Token| self.servers[server].lives(now, token.access_token.expose());
+            let token = lease.token.as_ref().filter(living);
+            return token.and_then(|token| token.expires_at.duration_since(now).try_into().ok()).unwrap_or_default();
+        }
         let life = || {
             let (refresh_token, number) = lease.token.as_ref()?.access_token.expose().split_once('.')?;
             let refresh = &self.refresh_tokens[refresh_token.parse::<usize>().ok()?];
@@ -673,11 +759,7 @@ impl State {
 
     fn put(&mut self, index: usize, lease: &Lease, description: &str, now: Timestamp) -> Result<i64, &'static str> {
         let at = Instant::now();
-        self.others_put(at, now);
-        if let Err(Throttled) = self.gate.put(now) {
-            self.counts.refused_puts += 1;
-            return Err(THROTTLED);
-        }
+        self.put_passes(now)?;
         let State { connections, random, .. } = self;
         let connection = &mut connections[index];
         if connection.busy.is_some_and(|busy| at < busy) {
@@ -685,7 +767,7 @@ impl State {
         }
         connection.busy = Some(at + random.between(millis(2), millis(20)));
         if let Some(last) = connection.parameter.back().map(|last| last.lease.clone()) {
-            let life = self.life_of(&last);
+            let life = self.life_of(index, &last, now);
             self.least_life[index] = self.least_life[index].min(life);
         }
         let State { connections, unpublished, notices, counts, .. } = self;
@@ -714,6 +796,15 @@ impl State {
 }
 
 impl State {
+    /// Whether the account's quota allows one more put.
+    fn put_passes(&mut self, now: Timestamp) -> Result<(), &'static str> {
+        self.others_put(Instant::now(), now);
+        self.gate.put(now).map_err(|Throttled| {
+            self.counts.refused_puts += 1;
+            THROTTLED
+        })
+    }
+
     /// The puts of other programs in the account since our last put.
     fn others_put(&mut self, at: Instant, now: Timestamp) {
         let busy = self.episodes.iter().filter(|episode| episode.from <= at && at < episode.until);
@@ -733,13 +824,22 @@ impl State {
 }
 
 impl Refresh {
-    fn die(&mut self, why: Death) {
+    pub(crate) fn die(&mut self, why: Death) {
         self.living.clear();
         self.dead.get_or_insert((Instant::now(), why));
     }
 }
 
 impl Connection {
+    /// The refresh token that is stored.
+    pub(crate) fn refresh_token(&self) -> &str {
+        &self.secrets.back().expect("a secret").token
+    }
+
+    pub(crate) fn newest(&self) -> Option<&Lease> {
+        self.parameter.back().map(|written| &*written.lease)
+    }
+
     /// The lease as it was this long ago.
     fn lease(&self, lag: Duration) -> Option<&Rc<Lease>> {
         let now = Instant::now();
@@ -754,8 +854,10 @@ impl Connection {
     }
 }
 
-fn client_secret(prefix: &Prefix, client: usize) -> StoredSecret {
-    let text = SecretText::new(json!({"client_id": format!("id-{client}"), "client_secret": "hush"}).to_string());
+fn client_secret(state: &State, prefix: &Prefix, client: usize) -> StoredSecret {
+    let server = state.servers.iter().find(|server| server.client == client);
+    let zoho = || json!({"client_id": format!("id-{client}"), "client_secret": "hush"});
+    let text = SecretText::new(server.map_or_else(zoho, Server::secret).to_string());
     let content = Ok(SecretVersion { id: VersionId::new("v1"), text });
     StoredSecret { name: prefix.client(&format!("client-{client}")), content }
 }
@@ -860,7 +962,7 @@ impl Grants for Port {
                 let end = (page + SECRETS_A_PAGE).min(connections + clients);
                 let secret = |place: usize| match state.connections.get(place) {
                     Some(connection) => connection.secret(&world.prefix, lag),
-                    None => client_secret(&world.prefix, place - connections),
+                    None => client_secret(state, &world.prefix, place - connections),
                 };
                 Ok((page..end).map(secret).collect::<Vec<_>>())
             };
@@ -884,7 +986,7 @@ impl Grants for Port {
                         return state.connections[index_of(connection)].secret(&world.prefix, lag);
                     }
                     match name.strip_prefix(&clients).and_then(|client| client.parse().ok()) {
-                        Some(client) => client_secret(&world.prefix, client),
+                        Some(client) => client_secret(state, &world.prefix, client),
                         None => StoredSecret { name: full.clone(), content: Err(Flaw::NotFound) },
                     }
                 };
@@ -919,62 +1021,130 @@ impl SecretWriter for Port {
     }
 }
 
+impl Port {
+    async fn put_claim(&self, connection: &ConnectionName, claim: &Claim, overwrite: bool) -> Result<(), StoreError> {
+        let (world, index) = (&self.0.world, self.rotating(connection));
+        let concerns = |fault: &Fault| match fault {
+            Fault::Puts(way) => Some(*way),
+            _ => None,
+        };
+        let effect = |state: &mut State, now| {
+            state.put_passes(now)?;
+            state.put_claim(index, claim, overwrite, self.0.invocation.get())
+        };
+        let call = async || world.tried(async || world.aws(PUT, concerns, effect).await).await;
+        self.0.puts.call(call).await
+    }
+
+    /// The number of a connection, which has to be one with rotating refresh tokens.
+    fn rotating(&self, connection: &ConnectionName) -> usize {
+        let index = index_of(connection.as_str());
+        let server = self.0.world.state.borrow().connections[index].server;
+        assert!(server.is_some(), "{connection} is Zoho's and needs no claim");
+        index
+    }
+}
+
 impl Claims for Port {
-    async fn claim(&self, _: &ConnectionName, _: &Claim) -> Result<(), StoreError> {
-        unreachable!("no provider here rotates")
+    async fn claim(&self, connection: &ConnectionName, claim: &Claim) -> Result<(), StoreError> {
+        match self.put_claim(connection, claim, false).await {
+            Err(error) if error.is_one_of(&[EXISTS]) => Err(StoreError { cause: Cause::Overtaken, ..error }),
+            put => put,
+        }
     }
 
-    async fn rewrite(&self, _: &ConnectionName, _: &Claim) -> Result<(), StoreError> {
-        unreachable!("no provider here rotates")
+    async fn rewrite(&self, connection: &ConnectionName, claim: &Claim) -> Result<(), StoreError> {
+        self.put_claim(connection, claim, true).await
     }
 
-    async fn claims(&self, _: &ConnectionName) -> Result<Vec<Claim>, StoreError> {
-        unreachable!("no provider here rotates")
+    async fn claims(&self, connection: &ConnectionName) -> Result<Vec<Claim>, StoreError> {
+        let (index, lag) = (self.rotating(connection), self.0.world.lag());
+        let answer = |state: &mut State| state.connections[index].claims.read(lag);
+        self.paced_read("ssm:GetParametersByPath", answer).await
     }
 
-    async fn unclaim(&self, _: &ConnectionName, _: &[Claim]) -> Result<(), StoreError> {
-        unreachable!("no provider here rotates")
+    async fn unclaim(&self, connection: &ConnectionName, claims: &[Claim]) -> Result<(), StoreError> {
+        let (world, index) = (&self.0.world, self.rotating(connection));
+        let names: Vec<_> = claims.iter().map(Claim::name).collect();
+        let concerns = |fault: &Fault| match fault {
+            Fault::Puts(way) => Some(*way),
+            _ => None,
+        };
+        let effect = |state: &mut State, now| {
+            state.put_passes(now)?;
+            state.connections[index].claims.remove(&names);
+            Ok(())
+        };
+        let call = async || world.tried(async || world.aws(DELETE, concerns, effect).await).await;
+        self.0.puts.call(call).await
     }
 }
 
 impl SecretReplacer for Port {
-    async fn put_aside(&self, _: &SecretName) -> Result<Option<SecretVersion>, StoreError> {
-        unreachable!("no provider here rotates")
+    async fn put_aside(&self, name: &SecretName) -> Result<Option<SecretVersion>, StoreError> {
+        let world = &self.0.world;
+        let index = index_of(name.as_str().strip_prefix(&world.prefix.grants()).expect("a grant"));
+        let answer = |state: &mut State, now| {
+            state.gate.value(now).map_err(refused)?;
+            Ok(state.connections[index].aside.clone())
+        };
+        world.secrets_call("secretsmanager:GetSecretValue", answer).await
     }
 
     async fn replace(&self, name: &SecretName, text: &SecretText, read: &VersionId) -> Result<VersionId, StoreError> {
         let world = &self.0.world;
         let index = index_of(name.as_str().strip_prefix(&world.prefix.grants()).expect("a grant"));
         let stored: serde_json::Value = serde_json::from_str(text.expose()).expect("a grant's text");
-        let refresh_token = stored["refresh_token"].as_str().and_then(|token| token.parse().ok());
-        let refresh_token = refresh_token.expect("a refresh token of this world");
+        let token = stored["refresh_token"].as_str().expect("a refresh token").to_owned();
+        let refresh_token = match world.state.borrow().connections[index].server {
+            None => token.parse().expect("a refresh token of this world"),
+            Some(_) => world.state.borrow().family(&token),
+        };
         let version = VersionId::after(read, text);
-        let put = |state: &mut State, now| state.gate.write(now).map_err(refused);
-        world.secrets_call("secretsmanager:PutSecretValue", put).await?;
+        let put = |state: &mut State, now| {
+            state.gate.write(now).map_err(refused)?;
+            state.connections[index].aside = Some(SecretVersion { id: version.clone(), text: text.clone() });
+            Ok(())
+        };
+        world.secrets_call(PUT_ASIDE, put).await?;
         let make_current = |state: &mut State, now| {
             state.gate.write(now).map_err(refused)?;
-            let current = state.connections[index].secrets.back().expect("a version").id.clone();
-            if current == version {
-                return Ok(()); // the answer to a first try was lost
-            }
-            if current != *read {
+            let current = state.connections[index].secrets.back().expect("a version");
+            if current.id != *read {
                 return Err(OVERTAKEN);
             }
+            if current.refresh_token != refresh_token {
+                assert!(!state.versions.values().any(|stored| *stored == refresh_token), "an older grant comes back");
+                state.consented.insert(version.clone());
+                state.forget_open(index);
+            }
             state.versions.insert(version.clone(), refresh_token);
-            state.consented.insert(version.clone());
+            state.store_of(&token, false, self.0.invocation.get());
             let secrets = &mut state.connections[index].secrets;
-            let secret = Secret { at: Instant::now(), id: version.clone(), text: text.clone(), refresh_token };
-            secrets.push_back(secret);
-            if secrets.len() > 4 {
+            let (id, text, token) = (version.clone(), text.clone(), token.clone());
+            secrets.push_back(Secret { at: Instant::now(), id, text, refresh_token, token });
+            if secrets.len() > 8 {
                 secrets.pop_front();
             }
             Ok(())
         };
-        match world.secrets_call("secretsmanager:UpdateSecretVersionStage", make_current).await {
-            Ok(()) => Ok(version),
-            Err(error) if error.is_one_of(&[OVERTAKEN]) => Err(StoreError { cause: Cause::Overtaken, ..error }),
-            Err(error) => Err(error),
+        let Err(mut why) = world.secrets_call(MAKE_CURRENT, make_current).await else { return Ok(version) };
+        if !why.is_one_of(&[OVERTAKEN]) {
+            return Err(why);
         }
+        // As the real adapter does it: the answer to a first try may have been lost.
+        let mut before = None;
+        for wait in [Duration::ZERO, SETTLING] {
+            sleep(wait).await;
+            let seen = match self.read_one(name).await.map(|secret| secret.content) {
+                Ok(Ok(current)) if current.id == version => return Ok(version),
+                Ok(Ok(current)) => Some(current.id).filter(|id| id != read),
+                Ok(Err(_)) | Err(_) => None,
+            };
+            why.cause = if seen.is_some() && seen == before { Cause::Overtaken } else { Cause::NoAnswer };
+            before = seen;
+        }
+        Err(why)
     }
 }
 
@@ -1074,23 +1244,76 @@ impl Leases for Port {
     }
 }
 
+/// A request with a refresh token that is good for one use. If the process ends, it may arrive all the
+/// same.
+struct Sent<'p> {
+    port: &'p Port,
+    index: usize,
+    refresh_token: &'p str,
+    answered: bool,
+}
+
+impl Drop for Sent<'_> {
+    fn drop(&mut self) {
+        let (world, now) = (&self.port.0.world, self.port.0.world.now());
+        if self.answered || std::thread::panicking() {
+            return;
+        }
+        let arrives = world.chance(0.5);
+        let mut state = world.state.borrow_mut();
+        if arrives && !state.arrived(self.refresh_token) {
+            let _ = state.redeem(self.index, self.refresh_token, now, self.port.0.invocation.get());
+        }
+        state.sent(self.index, self.refresh_token, None);
+    }
+}
+
+impl Port {
+    /// Sends a refresh token to a server that rotates.
+    async fn redeem(&self, index: usize, refresh_token: &str) -> Result<Minted, Refusal> {
+        let world = &self.0.world;
+        let issued_at = whole_second(world.now());
+        world.state.borrow_mut().send(index, refresh_token, world.now());
+        let mut sent = Sent { port: self, index, refresh_token, answered: false };
+        let invocation = self.0.invocation.get();
+        let rules = |state: &mut State| state.redeem(index, refresh_token, world.now(), invocation);
+        let answer = self.ask(index, true, rules, |state, _| state.mints_of[index] += 1).await;
+        sent.answered = true;
+        world.state.borrow_mut().sent(index, refresh_token, Some(&answer));
+        Ok(minted(answer?, issued_at))
+    }
+}
+
+/// A server's answer as the adapter reads it.
+fn minted(answer: testkit::oauth::rules::Minted, issued_at: Timestamp) -> Minted {
+    let token = Token::new(AccessToken::new(answer.access_token), issued_at, issued_at + answer.life);
+    Minted { refresh_token: answer.refresh_token.map(RefreshToken::new), ..Minted::new(token) }
+}
+
 impl Issuer for Port {
     async fn mint(&self, grant: &Grant) -> Result<Minted, Refusal> {
         let world = &self.0.world;
         let issued_at = whole_second(world.now());
         let index = index_of(grant.connection.as_str());
-        let refresh_token = grant.refresh_token().and_then(|token| token.expose().parse().ok());
-        let refresh_token: usize = refresh_token.expect("a refresh token of this world");
         self.is_allowed(index, grant);
-        let answered = self.zoho(index, true, |state| {
+        let refresh_token = grant.refresh_token().expect("a refresh token").expose();
+        if grant.provider.rotates() {
+            return self.redeem(index, refresh_token).await;
+        }
+        let refresh_token: usize = refresh_token.parse().expect("a refresh token of this world");
+        let invocation = self.0.invocation.get();
+        let rules = |state: &mut State| {
             let dead = state.refresh_tokens[refresh_token].dead.is_some();
-            let invocation = self.0.invocation.get();
             state.asks.push(Ask { invocation, connection: index, refresh_token, dead });
             state.answer(refresh_token)
-        });
-        let token = answered.await?;
-        let access_token = AccessToken::new(token);
-        let token = Token::new(access_token, issued_at, issued_at + LIFE);
+        };
+        let count = |state: &mut State, token: &String| {
+            state.counts.mints += 1;
+            state.mints_of[index] += 1;
+            state.unpublished.insert(token.clone(), (index, invocation));
+        };
+        let token = self.ask(index, true, rules, count).await?;
+        let token = Token::new(AccessToken::new(token), issued_at, issued_at + LIFE);
         Ok(Minted::new(token))
     }
 
@@ -1114,17 +1337,19 @@ impl Port {
         }
     }
 
-    /// A request to Zoho on its way. A fault answers it, or else the rules.
-    async fn zoho(
+    /// A request to a provider on its way. A fault answers it, or else the rules.
+    async fn ask<T>(
         &self,
         index: usize,
         refreshing: bool,
-        rules: impl FnOnce(&mut State) -> Result<String, Refusal>,
-    ) -> Result<String, Refusal> {
+        rules: impl FnOnce(&mut State) -> Result<T, Refusal>,
+        count: impl FnOnce(&mut State, &T),
+    ) -> Result<T, Refusal> {
         let world = &self.0.world;
-        let (client, data_center) = {
+        let (client, data_center, rotates) = {
             let state = world.state.borrow();
-            (state.connections[index].client, state.connections[index].data_center)
+            let Connection { client, data_center, server, .. } = &state.connections[index];
+            (*client, *data_center, server.is_some())
         };
         sleep(world.zoho_latency()).await;
         let out_of_order = world.fault(|fault| match fault {
@@ -1140,23 +1365,27 @@ impl Port {
             *unlucky = passing;
         }
         let way = way.or(passing.then_some(Way::Break));
-        let fault = |silence| Err(Refusal::OutOfOrder(silence));
-        match way {
-            None => {}
-            Some(Way::Hang) => {
-                // Zoho may have minted all the same. Nobody can know, so the check does not count
-                // it.
-                if world.chance(0.3) {
-                    let mut state = world.state.borrow_mut();
-                    let asks = state.asks.len();
-                    let _ = rules(&mut state);
-                    state.asks.truncate(asks);
-                }
-                sleep(ZOHO_TIMEOUT).await;
-                return fault(Silence::TimedOut);
+        if let Some(way) = way {
+            // Nothing was sent.
+            if way == Way::Break && rotates && world.chance(0.5) {
+                return Err(Refusal::OutOfOrder(Silence::Unreachable));
             }
-            Some(Way::Break) => return fault(Silence::Broken),
-            Some(Way::Fail | Way::Refuse) => return fault(Silence::ServerError(503)),
+            // The server may have minted all the same. Nobody can know, so the check does not count
+            // it.
+            if (way == Way::Hang || rotates) && world.chance(0.3) {
+                let mut state = world.state.borrow_mut();
+                let asks = state.asks.len();
+                let _ = rules(&mut state);
+                state.asks.truncate(asks);
+            }
+            return Err(Refusal::OutOfOrder(match way {
+                Way::Hang => {
+                    sleep(ZOHO_TIMEOUT).await;
+                    Silence::TimedOut
+                }
+                Way::Break => Silence::Broken,
+                Way::Fail | Way::Refuse => Silence::ServerError(503),
+            }));
         }
         let answer = world.fault(|fault| match fault {
             Fault::ClientThrottled(place) if *place == client => Some(Refusal::Throttled),
@@ -1170,11 +1399,8 @@ impl Port {
             _ => None,
         });
         let answer = answer.map_or_else(|| rules(&mut world.state.borrow_mut()), Err);
-        if let Ok(token) = &answer {
-            let mut state = world.state.borrow_mut();
-            state.counts.mints += 1;
-            state.mints_of[index] += 1;
-            state.unpublished.insert(token.clone(), (index, self.0.invocation.get()));
+        if let Ok(answer) = &answer {
+            count(&mut world.state.borrow_mut(), answer);
         }
         sleep(world.zoho_latency()).await;
         answer
@@ -1183,7 +1409,7 @@ impl Port {
 
 /// The name of Zoho's data centre.
 fn home(at: &Provider) -> &str {
-    at.data_center().expect("only Zoho so far").name.as_str()
+    at.data_center().expect("Zoho").name.as_str()
 }
 
 impl Authorizer for Port {
@@ -1191,19 +1417,19 @@ impl Authorizer for Port {
         let world = &self.0.world;
         let issued_at = whole_second(world.now());
         let index: usize = proof.code.expose().parse().expect("a code of this world");
+        let server = world.state.borrow().connections[index].server;
+        if let Some(server) = server {
+            let agree = |state: &mut State| Ok(state.agree(server, world.now()).1);
+            return Ok(minted(self.ask(index, false, agree, |_, _| {}).await?, issued_at));
+        }
         assert!(client.id.starts_with("id-") && DATA_CENTERS.contains(&home(at)));
         let mut issued = None;
-        let token = self.zoho(index, false, |state| {
+        let rules = |state: &mut State| {
             let refresh_token = *issued.insert(state.issue());
             Ok(state.mint(refresh_token))
-        });
-        let token = token.await?;
+        };
         // The refresher did not mint a consent's first token.
-        let mut state = world.state.borrow_mut();
-        state.unpublished.remove(&token);
-        state.counts.mints -= 1;
-        state.mints_of[index] -= 1;
-        drop(state);
+        let token = self.ask(index, false, rules, |_, _| {}).await?;
         let access_token = AccessToken::new(token);
         let expires_at = issued_at + LIFE;
         let scope = Some("ZohoCRM.modules.ALL".to_owned());
@@ -1219,9 +1445,11 @@ impl Authorizer for Port {
         at: &Provider,
     ) -> Option<Result<Revoked, Refusal>> {
         let world = &self.0.world;
+        // No server here ends one grant alone.
+        at.data_center()?;
         sleep(world.zoho_latency()).await;
         let out = world.fault(|fault| match fault {
-            Fault::DataCenter(place, _, share) if DATA_CENTERS[*place] == home(at) => Some(*share),
+            Fault::DataCenter(place, _, share) if DATA_CENTERS.get(*place) == Some(&home(at)) => Some(*share),
             _ => None,
         });
         if out.is_some_and(|share| world.chance(share)) {

@@ -1,4 +1,5 @@
-//! A year in a minute: 35,040 runs over 200 connections, in a world full of faults.
+//! A year in a minute: 35,040 runs over 200 connections of Zoho's and some that rotate, in a world
+//! full of faults.
 //!
 //! A seed is a quarter of a year at one quota, with or without the queue. Four seeds in a row are a
 //! year with every combination.
@@ -25,15 +26,26 @@
 //! 7. A death and a recovery send one notice each, and so does each consent whose lease is
 //!    published. Every notice is true, and every death has one.
 //!
+//! 8. Connections whose refresh tokens rotate, at providers with every rule for a second use:
+//!    - A refresh token has one sender at a time. It is not sent again if its successor is stored;
+//!      or if an answer was lost where a second use kills, except near the end of the access token.
+//!    - A grant ends only by a revocation, or because an answer was lost, or the process that had
+//!      it, where that kills; or where it was out of reach for as long as it takes a refresh token
+//!      again. Each such cut costs one grant at most.
+//!    - Promises 1, 2 and 4 to 7 hold for them too, but after a cut only this: two steps later
+//!      programs have a living token, or the grant is lost.
+//!    - A grant that a consent has replaced never comes back.
+//!    - There are few claims, and none keeps a refresh token once a step has gone well.
+//!
 //! **What reaches a connection**: an invocation over it that is not lost or killed and has at least
 //! five minutes. From four minutes (the longest pause of a brake) before the step to its end, no
 //! fault affects the connection. These faults affect:
 //!
 //! - all connections: an outage of Parameter Store, Secrets Manager or the queue in use;
-//! - those of a data centre: its outage;
+//! - those of a data centre or of another provider: its outage;
 //! - those of a client: its throttle or refusal;
-//! - one connection: its own throttle, its unknown error, a dead grant, a consent in this step, and
-//!   a pause that Zoho asked for.
+//! - one connection: its own throttle, its unknown error, a dead grant, a consent or an edit in
+//!   this step, and a pause that Zoho asked for.
 //!
 //! These affect none, because the refresher must cope with them: passing faults, stale reads, slow
 //! answers, other programs that use half of the account's puts, doubled invocations, and new
@@ -49,16 +61,22 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use testkit::quota::Quotas;
+use token_keeper::claim::TokenHash;
 use token_keeper::lease::Status;
 use token_keeper::name::VersionId;
+use token_keeper::secret::RefreshToken;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::platform::{FUNCTION, Invocation, Platform};
 use crate::random::Random;
+use crate::rotation::{Counted, KINDS, Lost};
 use crate::world::{CONCURRENCY, Death, Episode, Fault, MARGIN, Notice, Says, Way, World, millis, seconds};
 
 const CONNECTIONS: usize = 200;
 const CLIENTS: usize = 12;
+/// Connections at each kind of provider whose refresh tokens rotate. They come after Zoho's.
+const OF_EACH_KIND: usize = 4;
+const ALL: usize = CONNECTIONS + OF_EACH_KIND * KINDS.len();
 /// A quarter of a year.
 const STEPS: u32 = 8760;
 const STEPS_A_DAY: u32 = 96;
@@ -68,6 +86,8 @@ const BRAKES: Duration = Duration::from_secs(250);
 /// The shortest life that a reader has.
 const LEAST_LIFE: Duration = Duration::from_mins(15);
 const MINTS_A_DAY: u32 = 50;
+/// Claims of a connection to which nothing has happened for hours.
+const MOST_CLAIMS: usize = 5;
 const DAY: Duration = Duration::from_hours(24);
 
 /// What happened in a quarter.
@@ -88,6 +108,9 @@ struct Sum {
     notices: u64,
     reached: u64,
     shortest_life: Option<Duration>,
+    rotating: Counted,
+    rotating_reached: u64,
+    most_claims: usize,
 }
 
 /// What the checks remember of a connection.
@@ -105,6 +128,13 @@ struct Memory {
     died: Option<Instant>,
     more_mints: u32,
     notified_dead: bool,
+    /// The rest is about connections that rotate. Whether there is a claim on the stored token.
+    open: bool,
+    /// Steps in a row that reached it and in which no answer was lost.
+    steady: u32,
+    steady_steps: Vec<Instant>,
+    /// Since when it has been as one of Zoho's.
+    whole: Option<Instant>,
 }
 
 struct Quarter {
@@ -158,6 +188,10 @@ impl Quarter {
             // Each client lives in one data centre.
             world.connect(index % CLIENTS, index % 3);
         }
+        for kind in &KINDS {
+            let server = world.server(kind);
+            (0..OF_EACH_KIND).for_each(|_| _ = world.connect_to(server));
+        }
         let mut platform = Platform::new(world.clone(), if queue { 50 } else { 500 }, 2);
         // Twice as many puts, if the quota allows them.
         platform.plain = seed % 8 >= 5;
@@ -171,7 +205,7 @@ impl Quarter {
             world,
             platform,
             timetable,
-            memory: vec![Memory::default(); CONNECTIONS],
+            memory: vec![Memory::default(); ALL],
             agreeing: Vec::new(),
             asked_dead: HashMap::new(),
             dead_notices: HashMap::new(),
@@ -207,6 +241,7 @@ impl Quarter {
         (self.sum.mints, self.sum.puts, self.sum.refused_puts) = (counts.mints, counts.puts, counts.refused_puts);
         (self.sum.late_writes, self.sum.notices) = (counts.put_right, counts.notices);
         drop(state);
+        self.sum.rotating = std::mem::take(&mut self.world.state.borrow_mut().ledger.counts);
         std::mem::take(&mut self.sum)
     }
 
@@ -217,7 +252,7 @@ impl Quarter {
         state.episodes.retain(|episode| begin < episode.until + INTERVAL);
         self.sum.outages += soon as u64;
         state.episodes.extend(self.timetable.drain(..soon));
-        for connection in 0..CONNECTIONS {
+        for connection in 0..ALL {
             state.least_life[connection] = Duration::MAX;
         }
     }
@@ -229,6 +264,7 @@ impl Quarter {
         }
         let this = &*self;
         let (deaths, done, again) = (Cell::new(0), RefCell::new(Vec::new()), RefCell::new(Vec::new()));
+        let consented = Cell::new([0, 0]);
         let mut activities: Vec<Activity<'_>> = Vec::new();
         if !this.chance(0.01) {
             let length = if this.chance(0.01) { this.between(seconds(5), seconds(100)) } else { FUNCTION };
@@ -248,7 +284,11 @@ impl Quarter {
                 this.platform.schedule(FUNCTION, kill).await;
             }));
         }
-        let somebody = || this.world.state.borrow_mut().random.below(CONNECTIONS);
+        // Where tokens rotate, more happens to each.
+        let somebody = || {
+            let random = &mut this.world.state.borrow_mut().random;
+            if random.chance(0.8) { random.below(CONNECTIONS) } else { CONNECTIONS + random.below(ALL - CONNECTIONS) }
+        };
         // Most consents come while a run is at work, because that is the interesting case.
         let when = || this.between(Duration::ZERO, seconds(if this.chance(0.7) { 90 } else { 500 }));
         let agreeing = RefCell::new(Vec::new());
@@ -267,17 +307,28 @@ impl Quarter {
         if this.chance(0.04) {
             agreeing.borrow_mut().push((step, somebody()));
         }
+        if this.chance(0.1) {
+            let random = || this.world.state.borrow_mut().random.below(ALL - CONNECTIONS);
+            let (index, late, done) = (CONNECTIONS + random(), when(), &done);
+            activities.push(Box::pin(async move {
+                sleep(late).await;
+                this.world.edit(index).await;
+                done.borrow_mut().push((index, false));
+            }));
+        }
         agreeing.borrow_mut().extend(&this.agreeing);
         let (now, later) = agreeing.take().into_iter().partition(|(from, _)| *from <= step);
         let now: Vec<(u32, usize)> = now;
         for (_, index) in now {
             for _ in 0..if this.chance(0.05) { 2 } else { 1 } {
                 let (late, thinking) = (when(), this.between(millis(100), seconds(20)));
-                let (done, again) = (&done, &again);
+                let (done, again, consented) = (&done, &again, &consented);
                 activities.push(Box::pin(async move {
                     sleep(late).await;
                     let connected = this.world.consent(index, thinking).await;
-                    done.borrow_mut().push((index, connected.as_ref().is_ok_and(|connected| connected.published)));
+                    let published = connected.as_ref().is_ok_and(|connected| connected.published);
+                    done.borrow_mut().push((index, published));
+                    consented.set([consented.get()[0] + 1, consented.get()[1] + u64::from(!published)]);
                     if connected.is_err() {
                         // A user who meets an outage comes back some hours later.
                         again.borrow_mut().push((step + 10, index));
@@ -286,13 +337,16 @@ impl Quarter {
             }
         }
         join_all(activities).await;
-        let deaths = deaths.get();
+        let (deaths, [consents, unpublished]) = (deaths.get(), consented.get());
         self.agreeing = later;
         // Nobody agrees again if the grant is alive.
         let again = again.take().into_iter().filter(|(_, index)| self.dead(*index).is_some());
         let again: Vec<_> = again.collect();
         self.agreeing.extend(again);
+        self.note_lost(step);
         self.sum.deaths += deaths;
+        self.sum.consents += consents;
+        self.sum.unpublished_consents += unpublished;
         done.take()
     }
 
@@ -378,6 +432,10 @@ impl Quarter {
     /// Checks the first half of promise 5. The world checks the second half.
     fn check_dead(&mut self, invocations: &[Invocation], consents: &[(usize, bool)]) {
         let asks = std::mem::take(&mut self.world.state.borrow_mut().asks);
+        // In another version a dead grant is tried again.
+        for (index, _) in consents {
+            self.asked_dead.remove(&self.world.in_force(*index).2);
+        }
         for ask in asks.into_iter().filter(|ask| ask.dead) {
             let one = invocations.iter().find(|invocation| invocation.id == ask.invocation).expect("one of this step");
             let store = |fault: &Fault| matches!(fault, Fault::Puts(_) | Fault::Reads(_) | Fault::Secrets(_));
@@ -414,12 +472,15 @@ impl Quarter {
                 || consents.iter().any(|(consenting, _)| *consenting == index);
             let memory = &mut self.memory[index];
             if let Says::Consented(version) = &notice.says {
-                let consented = self.world.state.borrow().consented.contains(version);
+                let consented = self.world.state.borrow().is_consented(version);
                 assert!(consented, "nobody consented to c{index:05}");
                 memory.notified_dead = false;
             } else if let Says::Dead(version) = notice.says {
                 let death = self.world.state.borrow().death_of(index, &version);
-                assert_eq!(death, Some(Death::Owner), "c{index:05} is called dead in {version:?}");
+                assert!(
+                    matches!(death, Some(Death::Owner | Death::Lost)),
+                    "c{index:05} is called dead in {version:?}: {death:?}"
+                );
                 let notices = self.dead_notices.entry(version).or_default();
                 *notices += 1;
                 assert!(*notices == 1 || twice, "c{index:05} was marked dead {notices} times");
@@ -436,8 +497,6 @@ impl Quarter {
         let stores = |fault: &Fault| matches!(fault, Fault::Puts(_) | Fault::Reads(_) | Fault::Secrets(_));
         let quiet = !self.world.disturbed(begin, end, stores);
         for &(index, published) in consents {
-            self.sum.consents += 1;
-            self.sum.unpublished_consents += u64::from(!published);
             self.memory[index].more_mints += 2;
             self.memory[index].reached = None;
             let cut = invocations.iter().any(|one| one.covers(index) && (one.killed || one.cut()));
@@ -446,12 +505,12 @@ impl Quarter {
             }
             let lease = self.world.newest(index).expect("a lease");
             let (_, version, _) = self.world.in_force(index);
-            let lives = self.world.lives(&lease);
+            let lives = self.world.lives(index, &lease);
             assert!(lives || lease.status != Status::Active, "c{index:05}: a revoked token is active: {lease:?}");
             assert_eq!(lease.grant_version, version, "c{index:05}: not of the consent's grant: {lease:?}");
         }
         // This must hold during any fault: nothing would ever repair it.
-        for index in 0..CONNECTIONS {
+        for index in 0..ALL {
             let Some(lease) = self.world.newest(index) else { continue };
             let (_, version, _) = self.world.in_force(index);
             let called_dead = matches!(lease.status, Status::ConsentRequired(_)) && lease.grant_version == version;
@@ -472,7 +531,8 @@ impl Quarter {
             _ => false,
         });
         let consenting: HashSet<usize> = consents.iter().map(|(index, _)| *index).collect();
-        for index in 0..CONNECTIONS {
+        self.world.state.borrow_mut().count_cuts();
+        for index in 0..ALL {
             let name = format!("c{index:05}");
             let covering: Vec<_> = invocations.iter().filter(|one| one.covers(index)).collect();
             if covering.iter().any(|one| Self::overlapped(invocations, one, index)) {
@@ -500,12 +560,17 @@ impl Quarter {
                 && !self.world.disturbed(from, end, concerned)
                 && !consenting.contains(&index)
                 && !self.world.state.borrow().pausing(index, begin);
+            let reached = if index < CONNECTIONS {
+                reached
+            } else {
+                self.check_rotation(index, begin, reached, dead.is_some()) || (reached && dead.is_some())
+            };
             if !reached {
                 continue;
             }
             let lease = self.world.newest(index).unwrap_or_else(|| panic!("{name} has no lease"));
             let (stored, version, _) = self.world.in_force(index);
-            assert!(stored + seconds(2) < begin || stored <= begin, "{name}: a consent that nobody counted");
+            assert!(index >= CONNECTIONS || stored <= begin, "{name}: a consent that nobody counted");
             if let Some((died, how)) = dead {
                 // The last token ends before anybody can know.
                 let memory = &mut self.memory[index];
@@ -513,23 +578,87 @@ impl Quarter {
                     (memory.died, memory.dead_for) = (Some(died), 0);
                 }
                 memory.dead_for += u32::from(died < begin);
+                // Where an answer was lost, the published token stays until near its end.
+                let most = if index < CONNECTIONS { 3 } else { 6 };
+                let late = self.world.kind(index).is_some_and(|kind| kind.late);
                 let marked = matches!(lease.status, Status::ConsentRequired(_)) && lease.grant_version == version;
                 let notified = self.dead_notices.contains_key(&version);
                 let since = self.world.time(died);
                 assert!(
-                    (marked && notified) || memory.dead_for < 3,
+                    (marked && notified) || memory.dead_for < most || late,
                     "{name} is dead since {since} ({how:?}, {} steps) and no notice was sent: {lease:?}",
                     memory.dead_for
                 );
                 continue;
             }
-            let promised = self.world.time(begin) + MARGIN;
+            let promised = self.world.time(begin) + self.margin(index);
             assert_eq!(lease.status, Status::Active, "{name}: {lease:?}");
             assert_eq!(lease.grant_version, version, "{name}: {lease:?}");
-            assert!(self.world.lives(&lease), "{name}: its token is not alive: {lease:?}");
+            assert!(self.world.lives(index, &lease), "{name}: its token is not alive: {lease:?}");
             assert!(lease.expires_at() >= promised, "{name}: its token ends before {promised}: {lease:?}");
             self.memory[index].reached = Some(begin);
-            self.sum.reached += 1;
+            self.sum.reached += u64::from(index < CONNECTIONS);
+        }
+        self.world.state.borrow_mut().ledger.cut.clear();
+    }
+
+    /// How much life a token has at least after a step that reached its connection.
+    fn margin(&self, index: usize) -> Duration {
+        let state = self.world.state.borrow();
+        state.connections[index].server.map_or(MARGIN, |server| state.servers[server].margin())
+    }
+
+    /// Checks promise 8, as far as the ledger does not. Returns whether the connection has to be as
+    /// one of Zoho's.
+    fn check_rotation(&mut self, index: usize, begin: Instant, reached: bool, dead: bool) -> bool {
+        let now = self.world.time(begin);
+        let state = self.world.state.borrow();
+        let connection = &state.connections[index];
+        let kind = state.servers[connection.server.expect("a server")].kind;
+        let claims = connection.claims.now();
+        let stored = TokenHash::of(&RefreshToken::new(connection.refresh_token()));
+        let of_stored = || claims.values().filter(|claim| claim.token == stored);
+        let memory = &mut self.memory[index];
+        let (open_before, cut) = (memory.open, memory.late || state.ledger.cut.contains(&index));
+        memory.open = of_stored().next().is_some();
+        let steady = reached && !cut;
+        memory.steady = if steady { memory.steady + 1 } else { 0 };
+        if steady {
+            memory.steady_steps.push(begin);
+        }
+        let name = &connection.name;
+        // A claim of the step before may be held; a later one has shown what is to be done.
+        let again = memory.steady >= 2 && !kind.kills && kind.grace.is_none();
+        let whole = steady && !dead && (again || !open_before);
+        assert!(!whole || !memory.open, "{name}: nobody has the successor, and no answer was lost: {claims:?}");
+        memory.whole = if whole { memory.whole.or(Some(begin)) } else { None };
+        let kept = claims.values().any(|claim| claim.kept.is_some());
+        assert!(!whole || !kept, "{name}: a claim keeps a refresh token: {claims:?}");
+        let long = memory.whole.is_some_and(|since| begin - since > Duration::from_hours(3));
+        let (most, count) = (if long { MOST_CLAIMS } else { 40 }, claims.len());
+        assert!(count <= most, "{name} has {count} claims at {now}");
+        let most_claims = &mut self.sum.most_claims;
+        *most_claims = (*most_claims).max(count);
+        if steady && !dead {
+            self.sum.rotating_reached += 1;
+        }
+        whole
+    }
+
+    /// Checks that a provider that takes a refresh token again for a while was out of reach all that
+    /// time, if a connection was lost there. Somebody agrees again to what was lost.
+    fn note_lost(&mut self, step: u32) {
+        let (minutes, held) = (Duration::from_mins(24), Duration::from_mins(10));
+        let lost = std::mem::take(&mut self.world.state.borrow_mut().ledger.lost);
+        for Lost { connection, since } in lost {
+            let asked = |begin: &&Instant| since + held < **begin && **begin < since + minutes;
+            let steps = &self.memory[connection].steady_steps;
+            let kind = self.world.kind(connection).expect("no grant of Zoho's is lost");
+            assert!(
+                kind.grace.is_none() || !steps.iter().rev().take(10).any(|begin| asked(&begin)),
+                "c{connection:05} is lost, and there was time to ask again"
+            );
+            self.agreeing.push((step + 2, connection));
         }
     }
 
@@ -537,17 +666,22 @@ impl Quarter {
     fn check_readers(&mut self) {
         let now = Instant::now();
         for (index, memory) in self.memory.iter().enumerate() {
+            let margin = self.margin(index);
             if self.dead(index).is_some() {
                 continue;
             }
-            let replaced = self.world.state.borrow().least_life[index];
+            let (replaced, late) = (self.world.state.borrow().least_life[index], self.world.kind(index));
+            let late = late.is_some_and(|kind| kind.late);
+            let life = self.world.life(index);
+            assert!(memory.steady < 2 || !life.is_zero(), "c{index:05}: programs have no living token");
             // An earlier step promised the life of a token that this step replaced.
-            for (life, reached) in [(self.world.life(index), memory.reached), (replaced, memory.before)] {
+            for (life, reached) in [(life, memory.reached), (if late { life } else { replaced }, memory.before)] {
                 let Some(since) = reached.map(|reached| now - reached) else { continue };
-                let promised = MARGIN.saturating_sub(since);
+                let promised = margin.saturating_sub(since);
                 assert!(life >= promised, "c{index:05}: a reader had {life:?}, {since:?} after it was reached");
                 // No step was lost or late.
                 if !memory.late
+                    && !late
                     && memory.reached > memory.before
                     && memory.before.is_some_and(|before| now - before <= INTERVAL * 2)
                 {
@@ -580,13 +714,14 @@ fn timetable(random: &mut Random, quota: f64, queue: bool) -> Vec<Episode> {
     let way = |random: &mut Random, ways: &[Way]| ways[random.below(ways.len())];
     let zoho = [Way::Hang, Way::Break, Way::Fail];
     let aws = [Way::Hang, Way::Break, Way::Fail, Way::Refuse];
-    for place in 0..3 {
+    let kinds = KINDS.len();
+    for place in 0..3 + kinds {
         recurring(DAY * 5, seconds(10), hours(4), &|random| {
             let share = if random.chance(0.5) { 1.0 } else { 0.5 };
             vec![Fault::DataCenter(place, way(random, &zoho), share)]
         });
     }
-    for client in 0..CLIENTS {
+    for client in 0..CLIENTS + kinds {
         recurring(DAY * 6, seconds(60), hours(3), &|_| vec![Fault::ClientThrottled(client)]);
         recurring(DAY * 20, seconds(60), hours(24), &|_| vec![Fault::ClientRefused(client)]);
     }
@@ -594,7 +729,13 @@ fn timetable(random: &mut Random, quota: f64, queue: bool) -> Vec<Episode> {
     let some = |random: &mut Random, most: usize, fault: fn(usize) -> Fault| {
         let (client, together) = (random.below(CLIENTS), random.chance(0.5));
         let one = |random: &mut Random| {
-            if together { client + CLIENTS * random.below(CONNECTIONS / CLIENTS) } else { random.below(CONNECTIONS) }
+            if random.chance(0.1) {
+                CONNECTIONS + random.below(ALL - CONNECTIONS)
+            } else if together {
+                client + CLIENTS * random.below(CONNECTIONS / CLIENTS)
+            } else {
+                random.below(CONNECTIONS)
+            }
         };
         (0..=random.below(most)).map(|_| fault(one(random))).collect()
     };
@@ -633,6 +774,23 @@ fn quarter(seed: u64) -> Sum {
             if queue { "queue" } else { "no queue" },
             100 * reached / (steps * CONNECTIONS as u64),
             sum.shortest_life.unwrap_or_default(),
+        );
+        let rotating = &sum.rotating;
+        let Counted { mints, claims, lost_answers, cut_off, from_claim, from_aside, asked_again, edits, .. } = rotating;
+        let lost: u64 = rotating.lost.values().sum();
+        assert!(lost <= lost_answers + cut_off, "{lost} connections lost by fewer cuts");
+        let why = rotating.lost.iter().map(|((kind, delivered), count)| {
+            let what = if *delivered { "the process that had the answer" } else { "the answer" };
+            format!("{count} with {what} ({kind})")
+        });
+        println!(
+            "  rotating, {} connections: {mints} mints, {claims} claims ({} at once at most), {lost_answers} lost answers, \
+             {cut_off} processes cut off with an answer, {edits} edits; {from_claim} completed from a claim, {from_aside} \
+             from what was put aside, {asked_again} asked again; {lost} lost: {}; {} % of all steps reached one undisturbed",
+            ALL - CONNECTIONS,
+            sum.most_claims,
+            why.collect::<Vec<_>>().join(", "),
+            100 * sum.rotating_reached / (steps * (ALL - CONNECTIONS) as u64),
         );
         sum
     })
