@@ -134,6 +134,27 @@ impl Claim {
         })
     }
 
+    /// Whether somebody may be at work with it.
+    pub fn is_held(&self, now: Timestamp) -> bool {
+        now.duration_since(self.claimed_at) < HELD
+    }
+
+    /// A claim of this name whose text says nothing. Once nobody can be at work with it, it counts as
+    /// one whose answer was lost.
+    pub fn unreadable(name: &str, written_at: Timestamp) -> Self {
+        let attempt = name.rsplit_once('.').and_then(|(version, attempt)| Some((version, attempt.parse().ok()?)));
+        let (version, attempt) = attempt.unwrap_or((name, 1));
+        Self {
+            grant_version: VersionId::new(version),
+            attempt,
+            claimer: String::new(),
+            claimed_at: written_at,
+            first_claimed_at: written_at,
+            token: TokenHash(String::new()),
+            kept: None,
+        }
+    }
+
     /// Whether it has done its work, if the grant has another refresh token now. With a copy of a
     /// refresh token it stays no longer than it has to.
     pub fn is_over(&self, now: Timestamp) -> bool {
@@ -167,7 +188,7 @@ pub fn standing<'c>(
     if let Some(kept) = about.clone().find(|claim| claim.kept.is_some()) {
         return Standing::Kept(kept.clone());
     }
-    if about.clone().any(|claim| now.duration_since(claim.claimed_at) < HELD) {
+    if about.clone().any(|claim| claim.is_held(now)) {
         return Standing::Held;
     }
     about.map(|claim| claim.first_claimed_at).min().map_or(Standing::Free, Standing::Lost)

@@ -49,6 +49,8 @@ pub struct Grant {
     pub connection: ConnectionName,
     /// The `VersionId` of the secret that this was read from.
     pub version: VersionId,
+    /// The version that links for it have: another one if refreshes have changed the secret since.
+    pub link_version: VersionId,
     /// The client that the user agreed to.
     pub client: Client,
     /// Where its tokens come from.

@@ -231,11 +231,13 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
             Err(Flaw::NotFound | Flaw::Deleted) => return Err(Stop::Gone(connection.clone())),
             Err(flaw) => return Err(flawed(connection, &Broken::secret(&name, flaw))),
         };
-        if current.id != *version {
+        let document = SecretDocument::parse(&current.text);
+        let link = document.as_ref().map_or_else(|_| current.id.clone(), |document| document.link_version(&current.id));
+        if link != *version {
             return Err(overtaken(connection, &current, since));
         }
         let broken = |flaw| flawed(connection, &Broken::secret(&name, flaw));
-        let document = SecretDocument::parse(&current.text).map_err(broken)?;
+        let document = document.map_err(broken)?;
         let data_centers = &self.settings.data_centers;
         let parsed = GrantSecret::of(connection.clone(), current.id.clone(), &document, data_centers);
         let parsed = parsed.map_err(broken)?;

@@ -100,7 +100,7 @@ impl Operator {
             if local { self.local_url(callback_url.as_ref(), console)? } else { self.base_url(callback_url.as_ref())? };
         let listeners = if local { crate::local::listen(&base).await? } else { Vec::new() };
         let key = if local { SigningKey::new(encode(&self.source.random())) } else { self.signing_key().await? };
-        let Ready { grant: Grant { version, account, provider, kept, .. }, data_center, done } =
+        let Ready { grant: Grant { link_version: version, account, provider, kept, .. }, data_center, done } =
             self.prepare(&wanted, Way::Link { allow_move }, console).await?;
         let connection = wanted.connection;
         let name = self.settings.prefix.grant(connection.as_str());
@@ -208,7 +208,7 @@ impl Operator {
         let links: Vec<_> = ready
             .into_iter()
             .map(|(grant, why)| {
-                let Grant { connection, version, provider, .. } = grant;
+                let Grant { connection, link_version: version, provider, .. } = grant;
                 let data_center = provider.data_center().map(|home| home.name.clone()).unwrap_or_default();
                 let ticket = Ticket {
                     connection,

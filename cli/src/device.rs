@@ -37,7 +37,8 @@ impl Operator {
         let parameter = self.settings.prefix.lease(connection.as_str());
         let begun = whole_second(self.source.now());
         let consent = self.consent(KeyRing::default());
-        let secret = consent.current_grant(connection, &grant.version, begun).await.map_err(|stop| explain(&stop))?;
+        let secret =
+            consent.current_grant(connection, &grant.link_version, begun).await.map_err(|stop| explain(&stop))?;
         let left = |failure| left_behind(failure, connection, done);
         let home = grant.provider.data_center().cloned().expect("only Zoho's grants are prepared for this");
         let asked = consent.issuer.ask(&grant, &home).await.map_err(|refusal| left(refused(&refusal, &home)))?;

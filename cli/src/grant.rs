@@ -59,7 +59,7 @@ impl Operator {
         let consent = self.consent(KeyRing::default());
         let proof = Proof { code: AuthorizationCode::new(code), redirect: None };
         let done = async {
-            let secret = consent.current_grant(connection, &ready.grant.version, now).await?;
+            let secret = consent.current_grant(connection, &ready.grant.link_version, now).await?;
             consent.redeem(secret, ready.grant, &proof, arguments.wanted.allow_other_account).await
         };
         // The code is good for one exchange, and its refresh token has to be stored.

@@ -91,6 +91,8 @@ impl Operator {
         read: Option<&VersionId>,
         document: &SecretDocument,
     ) -> Result<Option<VersionId>, StoreError> {
+        let mut document = document.clone();
+        document.end_links();
         let written = match read {
             Some(read) => self.secrets.replace(name, &document.text(), read).await,
             None => self.secrets.create(name, &document.text()).await,

@@ -99,7 +99,9 @@ impl Operator {
             let plan = self.plan(wanted, way).await?;
             let Some((version, done)) = self.save(&plan).await? else { return Ok(None) };
             let data_center = plan.grant.provider.data_center().map(|home| home.name.clone()).unwrap_or_default();
-            Ok(Some(Ready { grant: Grant { version, ..plan.grant }, data_center, done }))
+            // What was written has ended all links before.
+            let link_version = if done == "unchanged" { plan.grant.link_version } else { version.clone() };
+            Ok(Some(Ready { grant: Grant { version, link_version, ..plan.grant }, data_center, done }))
         };
         let ready: Ready = Box::pin(self.until_written(&name, prepare)).await?;
         match ready.grant.provider {

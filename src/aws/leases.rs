@@ -294,8 +294,7 @@ impl Claims for ParameterStore {
         loop {
             let call = self.client.get_parameters_by_path().path(path).with_decryption(true).set_next_token(token);
             let page = self.read_paced("ssm:GetParametersByPath", async || call.clone().send().await).await?;
-            let values = page.parameters.unwrap_or_default().into_iter().filter_map(|parameter| parameter.value);
-            claims.extend(values.filter_map(|value| Claim::parse(&SecretText::new(value))));
+            claims.extend(page.parameters.unwrap_or_default().into_iter().map(claim));
             token = page.next_token;
             if token.is_none() {
                 return Ok(claims);
@@ -325,6 +324,16 @@ impl LeaseRemover for ParameterStore {
             async || call.clone().send().await.map(|_| ()).map_err(|error| failed("ssm:DeleteParameters", &error));
         self.puts.call(remove).await
     }
+}
+
+/// The claim in a parameter.
+fn claim(parameter: Parameter) -> Claim {
+    let read = Claim::parse(&SecretText::new(parameter.value.unwrap_or_default()));
+    read.unwrap_or_else(|| {
+        let name = parameter.name.unwrap_or_default();
+        let written_at = parameter.last_modified_date.and_then(|time| Timestamp::from_second(time.secs()).ok());
+        Claim::unreadable(name.rsplit('/').next().unwrap_or_default(), written_at.unwrap_or(Timestamp::UNIX_EPOCH))
+    })
 }
 
 /// The Expiration policy of an Advanced parameter ("Assigning parameter policies" in the Systems

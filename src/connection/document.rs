@@ -10,11 +10,15 @@ use serde_json::{Map, Value, json};
 
 use super::{Account, Grant, PROFILE_SCOPE, tells_account};
 use crate::flaw::Flaw;
+use crate::name::VersionId;
 use crate::provider::server::FIELDS;
 use crate::secret::{RefreshToken, SecretText};
 
+/// The field with the version that links are for, if refreshes have made newer ones.
+const LINK_VERSION: &str = "link_version";
+
 /// The fields that mean something in a secret, or in an input of `import`.
-pub const KNOWN: [&str; 20] = [
+pub const KNOWN: [&str; 21] = [
     "connection",
     "client",
     "client_id",
@@ -35,6 +39,7 @@ pub const KNOWN: [&str; 20] = [
     "issuer",
     "kept",
     "refresh_token_expires_at",
+    LINK_VERSION,
 ];
 
 /// The fields of a JSON object. A field that means something here and occurs twice is an error;
@@ -158,6 +163,7 @@ impl SecretDocument {
 
     /// Writes the grant of a new consent into the document.
     pub fn grant(&mut self, grant: &Grant) {
+        self.end_links();
         if let Some(data_center) = grant.provider.data_center() {
             if self.string("data_center") != Some(&data_center.name) {
                 self.0.0.remove("api_domain");
@@ -181,8 +187,20 @@ impl SecretDocument {
         }
     }
 
-    /// Replaces the refresh token by its successor.
-    pub fn rotate(&mut self, successor: &RefreshToken, expires_at: Option<Timestamp>) {
+    /// The version that links have to be for. A refresh makes a new version of the secret, and the
+    /// links of the version before stay valid.
+    pub fn link_version(&self, version: &VersionId) -> VersionId {
+        self.string(LINK_VERSION).map_or_else(|| version.clone(), VersionId::new)
+    }
+
+    /// Ends the validity of every link: from now on links are for the next version.
+    pub fn end_links(&mut self) {
+        self.0.0.remove(LINK_VERSION);
+    }
+
+    /// Replaces the refresh token of the version `read` by its successor.
+    pub fn rotate(&mut self, successor: &RefreshToken, expires_at: Option<Timestamp>, read: &VersionId) {
+        self.set(LINK_VERSION, json!(self.link_version(read).as_str()));
         self.set("refresh_token", json!(successor.expose()));
         self.set_expiry(expires_at);
     }
@@ -217,7 +235,8 @@ impl SecretDocument {
     pub fn successor_of(&self, before: &Self) -> Option<RefreshToken> {
         let rest = |document: &Self| {
             let mut rest = document.0.0.clone();
-            let [token, _] = ["refresh_token", "refresh_token_expires_at"].map(|field| rest.remove(field));
+            let [token, _, _] =
+                ["refresh_token", "refresh_token_expires_at", LINK_VERSION].map(|field| rest.remove(field));
             (token, rest)
         };
         let ((ours, rest_of_ours), (theirs, rest_of_theirs)) = (rest(self), rest(before));

@@ -27,6 +27,7 @@ pub const CLIENT_CREDENTIALS: &str = "client_credentials";
 pub struct GrantSecret {
     connection: ConnectionName,
     version: VersionId,
+    link_version: VersionId,
     client: ClientReference,
     /// Zoho only.
     data_center: Option<DataCenter>,
@@ -92,9 +93,11 @@ impl GrantSecret {
         let refresh_token_expires_at = document.string("refresh_token_expires_at").and_then(|time| time.parse().ok());
         // Only a consent has to understand it.
         let account = document.account();
+        let link_version = document.link_version(&version);
         Ok(Self {
             connection,
             version,
+            link_version,
             client,
             data_center,
             scopes,
@@ -186,6 +189,7 @@ impl GrantSecret {
         Ok(Grant {
             connection: self.connection,
             version: self.version,
+            link_version: self.link_version,
             client,
             provider,
             scopes: self.scopes,

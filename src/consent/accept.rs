@@ -16,7 +16,7 @@ use crate::connection::{
 use crate::failure::{Refusal, Untrusted};
 use crate::flaw::Flaw;
 use crate::lease::Token;
-use crate::name::{ConnectionName, VersionId};
+use crate::name::{ConnectionName, SecretName, VersionId};
 use crate::ports::{Authorizer, Grants, Leases, Minted, Proof, Revoked, SecretWriter};
 use crate::secret::RefreshToken;
 
@@ -133,8 +133,9 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         let refresh_token_expires_at =
             grant.end_of_refresh_token(minted.refresh_token_expires_at, minted.token.issued_at);
         let grant = Grant { refresh_token_expires_at, ..grant };
+        let old = document.clone();
         document.grant(&grant);
-        let stored = self.store(&grant, &refresh_token, &document, &read, since);
+        let stored = self.store(&grant, &refresh_token, [&old, &document], &read, since);
         let version = timeout(STORE_PATIENCE, stored).await.unwrap_or_else(|_| {
             error!(
                 connection = connection.as_str(),
@@ -205,7 +206,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         &self,
         grant: &Grant,
         refresh_token: &RefreshToken,
-        document: &SecretDocument,
+        [old, document]: [&SecretDocument; 2],
         read: &VersionId,
         since: Timestamp,
     ) -> Result<VersionId, Stop> {
@@ -213,6 +214,14 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         let name = self.settings.prefix.grant(connection.as_str());
         let why = match self.secrets.replace(&name, &document.text(), read).await {
             Ok(version) => return Ok(version),
+            // A refresh of the grant before was faster. The consent wins all the same.
+            Err(why) if why.overtaken() => match self.refreshed(&name, old).await {
+                Some(version) => match self.secrets.replace(&name, &document.text(), &version).await {
+                    Ok(version) => return Ok(version),
+                    Err(why) => why,
+                },
+                None => why,
+            },
             Err(why) => why,
         };
         let stop = match self.secrets.read_one(&name).await.map(|StoredSecret { content, .. }| content) {
@@ -233,6 +242,13 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
             return Err(Stop::NotStored { connection: connection.clone(), revoked });
         };
         Err(stop)
+    }
+
+    /// The current version, if only a refresh has changed the secret since it was as in `old`.
+    async fn refreshed(&self, name: &SecretName, old: &SecretDocument) -> Option<VersionId> {
+        let current = self.secrets.read_one(name).await.ok()?.content.ok()?;
+        SecretDocument::parse(&current.text).ok()?.successor_of(old)?;
+        Some(current.id)
     }
 
     /// Revokes a refresh token that the provider has just issued and that is not stored, where that

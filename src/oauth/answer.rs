@@ -97,6 +97,10 @@ fn accepted(server: &Server, status: u16, body: &[u8]) -> Result<Map<String, Val
         return Err(Refusal::Throttled);
     }
     let rules = server.profile.refusals;
+    if status == 408 {
+        // The server, or a proxy before it, was too slow: it may have done what was asked.
+        return Err(refusal(Class::Lost, String::new(), format!("HTTP {status}"), false));
+    }
     let Ok(Value::Object(fields)) = serde_json::from_slice(body) else {
         let what = if body.is_empty() { "an empty body" } else { "a body that is not a JSON object" };
         let class = class(rules, status, None, &String::from_utf8_lossy(body));

@@ -13,7 +13,7 @@ use tracing::{error, warn};
 use crate::claim::{Claim, Standing, Successor, TokenHash, may_ask_again, standing};
 use crate::connection::{Credential, Grant, Provider, SecretDocument, SecretVersion};
 use crate::failure::{Cause, Refusal, StoreError};
-use crate::lease::Lease;
+use crate::lease::{Lease, Token};
 use crate::name::VersionId;
 use crate::ports::{Claims, Grants, Issuer, Leases, Minted, SecretReplacer};
 use crate::provider::Reuse;
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// How often both are tried.
 const ROUNDS: usize = 2;
 /// The time that a refresh token needs after its answer: both attempts, in each round.
-const STORE_RESERVE: Duration = Duration::from_secs(50);
+const STORE_RESERVE: Duration = Duration::from_secs(55);
 /// Between claiming and asking. A run that slept for longer, because its machine did, asks nothing.
 const AT_ONCE: SignedDuration = SignedDuration::from_secs(60);
 /// What is tried after a fault that may be over in a second.
@@ -50,7 +50,15 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
     pub(super) async fn redeem(&self, grant: Grant, last: Option<&Lease>, end: Option<Instant>) -> Answer {
         match self.claim(&grant, last).await {
             Ok(Claimed::Ours { claim, over, lost }) => self.ask(grant, claim, over, lost, end).await,
-            Ok(Claimed::Kept(claim)) => self.complete(grant, claim, last).await,
+            Ok(Claimed::Kept(claim)) => match self.complete(grant, claim, last).await {
+                // The published token is near its end, so there is no time to wait for the next run.
+                Ok(grant) => match self.claim(&grant, last).await {
+                    Ok(Claimed::Ours { claim, over, lost }) => self.ask(grant, claim, over, lost, end).await,
+                    Ok(Claimed::Kept(_)) => Answer::Left(Outcome::Deferred(Deferral::Changed)),
+                    Err(outcome) => Answer::Left(outcome),
+                },
+                Err(outcome) => Answer::Left(outcome),
+            },
             Err(outcome) => Answer::Left(outcome),
         }
     }
@@ -99,6 +107,14 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
                     if !may_ask_again(reuse(grant), first, now, near) {
                         lost_answer(grant, last)
                     } else if created {
+                        // In a long outage each run makes a claim. The first one keeps the name, the
+                        // newest one knows since when.
+                        let passed = |claim: &&Claim| {
+                            let between = 1 < claim.attempt && claim.attempt < ours.attempt;
+                            between && claim.grant_version == grant.version && !claim.is_held(now)
+                        };
+                        let passed: Vec<_> = others.clone().filter(passed).cloned().collect();
+                        self.clear(grant, &passed).await;
                         return Ok(Claimed::Ours { over: over(), claim: ours, lost: true });
                     } else {
                         let same = others.clone().filter(|claim| claim.grant_version == grant.version);
@@ -185,6 +201,10 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
                     Refusal::ConsentRequired { .. } if lost => {
                         Refusal::ConsentRequired { error: ROTATION_LOST.to_owned() }
                     }
+                    // The same in words that the table of providers does not know.
+                    Refusal::Unclear { error, .. } if lost && error.starts_with("invalid_grant") => {
+                        Refusal::ConsentRequired { error: ROTATION_LOST.to_owned() }
+                    }
                     refusal => refusal,
                 };
                 return Answer::Refused(grant, refusal);
@@ -245,7 +265,7 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
             if round > 0 {
                 sleep(self.settings.settling).await;
             }
-            document.rotate(&successor.refresh_token, successor.expires_at);
+            document.rotate(&successor.refresh_token, successor.expires_at, &read);
             let text = document.text();
             match timeout(PATIENCE, self.grants.replace(&name, &text, &read)).await {
                 Ok(Ok(version)) => return Stored::Grant(version),
@@ -265,13 +285,13 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
                 None if failure.overtaken() => return Stored::Overtaken,
                 None => {}
             }
-            if failure.overtaken() {
+            if failure.overtaken() && round + 1 < ROUNDS {
                 continue;
             }
             let kept = Claim { kept: Some(successor.clone()), ..claim.clone() };
             match timeout(PATIENCE, self.leases.rewrite(&grant.connection, &kept)).await {
                 Ok(Ok(())) => {
-                    document.rotate(&successor.refresh_token, successor.expires_at);
+                    document.rotate(&successor.refresh_token, successor.expires_at, &read);
                     return Stored::Claim(VersionId::after(&read, &document.text()));
                 }
                 Ok(Err(why)) => failure = why,
@@ -290,8 +310,11 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
     }
 
     /// Stores a successor that an earlier run has kept in its claim.
-    async fn complete(&self, grant: Grant, claim: Claim, last: Option<&Lease>) -> Answer {
-        let changed = Answer::Left(Outcome::Deferred(Deferral::Changed));
+    ///
+    /// # Errors
+    /// What becomes of the connection. Otherwise it is due, and this is its grant now.
+    async fn complete(&self, grant: Grant, claim: Claim, last: Option<&Lease>) -> Result<Grant, Outcome> {
+        let changed = Err(Outcome::Deferred(Deferral::Changed));
         let Some(successor) = claim.kept.clone() else { return changed };
         let Some((read, document)) = self.secret(&grant).await else { return changed };
         // From now on the claim keeps away runs that have read the grant before this.
@@ -311,13 +334,11 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
                 if let Err(error) = self.leases.rewrite(&grant.connection, &bare).await {
                     warn!(connection = grant.connection.as_str(), %error, "its claim still has a copy of the new refresh token");
                 }
-                let outcome = if last.is_some_and(|last| last.grant_version == version) {
-                    Outcome::Refreshed { recovered: false }
-                } else {
-                    // The next run mints with it.
-                    Outcome::Deferred(Deferral::Changed)
-                };
-                Answer::Left(outcome)
+                let grant = successor.in_place_of(&grant, version);
+                match last.filter(|last| last.grant_version == grant.version).and_then(|last| last.token.as_ref()) {
+                    Some(token) if !self.is_due(&grant, token) => Err(Outcome::Refreshed { recovered: false }),
+                    _ => Ok(grant),
+                }
             }
             Stored::Overtaken => {
                 self.release(&grant, Some(&claim)).await;
@@ -326,9 +347,15 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
             Stored::Claim(_) | Stored::Nowhere(_) => {
                 let error = "the new refresh token could not be stored yet and is kept in its claim".to_owned();
                 let remedy = "the next run stores it; if this continues, look at Secrets Manager's errors".to_owned();
-                Answer::Left(Outcome::Failed { error, remedy })
+                Err(Outcome::Failed { error, remedy })
             }
         }
+    }
+
+    /// Whether a token of this grant is to be replaced now.
+    fn is_due(&self, grant: &Grant, token: &Token) -> bool {
+        let (margin, life) = (self.settings.margin, token.expires_at.duration_since(token.issued_at));
+        token.expires_at.duration_since(self.source.now()) <= grant.provider.margin(margin, life)
     }
 }
 
@@ -346,12 +373,7 @@ enum Claimed {
 /// What is to be published after a successor was stored, or was not.
 fn published(grant: Grant, minted: Minted, successor: &Successor, stored: Stored, over: Vec<Claim>) -> Answer {
     let connection = grant.connection.as_str();
-    let next = |version| Grant {
-        version,
-        credential: Some(Credential::RefreshToken(successor.refresh_token.clone())),
-        refresh_token_expires_at: successor.expires_at,
-        ..grant.clone()
-    };
+    let next = |version| successor.in_place_of(&grant, version);
     match stored {
         Stored::Grant(version) => Answer::Tokens { grant: next(version), minted, over, trouble: None },
         // With this version the next run finds the lease of another grant, and completes the
@@ -371,6 +393,18 @@ fn published(grant: Grant, minted: Minted, successor: &Successor, stored: Stored
                 format!("make a link with `token-keeper connect {connection}` before the published token ends");
             let trouble = Some(Outcome::Failed { error, remedy });
             Answer::Tokens { grant, minted, over: Vec::new(), trouble }
+        }
+    }
+}
+
+impl Successor {
+    /// The grant with this refresh token, as it is in this version.
+    fn in_place_of(&self, grant: &Grant, version: VersionId) -> Grant {
+        Grant {
+            version,
+            credential: Some(Credential::RefreshToken(self.refresh_token.clone())),
+            refresh_token_expires_at: self.expires_at,
+            ..grant.clone()
         }
     }
 }

@@ -211,7 +211,8 @@ impl Outside {
     /// A link for a connection as it is stored now.
     fn ticket(&self, connection: &str, asked: Asked<'_>, provider: &str) -> String {
         let Asked { data_center, allow_move, allow_other_account, life, .. } = asked;
-        let version = VersionId::new(self.aws.secret_version(&grant_name(connection)).expect("a stored grant"));
+        let version = self.aws.secret_version(&grant_name(connection)).expect("a stored grant");
+        let version = VersionId::new(self.grant(connection)["link_version"].as_str().unwrap_or(&version));
         let expires_at = self.clock.now() + life;
         let connection = connection.parse().expect("a name");
         let (data_center, issued_at) = (data_center.to_owned(), self.clock.now());

@@ -557,3 +557,46 @@ async fn a_code_of_two_kilobytes_is_taken() {
     let page = browser.open(&world, &with_parameter(&callback, "code", Some(&"c".repeat(2048)))).await;
     assert_eq!(title(&page), "Connected");
 }
+
+#[tokio::test]
+async fn a_link_outlives_the_refreshes_of_the_grant_before_and_still_works_once() {
+    let world = World::with(&[("TOKEN_KEEPER_ROTATING_PROVIDERS", "true")]).await;
+    world.connect_corp("books");
+    world.run().await;
+    let (early, late) = (world.link_of_corp("books", false), {
+        world.advance_minutes(30);
+        world.run().await;
+        world.link_of_corp("books", false)
+    });
+    world.advance_minutes(25);
+    assert_eq!(world.run().await["refreshed"], 1);
+    let page = Browser::default().consent(&world, &early).await;
+    assert_eq!(title(&page), "Connected");
+    for spent in [&early, &late] {
+        let page = Browser::default().consent(&world, spent).await;
+        assert_eq!(title(&page), "Already connected");
+    }
+    let stored = world.refresh_token("books").expect("a refresh token");
+    assert!(world.oauth().refresh_token_lives(&stored) && world.token_lives("books"));
+    assert_eq!(world.grant("books")["link_version"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_refresh_during_a_consent_does_not_cost_the_consent() {
+    let world = World::with(&[("TOKEN_KEEPER_ROTATING_PROVIDERS", "true")]).await;
+    let first = world.connect_corp("books");
+    let hold = testkit::wire::Hold::default();
+    world.faults.add(Rule::on("oauth", "authorization_code"), Fault::Hold(hold.clone()));
+    let link = world.link_of_corp("books", false);
+    let mut browser = Browser::default();
+    let (page, ()) = tokio::join!(browser.consent(&world, &link), async {
+        hold.reached().await;
+        assert_eq!(world.run().await["refreshed"], 1);
+        hold.release();
+    });
+    assert_eq!(title(&page), "Connected");
+    let stored = world.refresh_token("books").expect("a refresh token");
+    assert!(world.oauth().refresh_token_lives(&stored) && world.token_lives("books"));
+    assert_ne!(stored, first);
+    assert_eq!(world.run().await["fresh"], 1);
+}

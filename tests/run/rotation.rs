@@ -335,6 +335,63 @@ async fn a_provider_that_should_not_rotate_and_does_loses_nothing_either() {
 }
 
 #[tokio::test]
+async fn the_new_token_of_a_provider_that_should_not_rotate_is_found_in_its_claim() {
+    let world = World::with(&[("TOKEN_KEEPER_ROTATING_PROVIDERS", "true")]).await;
+    world.store_corp(&json!({"rotation": "never"}));
+    world.connect_corp("corp");
+    world.faults.add(Rule::on("secretsmanager", "PutSecretValue"), refusal());
+    assert_eq!(world.run().await["failed"], json!(["corp"]));
+    world.faults.clear();
+    world.run().await;
+    assert!(is_well(&world));
+    assert_eq!(world.faults.count("oauth", "refresh_token"), 1);
+}
+
+#[tokio::test]
+async fn a_day_without_the_provider_leaves_few_claims() {
+    let (world, _) = rotating(REUSE[3]).await;
+    world.faults.add(Rule::on("oauth", "refresh_token"), answer(503));
+    for _ in 0..96 {
+        world.run().await;
+        world.advance_minutes(15);
+    }
+    assert!(claims(&world).len() <= 5, "{:?}", claims(&world));
+    world.faults.clear();
+    world.run().await;
+    assert!(is_well(&world));
+}
+
+#[tokio::test]
+async fn a_claim_that_says_nothing_counts_as_one_whose_answer_was_lost() {
+    for rule in REUSE {
+        let (world, _) = rotating(rule).await;
+        let version = world.aws.secret_version(&grant_name("corp")).expect("a version");
+        world.aws.put_parameter(&format!("/token-keeper/claims/corp/{version}"), r#"{"schema":2}"#);
+        assert_eq!(world.run().await["deferred"], json!(["corp"]), "somebody may be at work");
+        for _ in 0..3 {
+            world.advance_minutes(15);
+            world.run().await;
+        }
+        assert!(is_well(&world), "{}", rule.0);
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_was_kept_too_long_is_stored_and_replaced_in_one_run() {
+    let (world, _) = rotating(REUSE[0]).await;
+    world.faults.add(Rule::on("secretsmanager", "PutSecretValue"), refusal());
+    for _ in 0..6 {
+        world.run().await;
+        world.advance_minutes(15);
+    }
+    assert!(!world.token_lives("corp"), "Secrets Manager has been away for too long");
+    world.faults.clear();
+    let report = world.run().await;
+    assert_eq!(report["refreshed"], 1, "{report}");
+    assert!(is_well(&world));
+}
+
+#[tokio::test]
 async fn where_a_refresh_ends_the_token_that_readers_hold_it_comes_late_and_no_complaint_forces_it() {
     let world = World::with(&[("TOKEN_KEEPER_ROTATING_PROVIDERS", "true")]).await;
     world.oauth().settings(|settings| {

@@ -366,6 +366,7 @@ impl World {
         Grant {
             connection: name.clone(),
             version: secret.id.clone(),
+            link_version: secret.id.clone(),
             client: Client { id: format!("id-{client}"), secret: token_keeper::secret::ClientSecret::new("hush") },
             provider: Provider::Zoho(self.table.get(DATA_CENTERS[*data_center]).expect("a data centre").clone()),
             scopes: vec!["ZohoCRM.modules.ALL".to_owned()],
