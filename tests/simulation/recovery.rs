@@ -76,7 +76,7 @@ async fn live(kind: &'static Kind, seed: u64, first: Beside, next: Beside) -> bo
     }
     for beside in [first, next, quiet, quiet, quiet, quiet, quiet] {
         run(&world, beside).await;
-        sleep(INTERVAL - seconds(120)).await;
+        sleep(seconds(780)).await;
     }
     std::mem::forget(told);
     let (_, version, family) = world.in_force(index);

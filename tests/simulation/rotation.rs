@@ -105,8 +105,8 @@ pub(crate) struct Server {
 /// What became of the requests with one refresh token.
 #[derive(Default)]
 struct Sends {
-    under_way: bool,
-    arrived: bool,
+    /// While one is under way: whether it has arrived.
+    under_way: Option<bool>,
     /// Whether an answer did not come.
     unanswered: bool,
     /// Whether a store has its successor.
@@ -280,7 +280,7 @@ impl State {
         let end = connection.newest().and_then(|lease| lease.token.as_ref()).map(|token| token.expires_at);
         let left = end.map(|end| end.duration_since(now));
         let sends = self.ledger.sends.entry(refresh_token.to_owned()).or_default();
-        assert!(!sends.under_way, "{name}: two send the same refresh token");
+        assert!(sends.under_way.is_none(), "{name}: two send the same refresh token");
         assert!(!sends.replaced, "{name}: a refresh token is sent again although its successor is stored");
         if sends.unanswered {
             self.ledger.counts.asked_again += 1;
@@ -290,7 +290,7 @@ impl State {
                 "{name}: a refresh token is sent again while the access token lives for {left:?}"
             );
         }
-        (sends.under_way, sends.arrived) = (true, false);
+        sends.under_way = Some(false);
     }
 
     /// The server's answer to a refresh token when the request arrives.
@@ -305,7 +305,7 @@ impl State {
         let server = self.connections[index].server.expect("a server");
         let Self { connections, servers, ledger, refresh_tokens, asks, .. } = self;
         let (connection, server) = (&connections[index], &mut servers[server]);
-        ledger.sends.get_mut(refresh_token).expect("it was sent").arrived = true;
+        ledger.sends.get_mut(refresh_token).expect("it was sent").under_way = Some(true);
         let dead = refresh_tokens[family].dead.is_some();
         asks.push(Ask { invocation, connection: index, refresh_token: family, dead });
         let client_id = format!("id-{}", server.client);
@@ -352,14 +352,14 @@ impl State {
 
     /// Whether the request that is under way has arrived.
     pub(crate) fn arrived(&self, refresh_token: &str) -> bool {
-        self.ledger.sends[refresh_token].arrived
+        self.ledger.sends[refresh_token].under_way == Some(true)
     }
 
     /// The request is over, and perhaps answered.
     pub(crate) fn sent(&mut self, index: usize, refresh_token: &str, answer: Option<&Result<Minted, Refusal>>) {
         let Ledger { sends, open, counts, cut, .. } = &mut self.ledger;
         let sends = sends.get_mut(refresh_token).expect("it was sent");
-        sends.under_way = false;
+        let arrived = sends.under_way.take() == Some(true);
         match answer {
             Some(Ok(minted)) => {
                 let successor = minted.refresh_token.as_ref().and_then(|successor| open.get_mut(successor));
@@ -373,7 +373,7 @@ impl State {
             Some(Err(_)) | None => {
                 sends.unanswered = true;
                 cut.insert(index);
-                counts.lost_answers += u64::from(sends.arrived && answer.is_some());
+                counts.lost_answers += u64::from(arrived && answer.is_some());
             }
         }
     }

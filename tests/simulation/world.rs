@@ -97,6 +97,8 @@ pub(crate) enum Fault {
     Reads(Way),
     /// Secrets Manager.
     Secrets(Way),
+    /// Secrets Manager, for writes.
+    SecretWrites(Way),
     /// SQS.
     Queue(Way),
     /// Other programs in the account put this many parameters a second.
@@ -626,6 +628,7 @@ impl World {
     ) -> Result<T, StoreError> {
         let concerns = |fault: &Fault| match fault {
             Fault::Secrets(way) => Some(*way),
+            Fault::SecretWrites(way) => WRITES.contains(&action).then_some(*way),
             _ => None,
         };
         self.tried(async || self.aws(action, concerns, &effect).await).await

@@ -44,6 +44,7 @@
 //! - all connections: an outage of Parameter Store, Secrets Manager or the queue in use;
 //! - those of a data centre or of another provider: its outage;
 //! - those of a client: its throttle or refusal;
+//! - those that rotate: an outage of Secrets Manager for writes;
 //! - one connection: its own throttle, its unknown error, a dead grant, a consent or an edit in
 //!   this step, and a pause that Zoho asked for.
 //!
@@ -75,7 +76,7 @@ use crate::world::{CONCURRENCY, Death, Episode, Fault, MARGIN, Notice, Says, Way
 const CONNECTIONS: usize = 200;
 const CLIENTS: usize = 12;
 /// Connections at each kind of provider whose refresh tokens rotate. They come after Zoho's.
-const OF_EACH_KIND: usize = 4;
+const OF_EACH_KIND: usize = 2;
 const ALL: usize = CONNECTIONS + OF_EACH_KIND * KINDS.len();
 /// A quarter of a year.
 const STEPS: u32 = 8760;
@@ -438,7 +439,9 @@ impl Quarter {
         }
         for ask in asks.into_iter().filter(|ask| ask.dead) {
             let one = invocations.iter().find(|invocation| invocation.id == ask.invocation).expect("one of this step");
-            let store = |fault: &Fault| matches!(fault, Fault::Puts(_) | Fault::Reads(_) | Fault::Secrets(_));
+            let store = |fault: &Fault| {
+                matches!(fault, Fault::Puts(_) | Fault::Reads(_) | Fault::Secrets(_) | Fault::SecretWrites(_))
+            };
             // Beside a consent, one store may answer as before it and the other as after it.
             if one.killed
                 || one.cut()
@@ -494,7 +497,9 @@ impl Quarter {
 
     /// Checks promise 6.
     fn check_consents(&mut self, begin: Instant, end: Instant, invocations: &[Invocation], consents: &[(usize, bool)]) {
-        let stores = |fault: &Fault| matches!(fault, Fault::Puts(_) | Fault::Reads(_) | Fault::Secrets(_));
+        let stores = |fault: &Fault| {
+            matches!(fault, Fault::Puts(_) | Fault::Reads(_) | Fault::Secrets(_) | Fault::SecretWrites(_))
+        };
         let quiet = !self.world.disturbed(begin, end, stores);
         for &(index, published) in consents {
             self.memory[index].more_mints += 2;
@@ -546,6 +551,7 @@ impl Quarter {
                 Fault::DataCenter(place, ..) => place == data_center,
                 Fault::ClientThrottled(place) | Fault::ClientRefused(place) => place == client,
                 Fault::Throttled(place) | Fault::UnknownWord(place) => place == index,
+                Fault::SecretWrites(_) => index >= CONNECTIONS,
                 _ => false,
             };
             let dead = self.dead(index);
@@ -744,6 +750,7 @@ fn timetable(random: &mut Random, quota: f64, queue: bool) -> Vec<Episode> {
     recurring(DAY * 5, seconds(5), hours(4), &|random| vec![Fault::Puts(way(random, &aws))]);
     recurring(DAY * 5, seconds(5), hours(4), &|random| vec![Fault::Reads(way(random, &aws))]);
     recurring(DAY * 5, seconds(5), hours(4), &|random| vec![Fault::Secrets(way(random, &aws))]);
+    recurring(DAY * 3, seconds(5), hours(1), &|random| vec![Fault::SecretWrites(way(random, &aws))]);
     recurring(DAY * 3, seconds(60), hours(6), &|_| vec![Fault::Busy(quota / 2.0)]);
     if queue {
         recurring(DAY * 5, seconds(5), hours(4), &|random| vec![Fault::Queue(way(random, &aws))]);
