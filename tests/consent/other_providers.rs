@@ -588,7 +588,7 @@ async fn a_refresh_during_a_consent_does_not_cost_the_consent() {
     let hold = testkit::wire::Hold::default();
     world.faults.add(Rule::on("oauth", "authorization_code"), Fault::Hold(hold.clone()));
     let link = world.link_of_corp("books", false);
-    let mut browser = Browser::default();
+    let browser = Browser::default();
     let (page, ()) = tokio::join!(browser.consent(&world, &link), async {
         hold.reached().await;
         assert_eq!(world.run().await["refreshed"], 1);

@@ -31,7 +31,7 @@ pub(crate) struct Kind {
 
 const GRACE: Duration = Duration::from_mins(30);
 
-fn custom(more: Value) -> Value {
+fn custom(more: &Value) -> Value {
     let mut client = json!({
         "provider": "custom",
         "authorization_endpoint": "https://login.example/authorize",
@@ -43,7 +43,7 @@ fn custom(more: Value) -> Value {
 pub(crate) static KINDS: [Kind; 6] = [
     Kind {
         name: "kills",
-        client: || custom(json!({"reuse": "kills"})),
+        client: || custom(&json!({"reuse": "kills"})),
         settings: |_| {},
         kills: true,
         grace: None,
@@ -51,7 +51,7 @@ pub(crate) static KINDS: [Kind; 6] = [
     },
     Kind {
         name: "for half an hour",
-        client: || custom(json!({"reuse": 1800})),
+        client: || custom(&json!({"reuse": 1800})),
         settings: |settings| settings.grace = Grace::For(SignedDuration::from_mins(30)),
         kills: false,
         grace: Some(GRACE),
@@ -59,7 +59,7 @@ pub(crate) static KINDS: [Kind; 6] = [
     },
     Kind {
         name: "until used",
-        client: || custom(json!({"reuse": "until_used"})),
+        client: || custom(&json!({"reuse": "until_used"})),
         settings: |settings| settings.grace = Grace::UntilUsed,
         kills: false,
         grace: None,
@@ -67,7 +67,7 @@ pub(crate) static KINDS: [Kind; 6] = [
     },
     Kind {
         name: "tolerated",
-        client: || custom(json!({"reuse": "tolerated"})),
+        client: || custom(&json!({"reuse": "tolerated"})),
         settings: |settings| settings.grace = Grace::Always,
         kills: false,
         grace: None,
@@ -75,7 +75,7 @@ pub(crate) static KINDS: [Kind; 6] = [
     },
     Kind {
         name: "sometimes, kills",
-        client: || custom(json!({"rotation": "sometimes", "reuse": "kills"})),
+        client: || custom(&json!({"rotation": "sometimes", "reuse": "kills"})),
         settings: |settings| settings.rotation = Rotation::After(SignedDuration::from_hours(2)),
         kills: true,
         grace: None,
