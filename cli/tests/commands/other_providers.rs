@@ -588,3 +588,26 @@ async fn doctor_counts_the_versions_that_a_rotating_connection_would_need_in_a_d
         "{found:?}"
     );
 }
+
+#[tokio::test]
+async fn revoke_ends_the_refresh_token_that_a_claim_keeps_and_removes_the_claims() {
+    for (provider, ended) in [("salesforce", true), ("xero", false)] {
+        let world = at(provider).await;
+        world.oauth().settings(|settings| {
+            settings.rotation = Rotation::Always;
+            settings.revocation = Some(Ends::Token);
+        });
+        world.connect_corp("books");
+        world.run().await;
+        world.advance_minutes(60);
+        let refused = testkit::aws::error("AccessDeniedException", "no");
+        world.faults.add(Rule::on("secretsmanager", "PutSecretValue"), Fault::Respond(refused));
+        assert_eq!(world.run().await["failed"], json!(["books"]), "its new refresh token is in the claim");
+        world.faults.clear();
+        ask(&world, "revoke books --yes", Typed::default()).await.2.expect("revoked");
+        let claims = world.aws.parameter_names().into_iter().filter(|name| name.contains("/claims/"));
+        assert_eq!(claims.collect::<Vec<_>>(), Vec::<String>::new(), "{provider}");
+        // At Xero a revocation would end other grants.
+        assert_eq!(world.oauth().refresh_tokens().is_empty(), ended, "{provider}");
+    }
+}
