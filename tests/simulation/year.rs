@@ -561,7 +561,10 @@ impl Quarter {
             if dead.is_some() || consenting.contains(&index) {
                 (memory.before, memory.reached) = (None, None);
             }
+            // A run with little time may hold a claim and give it back, while another passes over it.
+            let held = index >= CONNECTIONS && covering.iter().any(|one| !one.whole());
             let reached = !everybody
+                && !held
                 && covering.iter().any(|one| one.whole())
                 && !self.world.disturbed(from, end, concerned)
                 && !consenting.contains(&index)
