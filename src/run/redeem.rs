@@ -24,6 +24,9 @@ use crate::secret::RefreshToken;
 
 /// How long one attempt may take to store a successor, or to keep it in the claim.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// How long a claim may take to be removed. It waits for its turn among all other writes, and a claim
+/// that stays looks like a lost answer.
+const CLEARING: Duration = Duration::from_secs(30);
 /// How often both are tried.
 const ROUNDS: usize = 2;
 /// The time that a refresh token needs after its answer: both attempts, in each round.
@@ -163,7 +166,7 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
         if claims.is_empty() {
             return;
         }
-        let removed = timeout(PATIENCE, self.leases.unclaim(&grant.connection, claims)).await;
+        let removed = timeout(CLEARING, self.leases.unclaim(&grant.connection, claims)).await;
         if let Ok(Err(error)) = removed {
             warn!(connection = grant.connection.as_str(), %error, "a claim was not removed");
         }
