@@ -505,7 +505,9 @@ impl Quarter {
             self.memory[index].more_mints += 2;
             self.memory[index].reached = None;
             let cut = invocations.iter().any(|one| one.covers(index) && (one.killed || one.cut()));
-            if !published || cut || !quiet || self.dead(index).is_some() {
+            // An operator's edit after it gives the grant another version.
+            let edited = index >= CONNECTIONS && consents.iter().filter(|(other, _)| *other == index).count() > 1;
+            if !published || edited || cut || !quiet || self.dead(index).is_some() {
                 continue;
             }
             let lease = self.world.newest(index).expect("a lease");
