@@ -35,7 +35,8 @@
 //!    - Promises 1, 2 and 4 to 7 hold for them too, but after a cut only this: two steps later
 //!      programs have a living token, or the grant is lost.
 //!    - A grant that a consent has replaced never comes back.
-//!    - There are few claims, and none keeps a refresh token once a step has gone well.
+//!    - There are few claims, and none keeps a refresh token once things have gone well for
+//!      an hour.
 //!
 //! **What reaches a connection**: an invocation over it that is not lost or killed and has at least
 //! five minutes. From four minutes (the longest pause of a brake) before the step to its end, no
@@ -643,10 +644,11 @@ impl Quarter {
         let whole = steady && !dead && (again || !open_before);
         assert!(!whole || !memory.open, "{name}: nobody has the successor, and no answer was lost: {claims:?}");
         memory.whole = if whole { memory.whole.or(Some(begin)) } else { None };
+        // They go with a mint, which is hours away where it comes late. Nobody mints just after a consent.
+        let for_long = |time| !kind.late && memory.whole.is_some_and(|since| begin - since > time);
         let kept = claims.values().any(|claim| claim.kept.is_some());
-        assert!(!whole || !kept, "{name}: a claim keeps a refresh token: {claims:?}");
-        // They go with the next mint, which is hours away where it comes late.
-        let long = !kind.late && memory.whole.is_some_and(|since| begin - since > Duration::from_hours(3));
+        assert!(!kept || !for_long(INTERVAL * 3), "{name}: a claim keeps a refresh token: {claims:?}");
+        let long = for_long(Duration::from_hours(3));
         let (most, count) = (if long { MOST_CLAIMS } else { 40 }, claims.len());
         assert!(count <= most, "{name} has {count} claims at {now}");
         let most_claims = &mut self.sum.most_claims;
