@@ -117,7 +117,7 @@ class Story:
         self.callback.start(**outside.without_bundle)
         _, status, page = self.consent(outside)
         check("the same if only Zoho's certificate is not trusted", (status, "<h1>Connected</h1>" in page), (502, False))
-        says("and its log says so", self.callback.stdout(), f"the accounts server's certificate {UNKNOWN}", '"remedy":"if the server or a proxy')
+        says("and its log says so", self.callback.stdout(), f"the server's certificate {UNKNOWN}", '"remedy":"if the server or a proxy')
 
     def the_command_line_trusts_the_same_authority(self) -> None:
         """The command line, which also trusts the authorities of its machine"""
@@ -190,7 +190,7 @@ class Story:
         report = self.refresher.invoke_file("schedule").answer()
         check(f"Zoho's certificate {words}: the connection fails", (report["connections"], report["failed"]), (1, [CONNECTION]))
         [outcome] = report["outcomes"]
-        check("and says so", outcome["error"], f"the accounts server's certificate {words}")
+        check("and says so", outcome["error"], f"the server's certificate {words}")
         says("with a remedy", outcome["remedy"], remedy)
         check("Zoho got no request", outside.zoho.times_asked(), 0)
 
