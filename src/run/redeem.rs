@@ -106,7 +106,8 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
                 Standing::Free | Standing::Held => held,
                 Standing::Lost(_) if self.complete_put_aside(grant).await => Outcome::Deferred(Deferral::Changed),
                 Standing::Lost(first) => {
-                    let near = self.near_the_end(last, now);
+                    // Where a refresh ends the access token, the lost one may have, and waiting helps nobody.
+                    let near = grant.provider.ends_access_token() || self.near_the_end(last, now);
                     if !may_ask_again(reuse(grant), first, now, near) {
                         lost_answer(grant, last)
                     } else if created {

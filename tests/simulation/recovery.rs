@@ -179,6 +179,27 @@ async fn an_operator_may_change_a_field_at_any_moment() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_a_refresh_ends_the_access_token_a_lost_answer_is_no_reason_to_wait() {
+    let kind = KINDS.iter().find(|kind| kind.late).expect("one");
+    for cut in moments(50) {
+        let world = World::new(1, Quotas::lifted());
+        let index = world.connect_to(world.server(kind));
+        run(&world, Beside::default()).await;
+        sleep(INTERVAL).await;
+        // Long before the token ends, an edit makes the connection due.
+        world.edit(index).await;
+        run(&world, Beside { cut: Some(cut), ..Beside::default() }).await;
+        for _ in 0..2 {
+            sleep(INTERVAL).await;
+            run(&world, Beside::default()).await;
+        }
+        let (.., family) = world.in_force(index);
+        let lost = world.state.borrow().refresh_tokens[family].dead.is_some();
+        assert!(lost || !world.life(index).is_zero(), "cut after {cut:?}: programs have no living token");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_zoho_connection_costs_not_one_call_more_where_others_rotate() {
     let calls = async |rotating: bool| {
         let world = World::new(7, Quotas::lifted());

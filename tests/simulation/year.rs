@@ -28,7 +28,8 @@
 //!
 //! 8. Connections whose refresh tokens rotate, at providers with every rule for a second use:
 //!    - A refresh token has one sender at a time. It is not sent again if its successor is stored;
-//!      or if an answer was lost where a second use kills, except near the end of the access token.
+//!      or if an answer was lost where a second use kills, except near the end of the access token, or
+//!      where a refresh ends that anyway.
 //!    - A grant ends only by a revocation, or because an answer was lost, or the process that had
 //!      it, where that kills; or where it was out of reach for as long as it takes a refresh token
 //!      again. Each such cut costs one grant at most.
