@@ -78,7 +78,7 @@ use crate::world::{CONCURRENCY, Death, Episode, Fault, MARGIN, Notice, Says, Way
 const CONNECTIONS: usize = 200;
 const CLIENTS: usize = 12;
 /// Connections at each kind of provider whose refresh tokens rotate. They come after Zoho's.
-const OF_EACH_KIND: usize = 2;
+const OF_EACH_KIND: usize = 1;
 const ALL: usize = CONNECTIONS + OF_EACH_KIND * KINDS.len();
 /// A quarter of a year.
 const STEPS: u32 = 8760;
