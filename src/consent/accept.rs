@@ -13,7 +13,7 @@ use super::{Connected, Consent, CurrentGrant, Stop, holds, is_about_scopes, over
 use crate::connection::{
     Account, Credential, DataCenter, Grant, Provider, SecretDocument, StoredSecret, tells_account,
 };
-use crate::failure::{Refusal, Untrusted};
+use crate::failure::{Refusal, StoreError, Untrusted};
 use crate::flaw::Flaw;
 use crate::lease::Token;
 use crate::name::{ConnectionName, SecretName, VersionId};
@@ -42,7 +42,8 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
             Err(refusal) => {
                 // The same redirect may have come twice, and the other request was first.
                 if let Refusal::ConsentRequired { .. } = refusal {
-                    self.current_grant(&secret.connection, &secret.version, secret.since).await?;
+                    let link = secret.document.link_version(&secret.version);
+                    self.current_grant(&secret.connection, &link, secret.since).await?;
                 }
                 Err(match &refusal {
                     Refusal::Misconfigured { error } if is_about_scopes(error) => {
@@ -136,7 +137,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         let old = document.clone();
         document.grant(&grant);
         let stored = self.store(&grant, &refresh_token, [&old, &document], &read, since);
-        let version = timeout(STORE_PATIENCE, stored).await.unwrap_or_else(|_| {
+        let (version, read) = timeout(STORE_PATIENCE, stored).await.unwrap_or_else(|_| {
             error!(
                 connection = connection.as_str(),
                 "Secrets Manager took too long: not known whether the new grant is stored"
@@ -199,9 +200,10 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
             .ok()
     }
 
-    /// Stores a new grant in place of the version `read`, and returns its version. After an error
-    /// it reads the secret, to find out whether the grant was stored. A refresh token that is
-    /// certainly not stored is revoked: nobody could use it, and Zoho allows a user only twenty.
+    /// Stores a new grant in place of the version `read`, and returns its version and the one that it
+    /// has replaced. After an error it reads the secret, to find out whether the grant was stored. A
+    /// refresh token that is certainly not stored is revoked: nobody could use it, and Zoho allows a
+    /// user only twenty.
     async fn store(
         &self,
         grant: &Grant,
@@ -209,23 +211,23 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         [old, document]: [&SecretDocument; 2],
         read: &VersionId,
         since: Timestamp,
-    ) -> Result<VersionId, Stop> {
+    ) -> Result<(VersionId, VersionId), Stop> {
         let connection = &grant.connection;
         let name = self.settings.prefix.grant(connection.as_str());
-        let why = match self.secrets.replace(&name, &document.text(), read).await {
-            Ok(version) => return Ok(version),
-            // A refresh of the grant before was faster. The consent wins all the same.
-            Err(why) if why.overtaken() => match self.refreshed(&name, old).await {
-                Some(version) => match self.secrets.replace(&name, &document.text(), &version).await {
-                    Ok(version) => return Ok(version),
-                    Err(why) => why,
-                },
-                None => why,
-            },
+        let (mut read, mut written) = (read.clone(), self.secrets.replace(&name, &document.text(), read).await);
+        // A refresh of the grant before may be faster. The consent wins all the same.
+        if written.as_ref().is_err_and(StoreError::overtaken)
+            && let Some(refreshed) = self.refreshed(&name, old).await
+        {
+            written = self.secrets.replace(&name, &document.text(), &refreshed).await;
+            read = refreshed;
+        }
+        let why = match written {
+            Ok(version) => return Ok((version, read)),
             Err(why) => why,
         };
         let stop = match self.secrets.read_one(&name).await.map(|StoredSecret { content, .. }| content) {
-            Ok(Ok(current)) if holds(&current, refresh_token) => return Ok(current.id),
+            Ok(Ok(current)) if holds(&current, refresh_token) => return Ok((current.id, read)),
             Ok(Ok(current)) if why.overtaken() => Some(overtaken(connection, &current, since)),
             Ok(Ok(_)) if why.undone() => None,
             Ok(Err(Flaw::NotFound | Flaw::Deleted)) if why.undone() => Some(Stop::Gone(connection.clone())),

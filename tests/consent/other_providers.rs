@@ -453,7 +453,7 @@ async fn the_end_of_the_refresh_token_is_stored_as_the_answer_or_the_table_says(
 }
 
 #[tokio::test]
-async fn every_provider_of_the_table_with_an_authorization_endpoint_connects_and_stays_connected() {
+async fn every_provider_of_the_table_with_an_authorization_endpoint_connects_and_connects_again() {
     for provider in rows::NAMES.into_iter().filter(|name| !["amazon", "shopify"].contains(name)) {
         let world = at(provider).await;
         for _ in 0..2 {
@@ -583,20 +583,28 @@ async fn a_link_outlives_the_refreshes_of_the_grant_before_and_still_works_once(
 
 #[tokio::test]
 async fn a_refresh_during_a_consent_does_not_cost_the_consent() {
-    let world = World::with(&[("TOKEN_KEEPER_ROTATING_PROVIDERS", "true")]).await;
-    let first = world.connect_corp("books");
-    let hold = testkit::wire::Hold::default();
-    world.faults.add(Rule::on("oauth", "authorization_code"), Fault::Hold(hold.clone()));
-    let link = world.link_of_corp("books", false);
-    let browser = Browser::default();
-    let (page, ()) = tokio::join!(browser.consent(&world, &link), async {
-        hold.reached().await;
-        assert_eq!(world.run().await["refreshed"], 1);
-        hold.release();
-    });
-    assert_eq!(title(&page), "Connected");
-    let stored = world.refresh_token("books").expect("a refresh token");
-    assert!(world.oauth().refresh_token_lives(&stored) && world.token_lives("books"));
-    assert_ne!(stored, first);
-    assert_eq!(world.run().await["fresh"], 1);
+    for stale in [false, true] {
+        let world = World::with(&[("TOKEN_KEEPER_ROTATING_PROVIDERS", "true")]).await;
+        let first = world.connect_corp("books");
+        let hold = testkit::wire::Hold::default();
+        world.faults.add(Rule::on("oauth", "authorization_code"), Fault::Hold(hold.clone()));
+        let link = world.link_of_corp("books", false);
+        let browser = Browser::default();
+        let (page, ()) = tokio::join!(browser.consent(&world, &link), async {
+            hold.reached().await;
+            assert_eq!(world.run().await["refreshed"], 1);
+            if stale {
+                // From now on Secrets Manager answers what the refresh has stored.
+                world.aws.hold_back_secret(&grant_name("books"));
+            }
+            hold.release();
+        });
+        assert_eq!(title(&page), "Connected");
+        world.aws.release(&grant_name("books"));
+        let stored = world.refresh_token("books").expect("a refresh token");
+        assert!(world.oauth().refresh_token_lives(&stored) && world.token_lives("books"));
+        assert_ne!(stored, first);
+        assert!(world.notices("books")[0].contains("has a new consent"), "{:?}", world.notices("books"));
+        assert_eq!(world.run().await["fresh"], 1);
+    }
 }

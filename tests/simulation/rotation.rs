@@ -19,7 +19,7 @@ use crate::world::{Ask, DATA_CENTERS, Death, LAG, MARGIN, State, World};
 /// A provider's rules, in words of a client's secret and as the server plays them.
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
-    client: fn() -> Value,
+    pub(crate) client: fn() -> Value,
     settings: fn(&mut Settings),
     /// Whether an answer that was lost may cost the grant.
     pub(crate) kills: bool,

@@ -129,6 +129,13 @@ struct Secret {
     token: String,
 }
 
+impl Secret {
+    /// The version that links are for.
+    fn link_version(&self) -> VersionId {
+        SecretDocument::parse(&self.text).expect("a document").link_version(&self.id)
+    }
+}
+
 pub(crate) struct Connection {
     pub(crate) name: ConnectionName,
     pub(crate) client: usize,
@@ -368,7 +375,7 @@ impl World {
         Grant {
             connection: name.clone(),
             version: secret.id.clone(),
-            link_version: secret.id.clone(),
+            link_version: secret.link_version(),
             client: Client { id: format!("id-{client}"), secret: token_keeper::secret::ClientSecret::new("hush") },
             provider: Provider::Zoho(self.table.get(DATA_CENTERS[*data_center]).expect("a data centre").clone()),
             scopes: vec!["ZohoCRM.modules.ALL".to_owned()],
@@ -502,11 +509,14 @@ impl World {
             source: Source::new(move || world.now(), random),
             key: KeyRing::of(self.key.clone()),
         };
-        let (_, version, _) = self.in_force(index);
-        let (connection, data_center) = {
+        let (connection, version, data_center, provider) = {
             let state = self.state.borrow();
-            let connection = &state.connections[index];
-            (connection.name.clone(), DATA_CENTERS.get(connection.data_center).copied().unwrap_or_default().to_owned())
+            let Connection { name, data_center, secrets, server, .. } = &state.connections[index];
+            let version = secrets.back().expect("a secret").link_version();
+            let client = server.map(|server| (state.servers[server].kind.client)());
+            let provider = client.as_ref().and_then(|client| client["provider"].as_str()).unwrap_or_default();
+            let data_center = DATA_CENTERS.get(*data_center).copied().unwrap_or_default();
+            (name.clone(), version, data_center.to_owned(), provider.to_owned())
         };
         let issued_at = whole_second(self.now());
         let expires_at = issued_at + TICKET_LIFE;
@@ -515,7 +525,7 @@ impl World {
             connection,
             version,
             data_center,
-            provider: String::new(),
+            provider,
             allow_move,
             allow_other_account,
             issued_at,

@@ -78,7 +78,7 @@ use crate::world::{CONCURRENCY, Death, Episode, Fault, MARGIN, Notice, Says, Way
 const CONNECTIONS: usize = 200;
 const CLIENTS: usize = 12;
 /// Connections at each kind of provider whose refresh tokens rotate. They come after Zoho's.
-const OF_EACH_KIND: usize = 1;
+const OF_EACH_KIND: usize = 2;
 const ALL: usize = CONNECTIONS + OF_EACH_KIND * KINDS.len();
 /// A quarter of a year.
 const STEPS: u32 = 8760;
@@ -645,7 +645,8 @@ impl Quarter {
         let whole = steady && !dead && (again || !open_before);
         assert!(!whole || !memory.open, "{name}: nobody has the successor, and no answer was lost: {claims:?}");
         memory.whole = if whole { memory.whole.or(Some(begin)) } else { None };
-        // They go with a mint, which is hours away where it comes late. Nobody mints just after a consent.
+        // They go with a mint, which is hours away where it comes late. Nobody mints just after a
+        // consent.
         let for_long = |time| !kind.late && memory.whole.is_some_and(|since| begin - since > time);
         let kept = claims.values().any(|claim| claim.kept.is_some());
         assert!(!kept || !for_long(INTERVAL * 3), "{name}: a claim keeps a refresh token: {claims:?}");
