@@ -1,8 +1,8 @@
 //! Claims: who may send a refresh token that is good for one use.
 //!
-//! Pure. A claim is a parameter that is created and never created again, so of several runs one may
-//! ask. It is named by the grant's version, and by the attempt if that is not the first. It stays for
-//! a while after its work: a run that has read the old grant must not claim the same version again.
+//! Pure. A claim is a parameter that only one run can create, so only one may ask. It is named by
+//! the grant's version, and by the attempt if that is not the first. It stays for a while after its
+//! work: a run that has read the old grant must not claim the same version again.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -175,7 +175,7 @@ pub enum Standing {
     Lost(Timestamp),
 }
 
-/// Judges a grant's refresh token by its connection's `claims`, other than one's own. A claim on
+/// Judges a grant's refresh token by its connection's `claims`, without the caller's. A claim on
 /// another version counts too if it is about the same refresh token: somebody may have changed
 /// another field of the grant.
 pub fn standing<'c>(

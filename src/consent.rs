@@ -1,9 +1,9 @@
 //! Use case 2: a consent, from an operator's link to a stored grant with its first lease.
 //!
 //! There is no table of open consents. A link says what it allows, signed and bound to the grant's
-//! version. A consent changes that version, so each link works once. The provider is asked only after every
-//! check has passed. The refresh token is stored before anything else is done with the answer, but
-//! for one question: whose account it is.
+//! version. A consent changes that version, so each link works once. The provider is asked only
+//! after every check has passed. The refresh token is stored before anything else is done with the
+//! answer, but for one question: whose account it is.
 
 mod accept;
 mod key;

@@ -31,7 +31,8 @@ pub enum Refusal {
     Unclear {
         /// What came instead of a token. Never a body.
         error: String,
-        /// Whether one more try in the same run makes sense.
+        /// Whether what was asked may have been done, and only the answer is of no use. Then one more
+        /// try in the same run makes sense, unless a second use of the refresh token does harm.
         at_once: bool,
     },
 }
@@ -57,6 +58,18 @@ pub enum Silence {
 }
 
 impl Refusal {
+    /// What a token endpoint's status means alone, whatever the body says; `None` if the body decides.
+    pub fn of_status(status: u16) -> Option<Self> {
+        match status {
+            500.. => Some(Self::OutOfOrder(Silence::ServerError(status))),
+            429 => Some(Self::Throttled),
+            300..400 => {
+                Some(Self::Unclear { error: format!("HTTP {status}: a redirect, not followed"), at_once: false })
+            }
+            _ => None,
+        }
+    }
+
     /// Whether one more try in the same run makes sense. A time-out has already cost the connection
     /// enough time, and a certificate does not change within a second.
     pub fn passes_at_once(&self) -> bool {

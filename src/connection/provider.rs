@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 
 use super::DataCenter;
 use crate::provider::server::Server;
-use crate::provider::{EndsAccessToken, Profile, ZOHO, table};
+use crate::provider::{EndsAccessToken, Profile, Reuse, ZOHO, table};
 
 /// Where a grant's tokens come from.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,6 +72,14 @@ impl Provider {
     /// Whether each refresh token may be sent only once.
     pub fn rotates(&self) -> bool {
         matches!(self, Self::Other(server) if server.rotates())
+    }
+
+    /// What becomes of a refresh token that is sent a second time. Zoho's stay the same.
+    pub fn reuse(&self) -> Reuse {
+        match self {
+            Self::Zoho(_) => Reuse::Tolerated,
+            Self::Other(server) => server.reuse,
+        }
     }
 
     /// Whether a refresh ends the access token that readers hold, at once or soon.

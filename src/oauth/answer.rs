@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
-use crate::failure::{Refusal, Silence};
+use crate::failure::Refusal;
 use crate::http::{is_token, positive};
 use crate::lease::Token;
 use crate::ports::{Minted, Revoked};
@@ -86,15 +86,8 @@ pub fn revoked(server: &Server, status: u16, body: &[u8]) -> Result<Revoked, Ref
 /// The fields of an answer that is no refusal.
 fn accepted(server: &Server, status: u16, body: &[u8]) -> Result<Map<String, Value>, Refusal> {
     let success = (200..300).contains(&status);
-    let unclear = |error: String, at_once| Err(Refusal::Unclear { error, at_once });
-    if status >= 500 {
-        return Err(Refusal::OutOfOrder(Silence::ServerError(status)));
-    }
-    if (300..400).contains(&status) {
-        return unclear(format!("HTTP {status}: a redirect, not followed"), false);
-    }
-    if status == 429 {
-        return Err(Refusal::Throttled);
+    if let Some(refusal) = Refusal::of_status(status) {
+        return Err(refusal);
     }
     let rules = server.profile.refusals;
     if status == 408 {

@@ -241,7 +241,7 @@ impl<'v, F: Fn(&str) -> Option<&'v Value>> Fields<F> {
 }
 
 /// The longest time in which a refresh token may be sent again, in seconds: 90 days.
-const MAX_REUSE_S: i64 = 90 * 86_400;
+pub const MAX_REUSE_S: i64 = 90 * 86_400;
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, warn};
 
 use crate::claim::{Claim, Standing, Successor, TokenHash, may_ask_again, standing};
-use crate::connection::{Credential, Grant, Provider, SecretDocument, SecretVersion};
+use crate::connection::{Credential, Grant, SecretDocument, SecretVersion};
 use crate::failure::{Cause, Refusal, StoreError};
 use crate::lease::{Lease, Token};
 use crate::name::VersionId;
@@ -27,13 +27,15 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// How long a claim may take to be removed. It waits for its turn among all other writes, and a claim
 /// that stays looks like a lost answer.
 const CLEARING: Duration = Duration::from_secs(30);
-/// How often both are tried.
+/// How often both are tried, one after the other.
 const ROUNDS: usize = 2;
-/// The time that a refresh token needs after its answer: both attempts, in each round.
+/// The time that a refresh token needs after its answer: in each round a store, a look and a claim,
+/// the wait between the rounds, and some seconds to publish.
 const STORE_RESERVE: Duration = Duration::from_secs(55);
-/// Between claiming and asking. A run that slept for longer, because its machine did, asks nothing.
+/// The longest time between claiming and asking. A run that has slept for longer, because its machine
+/// did, asks nothing.
 const AT_ONCE: SignedDuration = SignedDuration::from_secs(60);
-/// What is tried after a fault that may be over in a second.
+/// The wait before the one retry, after a fault that may be over in a second.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// What became of a successor.
@@ -51,19 +53,20 @@ enum Stored {
 impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, L> {
     /// Mints with a refresh token that is good for one use.
     pub(super) async fn redeem(&self, grant: Grant, last: Option<&Lease>, end: Option<Instant>) -> Answer {
-        match self.claim(&grant, last).await {
-            Ok(Claimed::Ours { claim, over, lost }) => self.ask(grant, claim, over, lost, end).await,
-            Ok(Claimed::Kept(claim)) => match self.complete(grant, claim, last).await {
-                // The published token is near its end, so there is no time to wait for the next run.
-                Ok(grant) => match self.claim(&grant, last).await {
-                    Ok(Claimed::Ours { claim, over, lost }) => self.ask(grant, claim, over, lost, end).await,
-                    Ok(Claimed::Kept(_)) => Answer::Left(Outcome::Deferred(Deferral::Changed)),
-                    Err(outcome) => Answer::Left(outcome),
+        let mut grant = grant;
+        // The second time comes after a first one that has completed what an earlier run had begun,
+        // if the published token is near its end.
+        for _ in 0..2 {
+            match self.claim(&grant, last).await {
+                Ok(Claimed::Ours { claim, over, lost }) => return self.ask(grant, claim, over, lost, end).await,
+                Ok(Claimed::Kept(claim)) => match self.complete(grant, claim, last).await {
+                    Ok(completed) => grant = completed,
+                    Err(outcome) => return Answer::Left(outcome),
                 },
-                Err(outcome) => Answer::Left(outcome),
-            },
-            Err(outcome) => Answer::Left(outcome),
+                Err(outcome) => return Answer::Left(outcome),
+            }
         }
+        Answer::Left(Outcome::Deferred(Deferral::Changed))
     }
 
     /// Claims the grant's refresh token.
@@ -95,20 +98,21 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
             let others = claims.iter().filter(|claim| !is_ours(claim));
             // They are removed only after a success: until then they say what was lost.
             let over = || others.clone().filter(|claim| claim.is_over(now)).cloned().collect();
-            let held = Outcome::Deferred(Deferral::Claimed);
             let outcome = match standing(others.clone(), &grant.version, &ours.token, now) {
                 Standing::Kept(claim) => {
                     self.release(grant, created.then_some(&ours)).await;
                     return Ok(Claimed::Kept(claim));
                 }
                 Standing::Free if created => return Ok(Claimed::Ours { over: over(), claim: ours, lost: false }),
-                // A claim that cannot be read, or is not to be seen yet.
-                Standing::Free | Standing::Held => held,
-                Standing::Lost(_) if self.complete_put_aside(grant).await => Outcome::Deferred(Deferral::Changed),
+                // `Free`: there is a claim of this name that is not to be seen yet.
+                Standing::Free | Standing::Held => Outcome::Deferred(Deferral::Claimed),
                 Standing::Lost(first) => {
-                    // Where a refresh ends the access token, the lost one may have, and waiting helps nobody.
+                    // Where a refresh ends the access token, the lost one may have, and waiting
+                    // helps nobody.
                     let near = grant.provider.ends_access_token() || self.near_the_end(last, now);
-                    if !may_ask_again(reuse(grant), first, now, near) {
+                    if self.complete_put_aside(grant).await {
+                        Outcome::Deferred(Deferral::Changed)
+                    } else if !may_ask_again(grant.provider.reuse(), first, now, near) {
                         lost_answer(grant, last)
                     } else if created {
                         // In a long outage each run makes a claim. The first one keeps the name, the
@@ -188,7 +192,7 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
         }
         let mut answer = self.issuer.mint(&grant).await;
         if let Err(refusal) = &answer
-            && may_retry(refusal, reuse(&grant))
+            && may_retry(refusal, grant.provider.reuse())
             && self.time_to_mint(end.map(|end| end - RETRY_AFTER))
         {
             sleep(RETRY_AFTER).await;
@@ -348,11 +352,7 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
                 self.release(&grant, Some(&claim)).await;
                 changed
             }
-            Stored::Claim(_) | Stored::Nowhere(_) => {
-                let error = "the new refresh token could not be stored yet and is kept in its claim".to_owned();
-                let remedy = "the next run stores it; if this continues, look at Secrets Manager's errors".to_owned();
-                Err(Outcome::Failed { error, remedy })
-            }
+            Stored::Claim(_) | Stored::Nowhere(_) => Err(kept_in_claim()),
         }
     }
 
@@ -368,7 +368,8 @@ const ROTATION_LOST: &str = "rotation_lost";
 
 /// What a claim has shown.
 enum Claimed {
-    /// The refresh token may be sent. `over` can be removed after a success; with `lost` it was sent before.
+    /// The refresh token may be sent. `over` can be removed after a success; with `lost` it was
+    /// sent before.
     Ours { claim: Claim, over: Vec<Claim>, lost: bool },
     /// It was redeemed by an earlier run, and its successor is here.
     Kept(Claim),
@@ -383,10 +384,7 @@ fn published(grant: Grant, minted: Minted, successor: &Successor, stored: Stored
         // With this version the next run finds the lease of another grant, and completes the
         // store.
         Stored::Claim(version) => {
-            let error = "the new refresh token could not be stored yet and is kept in its claim".to_owned();
-            warn!(connection, error);
-            let remedy = "the next run stores it; if this continues, look at Secrets Manager's errors".to_owned();
-            let trouble = Some(Outcome::Failed { error, remedy });
+            let trouble = Some(kept_in_claim());
             Answer::Tokens { grant: next(version), minted, over: Vec::new(), trouble }
         }
         Stored::Overtaken => Answer::Left(Outcome::Deferred(Deferral::Changed)),
@@ -421,10 +419,11 @@ fn may_retry(refusal: &Refusal, reuse: Reuse) -> bool {
     }
 }
 
-fn reuse(grant: &Grant) -> Reuse {
-    match &grant.provider {
-        Provider::Other(server) => server.reuse,
-        Provider::Zoho(_) => Reuse::Tolerated,
+/// The store did not take a new refresh token.
+fn kept_in_claim() -> Outcome {
+    Outcome::Failed {
+        error: "the new refresh token could not be stored yet and is kept in its claim".to_owned(),
+        remedy: "the next run stores it; if this continues, look at Secrets Manager's errors".to_owned(),
     }
 }
 

@@ -198,12 +198,12 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
         let throttled = due.throttled();
         let (name, Due { grant, mut last, complaint_at }) = (due.name(), due);
         let mut refresh_token_expires_at = grant.refresh_token_expires_at;
-        // Also a provider that should not rotate may have done so, and the new refresh token may be in a
-        // claim: then the lease has the version that the grant is going to have.
-        let kept = self.settings.rotating
+        // Also a provider that should not rotate may have done so, and the new refresh token may be
+        // in a claim: then the lease has the version that the grant is going to have.
+        let in_a_claim = self.settings.rotating
             && grant.provider.data_center().is_none()
             && last.as_ref().is_some_and(|last| last.grant_version != grant.version);
-        let answer = if grant.provider.rotates() || kept {
+        let answer = if grant.provider.rotates() || in_a_claim {
             self.redeem(grant, last.as_ref(), end).await
         } else {
             let answer = self.mint(&grant, end).await;

@@ -51,14 +51,8 @@ impl Answer {
 pub fn classify(status: u16, body: &[u8]) -> Result<Answer, Refusal> {
     let unclear = |error: String, at_once| Err(Refusal::Unclear { error, at_once });
     let success = (200..300).contains(&status);
-    if status >= 500 {
-        return Err(Refusal::OutOfOrder(Silence::ServerError(status)));
-    }
-    if (300..400).contains(&status) {
-        return unclear(format!("HTTP {status}: a redirect, not followed"), false);
-    }
-    if status == 429 {
-        return Err(Refusal::Throttled);
+    if let Some(refusal) = Refusal::of_status(status) {
+        return Err(refusal);
     }
     let Ok(Value::Object(fields)) = serde_json::from_slice(body) else {
         let what = if body.is_empty() { "an empty body" } else { "a body that is not a JSON object" };

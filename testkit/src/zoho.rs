@@ -1,5 +1,5 @@
-//! Zoho's accounts servers: consent, device flow, token endpoint and revocation. One server per data centre, all
-//! with one shared state.
+//! Zoho's accounts servers: consent, device flow, token endpoint and revocation. One server per
+//! data centre, all with one shared state.
 //!
 //! Arrange with [`Zoho::register`], [`Zoho::consent`] and [`Zoho::settings`], run the program
 //! against [`Zoho::data_centers`], then ask what lives and what was minted. Each data centre has

@@ -128,6 +128,8 @@ async fn a_run_that_is_cut_off_at_any_call_loses_nothing_but_a_lost_answer_that_
                 for minutes in [0, 15, 15, 15, 15, 15] {
                     world.advance_minutes(minutes);
                     world.run().await;
+                    // The first run has half an hour left.
+                    assert!(minutes > 0 || !died(&world), "{cut}: given up long before the token ends");
                     assert!(died(&world) || world.token_lives("corp"), "{cut}: programs have no living token");
                 }
                 // The answer did not come, or the run that had it was cut off before it could store.
