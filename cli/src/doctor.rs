@@ -99,5 +99,5 @@ impl Operator {
 fn summary(findings: &[Finding]) -> String {
     let count = |severity: Severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let (ok, notes, wrong) = (count(Severity::Ok), count(Severity::Note), count(Severity::Wrong));
-    format!("\n{ok} ok, {}, {wrong} wrong. Nothing was changed, and Zoho was not asked.", counted(notes, "note"))
+    format!("\n{ok} ok, {}, {wrong} wrong. Nothing was changed, and no provider was asked.", counted(notes, "note"))
 }

@@ -106,7 +106,15 @@ impl Operator {
         let ready: Ready = Box::pin(self.until_written(&name, prepare)).await?;
         match ready.grant.provider {
             Provider::Zoho(_) => scopes::doubts(&wanted.scope, console),
-            Provider::Other(_) => self.warn_of_rotation([&ready.grant], console),
+            Provider::Other(_) => {
+                if ready.grant.scopes.is_empty() {
+                    let title = ready.grant.provider.title();
+                    console.terminal.note(&format!(
+                        "No scope is stored. If {title} has scopes, its tokens can do little without\n  -> give --scope"
+                    ));
+                }
+                self.warn_of_rotation([&ready.grant], console);
+            }
         }
         Ok(ready)
     }
@@ -163,6 +171,14 @@ impl Operator {
             document.set("client", json!(client.as_str()));
         }
         let clients = self.clients_of(&document).await?;
+        if let Some(client) = document.string("client")
+            && let Some(Err(error)) = client.parse().ok().and_then(|client: ClientName| clients.get(&client))
+            && error.flaw == Flaw::NotFound
+        {
+            // What else is wrong depends on the client's provider.
+            let remedy = format!("store the client first: token-keeper client add {client} --client-id …");
+            return Err(Failure::new(error, remedy));
+        }
         if let Some(server) = server_of(&document, &clients) {
             check_other(connection, wanted, way, &server)?;
             return self.plan_other(wanted, document, before, &clients);
@@ -208,9 +224,6 @@ impl Operator {
         let home = table.get(&start).ok_or_else(|| broken(Flaw::UnknownDataCenter(table.names())))?;
         let grant = secret.at(home.clone()).resolve(&clients, &self.settings.prefix);
         let grant = grant.map_err(|error| match (&error.flaw, document.string("client")) {
-            (Flaw::NotFound, Some(client)) => {
-                Failure::new(&error, format!("store the client first: token-keeper client add {client} --client-id …"))
-            }
             (Flaw::NoSecretFor(data_center), Some(client)) => Failure::new(
                 &error,
                 format!("store it: token-keeper client add {client} --client-id … --data-center {data_center}"),

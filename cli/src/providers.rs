@@ -7,7 +7,7 @@ use token_keeper::provider::refusal::Class;
 use token_keeper::provider::server::{FIELDS, takes};
 use token_keeper::provider::table::{CUSTOM, TABLE, find};
 use token_keeper::provider::{
-    ApiDomain, ClientAuthentication, EndsAccessToken, Header, KeptFrom, Pkce, Profile, Reuse, Rotation,
+    ApiDomain, ClientAuthentication, EndsAccessToken, Header, KeptFrom, Pkce, Profile, Reuse, Rotation, ZOHO,
 };
 
 use crate::console::{Console, Failure};
@@ -31,9 +31,16 @@ pub(super) fn show(arguments: &Arguments, console: &Console<'_>) -> Result<(), F
         return Ok(());
     };
     let Some(profile) = find(name) else {
-        let (what, names) = ("the table has no provider of this name", TABLE.map(|row| row.name).join(", "));
-        let remedy = format!("choose one of {names}; custom is for any other server that follows RFC 6749");
-        return Err(Failure::new(what, remedy));
+        let meant = TABLE.iter().find(|row| row.title.to_lowercase().contains(&name.to_lowercase()));
+        let remedy = match meant {
+            _ if name == ZOHO => "a client without --provider is Zoho's".to_owned(),
+            Some(row) => format!("{} is called {}: token-keeper providers {}", row.title, row.name, row.name),
+            None => {
+                let names = TABLE.map(|row| row.name).join(", ");
+                format!("choose one of {names}; custom is for any other server that follows RFC 6749")
+            }
+        };
+        return Err(Failure::new(format!("the table has no provider {name:?}"), remedy));
     };
     console.answer(json!({"providers": [as_json(profile)]}));
     let mut shown = table(console.terminal.look(), &[profile.name, title(profile)]);

@@ -30,7 +30,7 @@ pub struct Arguments {
     /// connection still waits
     #[arg(long, requires = "connections")]
     pub force: bool,
-    /// Show what a run would do and why, without asking Zoho and without writing
+    /// Show what a run would do and why, without asking a provider and without writing
     #[arg(long, conflicts_with = "watch")]
     pub dry_run: bool,
     /// Repeat the run, and wait this long between two runs: 15m, 30m
@@ -84,9 +84,13 @@ async fn would<G: Grants, I: Issuer, L: Leases>(
         Some(State::Fresh { until }) => ("leave", format!("its token lives until {until}")),
         Some(State::AwaitingConsent) => ("leave", "nobody has consented yet".to_owned()),
         Some(State::ConsentRequired(trouble)) => ("leave", format!("its grant is dead ({})", trouble.error)),
-        Some(State::Misconfigured(trouble)) => ("leave", format!("Zoho refuses its client ({})", trouble.error)),
-        Some(State::Throttled { until }) => ("leave", format!("Zoho wants a pause until {until}")),
-        Some(State::MayNotRotate) => ("leave", "its provider rotates refresh tokens".to_owned()),
+        Some(State::Misconfigured(trouble)) => {
+            ("leave", format!("its provider refuses its client ({})", trouble.error))
+        }
+        Some(State::Throttled { until }) => ("leave", format!("its provider wants a pause until {until}")),
+        Some(State::MayNotRotate) => {
+            ("leave", "the refresher may not store its refresh tokens (RotatingProviders=true)".to_owned())
+        }
         Some(State::BrokenGrant(broken) | State::BrokenLease(broken)) => ("leave", broken.to_string()),
     };
     let plans = seen.iter().map(|seen| (&seen.name, plan(seen.state())));

@@ -2,15 +2,12 @@
 
 use serde_json::{Map, Value, json};
 use token_keeper::oauth::{Metadata, Undiscovered};
-use token_keeper::provider::server::{FIELDS, Server, takes};
+use token_keeper::provider::server::{FIELDS, MAX_REUSE_S, Server, takes};
 use token_keeper::provider::table::{CUSTOM, TABLE, find};
 use token_keeper::provider::{ClientAuthentication, Pkce, Profile, ZOHO};
 
 use crate::console::{Console, Failure};
 use crate::operator::Operator;
-
-/// The longest time in which a refresh token may be sent again, in seconds: 90 days.
-const MAX_REUSE_S: u32 = 90 * 86_400;
 
 /// Which provider, if it is not Zoho.
 #[derive(Debug, clap::Args)]
@@ -187,7 +184,7 @@ fn row(name: &str) -> Result<&'static Profile, String> {
 }
 
 fn reuse(text: &str) -> Result<String, String> {
-    let seconds = text.parse().is_ok_and(|seconds: u32| (1..=MAX_REUSE_S).contains(&seconds));
+    let seconds = text.parse().is_ok_and(|seconds: i64| (1..=MAX_REUSE_S).contains(&seconds));
     if seconds || ["kills", "tolerated", "until_used"].contains(&text) {
         Ok(text.to_owned())
     } else {

@@ -182,8 +182,12 @@ fn every(facts: &Facts<'_>) -> Option<SignedDuration> {
 }
 
 fn callback(url: Option<&BaseUrl>) -> Finding {
-    let register =
-        |url: &BaseUrl| format!("each client needs the redirect URI {} in Zoho's API console", url.redirect_uri());
+    let register = |url: &BaseUrl| {
+        format!(
+            "each client needs the redirect URI {} at its provider (for Zoho, in the API console)",
+            url.redirect_uri()
+        )
+    };
     match url {
         Some(url) if url.is_secure() => Finding::ok("callback", register(url)),
         Some(url) => {

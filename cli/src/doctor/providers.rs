@@ -9,6 +9,7 @@ use token_keeper::run::Seen;
 
 use super::facts::Facts;
 use super::finding::{Finding, Severity, listed, or_ok};
+use super::schedule::Worst;
 use crate::prepare::ALLOW_ROTATION;
 use crate::text::counted;
 
@@ -31,6 +32,7 @@ pub(super) fn providers(facts: &Facts<'_>, seen: &[Seen], every: Option<SignedDu
                 too_short(&grant.provider, life, every).or_else(|| {
                     let margin = grant.provider.margin(facts.settings.margin, life);
                     too_many(&grant.provider, life, margin, every)
+                        .or_else(|| no_reserve(&grant.provider, life, margin, every))
                 })
             }),
         );
@@ -38,15 +40,27 @@ pub(super) fn providers(facts: &Facts<'_>, seen: &[Seen], every: Option<SignedDu
             troubles.entry(trouble).or_default().push(&seen.name);
         }
     }
-    let troubles = troubles.into_iter().map(|((what, why, remedy), names)| {
-        Finding::new("providers", Severity::Wrong, format!("{}: {what}", listed(&names)), why, remedy)
+    let troubles = troubles.into_iter().map(|(Trouble { served, what, why, remedy }, names)| {
+        let severity = if served { Severity::Note } else { Severity::Wrong };
+        Finding::new("providers", severity, format!("{}: {what}", listed(&names)), why, remedy)
     });
     let ok = format!("{} at other providers than Zoho can be kept fresh", counted(others.len(), "connection"));
     or_ok(troubles.collect(), Finding::ok("providers", ok))
 }
 
-/// What is wrong, why that matters, and the remedy.
-type Trouble = (String, String, String);
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Trouble {
+    /// Whether the connection is served all the same.
+    served: bool,
+    what: String,
+    why: String,
+    remedy: String,
+}
+
+/// What keeps a connection from being served.
+fn wrong(what: String, why: String, remedy: String) -> Trouble {
+    Trouble { served: false, what, why, remedy }
+}
 
 fn is_other(grant: &Grant) -> bool {
     grant.provider.profile().is_some()
@@ -60,7 +74,7 @@ fn life(seen: &Seen, grant: &Grant) -> Option<SignedDuration> {
 }
 
 fn unallowed(provider: &Provider) -> Trouble {
-    (
+    wrong(
         format!("a refresh at {} gives a new refresh token, and the refresher may not store it", provider.title()),
         "no token is minted for it, because that would lose the connection".to_owned(),
         ALLOW_ROTATION.to_owned(),
@@ -73,7 +87,7 @@ fn incomplete(grant: &Grant) -> Option<Trouble> {
         grant.kept.get(name).is_none_or(|value| !pattern.matches(value))
     };
     let missing = profile.kept.iter().find(|value| value.needed && unfit(value.name, value.pattern))?;
-    Some((
+    Some(wrong(
         format!("its secret has no usable `kept.{}`", missing.name),
         format!("callers of {}'s API need it", profile.title),
         format!("make a new consent with token-keeper connect, or add `kept.{}` to the secret", missing.name),
@@ -82,7 +96,7 @@ fn incomplete(grant: &Grant) -> Option<Trouble> {
 
 fn too_short(provider: &Provider, life: SignedDuration, every: SignedDuration) -> Option<Trouble> {
     (life < every * 2).then(|| {
-        (
+        wrong(
             format!("an access token of {} lives {life:#}, and the refresher runs every {every:#}", provider.title()),
             "a token has to live for two runs at least; programs would read expired ones".to_owned(),
             format!(
@@ -102,7 +116,7 @@ fn too_many(
 ) -> Option<Trouble> {
     let a_day = mints_a_day(life, margin, every);
     (provider.rotates() && a_day > VERSIONS_A_DAY).then(|| {
-        (
+        wrong(
             format!(
                 "{a_day} new refresh tokens a day (an access token of {} lives {life:#}, margin {margin:#}, a run every {every:#})",
                 provider.title()
@@ -110,6 +124,24 @@ fn too_many(
             format!("Secrets Manager keeps {VERSIONS_A_DAY} versions of a secret and refuses more in a day"),
             "run the refresher at an interval with fewer mints, such as 15m, or with a smaller TOKEN_KEEPER_MARGIN_S".to_owned(),
         )
+    })
+}
+
+/// A token that has ended when the next run comes, if one was lost.
+fn no_reserve(
+    provider: &Provider,
+    life: SignedDuration,
+    margin: SignedDuration,
+    every: SignedDuration,
+) -> Option<Trouble> {
+    (Worst::of(every, margin, life).one_lost <= 0).then(|| Trouble {
+        served: true,
+        what: format!(
+            "an access token of {} lives {life:#} and is renewed when {margin:#} are left, by a run every {every:#}",
+            provider.title()
+        ),
+        why: "one run that fails or is late leaves programs with an expired token".to_owned(),
+        remedy: "run the refresher more often: rate(5 minutes) leaves a reserve and mints as often".to_owned(),
     })
 }
 

@@ -11,11 +11,11 @@ pub(super) const DEFAULT: SignedDuration = SignedDuration::from_mins(15);
 
 /// The shortest life that a program can find, in seconds. Zero or less means an expired token.
 #[derive(Debug, PartialEq, Eq)]
-struct Worst {
+pub(super) struct Worst {
     /// If no run is lost.
     normal: i64,
     /// If the run that should mint is lost.
-    one_lost: i64,
+    pub(super) one_lost: i64,
     /// If the run after that is lost too.
     two_lost: i64,
     /// If no run is lost, but a consent made the token between two runs. At the last run before the
@@ -24,10 +24,10 @@ struct Worst {
 }
 
 impl Worst {
-    /// Follows one token from the run that mints it to the run that mints the next one.
-    fn of(schedule: SignedDuration, margin: SignedDuration) -> Self {
+    /// Follows one token of this `life` from the run that mints it to the run that mints the next one.
+    pub(super) fn of(schedule: SignedDuration, margin: SignedDuration, life: SignedDuration) -> Self {
         let (every, margin) = (schedule.as_secs().max(1), margin.as_secs());
-        let mut left = MAX_LIFE.as_secs().saturating_sub(every);
+        let mut left = life.as_secs().saturating_sub(every);
         while left > margin {
             left = left.saturating_sub(every);
         }
@@ -47,7 +47,7 @@ impl Worst {
 
 /// Compares the schedule with the margin.
 pub(super) fn check(schedule: SignedDuration, margin: SignedDuration) -> Finding {
-    let worst = Worst::of(schedule, margin);
+    let worst = Worst::of(schedule, margin, MAX_LIFE);
     let [normal, one, two, consent] =
         [worst.normal, worst.one_lost, worst.two_lost, worst.after_consent].map(in_minutes);
     let what = format!(
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn the_shortest_life_follows_from_schedule_and_margin() {
         let check = |schedule: i64, margin: i64, expected: [i64; 4], severity: Severity| {
-            let worst = Worst::of(SignedDuration::from_mins(schedule), SignedDuration::from_mins(margin));
+            let worst = Worst::of(SignedDuration::from_mins(schedule), SignedDuration::from_mins(margin), MAX_LIFE);
             let minutes = [worst.normal, worst.one_lost, worst.two_lost, worst.after_consent].map(|left| left / 60);
             assert_eq!((minutes, worst.severity()), (expected, severity), "schedule {schedule}, margin {margin}");
         };
@@ -161,7 +161,7 @@ mod tests {
                 let runs = (1..).map(|run| 3600 - (run * every - phase));
                 runs.into_iter().find(|left| *left <= margin).expect("a run that mints")
             });
-            let worst = Worst::of(SignedDuration::from_secs(every), SignedDuration::from_secs(margin));
+            let worst = Worst::of(SignedDuration::from_secs(every), SignedDuration::from_secs(margin), MAX_LIFE);
             assert_eq!(found.min(), Some(worst.after_consent + 1), "every {every}, margin {margin}");
         }
     }

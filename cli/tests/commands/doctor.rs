@@ -44,10 +44,10 @@ async fn a_healthy_installation_is_ok_and_doctor_writes_nothing_and_does_not_ask
          ok     limits: 2 of the 10,000 standard parameters that an account can have in a Region, for 2 connections; a run in which all \
          are due writes for 1 s at 3 puts a second, which AWS allows by default\n\
          ok     signing-key: secret token-keeper/signing-key exists and is long enough\n\
-         ok     callback: each client needs the redirect URI https://consent.example/callback in Zoho's API console\n\
+         ok     callback: each client needs the redirect URI https://consent.example/callback at its provider (for Zoho, in the API console)\n\
          ok     schedule: every 15m, margin 35m; shortest life of a token that a program reads: 30 min (after a consent 20 min, \
          after one lost run 15 min, after two 0 min)\n\
-         \n10 ok, 0 notes, 0 wrong. Nothing was changed, and Zoho was not asked.\n"
+         \n10 ok, 0 notes, 0 wrong. Nothing was changed, and no provider was asked.\n"
     );
     assert_eq!(done, Ok(()));
     assert_eq!((world.zoho_calls(), world.writes()), (0, 0));
@@ -251,7 +251,7 @@ async fn doctor_succeeds_if_there_are_only_notes() {
     }
     world.set("TOKEN_KEEPER_CALLBACK_URL", "http://localhost:8765");
     let (shown, _) = examine(&world, "").await;
-    let redirect = "callback: each client needs the redirect URI http://localhost:8765/callback in Zoho's API console";
+    let redirect = "callback: each client needs the redirect URI http://localhost:8765/callback at its provider";
     check(&shown, "note", redirect, "set TOKEN_KEEPER_CALLBACK_URL to the callback function's https URL");
 }
 

@@ -315,8 +315,14 @@ async fn without_permission_to_store_refresh_tokens_a_rotating_provider_is_warne
         let world = World::with(&[("TOKEN_KEEPER_ROTATING_PROVIDERS", setting)]).await;
         world.store_corp(&fields);
         let console = Typed::default();
-        run(&world, &format!("connect books --client corp {CALLBACK}"), &console).await.expect("a link");
+        run(&world, &format!("connect books --client corp --scope read {CALLBACK}"), &console).await.expect("a link");
         assert_eq!(console.noted.into_inner(), "", "{fields}, {setting}");
+        let console = Typed::default();
+        run(&world, &format!("connect more --client corp {CALLBACK}"), &console).await.expect("a link");
+        assert!(console.noted.into_inner().starts_with("No scope is stored."));
+        let wrong =
+            type_in(&world, &format!("connect new --client nope --scope accounting.transactions {CALLBACK}"), "").await;
+        assert!(wrong.expect_err("no client").contains("token-keeper client add nope"));
     }
 }
 
@@ -564,7 +570,9 @@ async fn doctor_says_what_keeps_a_connection_from_being_served() {
 async fn doctor_counts_the_versions_that_a_rotating_connection_would_need_in_a_day() {
     let world = at("xero").await;
     world.store_of_corp("books", &json!({"refresh_token": "rt"}));
-    assert!(diagnose(&world, "15m").await[0].contains("can be kept fresh"), "96 a day");
+    let found = diagnose(&world, "15m").await;
+    assert!(found[0].starts_with("\"note\"") && found[0].contains("lives 30m and is renewed"), "96 a day: {found:?}");
+    assert!(diagnose(&world, "5m").await[0].contains("can be kept fresh"));
     let found = diagnose(&world, "1m").await;
     assert!(found[0].starts_with("\"wrong\"") && found[0].contains("111 new refresh tokens a day"), "{found:?}");
     assert!(found[0].contains("lives 30m, margin 17m 30s, a run every 1m"), "{found:?}");

@@ -57,7 +57,11 @@ async fn one_provider_is_shown_with_everything_that_an_operator_has_to_know() {
     assert_eq!(row["fields"], json!(["tenant", "authorization_endpoint", "token_endpoint"]));
     let unknown = type_in(&world, "providers xerro", "").await.expect_err("no such row");
     assert!(
-        unknown.starts_with("the table has no provider of this name\n  -> choose one of google, hubspot, "),
+        unknown.starts_with("the table has no provider \"xerro\"\n  -> choose one of google, hubspot, "),
         "{unknown}"
     );
+    for (typed, remedy) in [("microsoft", "token-keeper providers entra"), ("zoho", "without --provider is Zoho's")] {
+        let unknown = type_in(&world, &format!("providers {typed}"), "").await.expect_err("no such row");
+        assert!(unknown.ends_with(remedy), "{unknown}");
+    }
 }
