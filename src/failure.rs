@@ -46,9 +46,12 @@ pub enum Silence {
     /// No answer within the time of a request. It may have minted a token.
     #[error("no answer in time")]
     TimedOut,
-    /// No connection.
+    /// No connection, so nothing was sent.
     #[error("the server cannot be reached")]
     Unreachable,
+    /// No connection within the time for one, so nothing was sent.
+    #[error("no connection in time")]
+    Unconnected,
     /// A connection that broke.
     #[error("the connection broke before the answer was whole")]
     Broken,
@@ -74,7 +77,9 @@ impl Refusal {
     /// enough time, and a certificate does not change within a second.
     pub fn passes_at_once(&self) -> bool {
         match self {
-            Self::OutOfOrder(silence) => !matches!(silence, Silence::Untrusted(_) | Silence::TimedOut),
+            Self::OutOfOrder(silence) => {
+                !matches!(silence, Silence::Untrusted(_) | Silence::TimedOut | Silence::Unconnected)
+            }
             Self::Unclear { at_once, .. } => *at_once,
             Self::ConsentRequired { .. } | Self::Misconfigured { .. } | Self::Throttled => false,
         }

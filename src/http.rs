@@ -104,8 +104,9 @@ pub async fn whole(request: reqwest::RequestBuilder) -> Result<(u16, Option<Vec<
 fn unanswered(error: &reqwest::Error) -> Silence {
     match untrusted(error) {
         Some(untrusted) => Silence::Untrusted(untrusted),
-        None if error.is_timeout() => Silence::TimedOut,
+        None if error.is_connect() && error.is_timeout() => Silence::Unconnected,
         None if error.is_connect() => Silence::Unreachable,
+        None if error.is_timeout() => Silence::TimedOut,
         None => Silence::Broken,
     }
 }

@@ -83,12 +83,11 @@ impl SecretDocument {
     /// If it is not a JSON object, or has a field twice.
     pub fn parse(text: &SecretText) -> Result<Self, Flaw> {
         let text = text.expose();
-        let value: Value =
-            serde_json::from_str(text).map_err(|error| Flaw::NotJson { line: error.line(), column: error.column() })?;
-        if !value.is_object() {
-            return Err(Flaw::NotAnObject);
-        }
-        serde_json::from_str(text).map(Self).map_err(|_| Flaw::Duplicate)
+        serde_json::from_str(text).map(Self).map_err(|_| match serde_json::from_str(text) {
+            Ok(Value::Object(_)) => Flaw::Duplicate,
+            Ok(_) => Flaw::NotAnObject,
+            Err(error) => Flaw::NotJson { line: error.line(), column: error.column() },
+        })
     }
 
     /// The text to store.

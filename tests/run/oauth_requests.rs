@@ -1,7 +1,9 @@
 //! What the other providers are asked, as bytes on the wire, and what becomes of an answer that does
 //! not arrive whole.
 
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use testkit::wire::{Bytes, Call, Fault, Faults, Request, Response, Rule, Server as Loopback, StandIn};
@@ -86,9 +88,13 @@ impl Wire {
 }
 
 fn oauth() -> OAuth {
+    oauth_with(ZOHO_TIMEOUT)
+}
+
+fn oauth_with(timeout: Duration) -> OAuth {
     let start = START.parse().expect("a time");
     let http = client(Roots::BuiltIn, None).expect("a client");
-    OAuth::new(http, ZOHO_TIMEOUT, Source::new(move || start, || [0; 32]))
+    OAuth::new(http, timeout, Source::new(move || start, || [0; 32]))
 }
 
 fn app() -> Client {
@@ -188,4 +194,17 @@ async fn an_answer_that_does_not_arrive_whole_leaves_open_whether_the_token_was_
     drop(wire);
     let refused = oauth().refresh(&app(), &server, &RefreshToken::new("r")).await;
     assert_eq!(refused.expect_err("nobody there"), Refusal::OutOfOrder(Silence::Unreachable));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_takes_no_connection_in_time_has_not_spent_the_token() {
+    // It never answers the greeting of TLS.
+    let mute = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let token_endpoint = format!("https://{}/token", mute.local_addr().expect("an address"));
+    let mut server = Wire::new().server("xero", &json!({}));
+    server.token_endpoint = token_endpoint;
+    let oauth = oauth_with(Duration::from_secs(9));
+    let refusal = oauth.refresh(&app(), &server, &RefreshToken::new("r")).await.expect_err("no connection");
+    assert_eq!(refusal, Refusal::OutOfOrder(Silence::Unconnected));
+    assert!(!refusal.perhaps_redeemed());
 }
