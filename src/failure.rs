@@ -1,4 +1,4 @@
-//! How the outside services refuse or fail: a [`Refusal`] is Zoho's, a [`StoreError`] is AWS's.
+//! How the outside services refuse or fail: a [`Refusal`] is a provider's, a [`StoreError`] is AWS's.
 //!
 //! Neither holds a body or a secret. (The `Failure` of a command is the command line's.)
 

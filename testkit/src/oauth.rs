@@ -20,6 +20,7 @@ pub mod rows;
 pub mod rules;
 mod server;
 mod settings;
+mod state;
 mod token;
 
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -28,10 +29,11 @@ use crate::clock::Clock;
 use crate::wire::{Faults, Server};
 pub use request::Seen;
 use rules::{Agreed, Minted, Rules};
-use server::{Client, Endpoints, State};
+use server::Endpoints;
 pub use settings::{
     Authentication, Ends, EndsAccessToken, ExpiresIn, Grace, Iss, Offline, Pkce, Rotation, Scope, Settings, Stale,
 };
+use state::{Client, State};
 
 /// A running server. It stops when this value is dropped.
 pub struct OAuth {

@@ -2,19 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::rules::{Agreed, Minted, Refused, Rules};
+use super::rules::{Agreed, Code, Minted, Refused, Rules};
 use crate::digest::challenge;
-
-#[derive(Debug)]
-pub(super) struct Code {
-    agreed: Agreed,
-    redirect_uri: String,
-    challenge: Option<String>,
-    expires: Timestamp,
-    spent: bool,
-    /// The grant that it led to.
-    grant: Option<usize>,
-}
 
 impl Rules {
     /// A code for what a user agreed to. It is good once, for a short time.

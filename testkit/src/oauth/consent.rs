@@ -9,8 +9,8 @@ use url::form_urlencoded;
 use super::refusal::Refusal;
 use super::request::Parameters;
 use super::rules::Agreed;
-use super::server::State;
 use super::settings::{Iss, Offline, Pkce};
+use super::state::State;
 
 /// The address to which the page's form is posted.
 pub(super) const DECIDE: &str = "/decide";

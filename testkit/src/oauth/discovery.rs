@@ -8,8 +8,9 @@ use hyper::Response;
 use serde_json::{Value, json};
 
 use super::refusal::Refusal;
-use super::server::{self, State};
 use super::settings::{Authentication, Iss, Pkce};
+use super::state::State;
+use super::token::json_answer;
 
 pub(super) fn answer(state: &State, path: &str) -> Response<Bytes> {
     let settings = &state.rules.settings;
@@ -17,7 +18,7 @@ pub(super) fn answer(state: &State, path: &str) -> Response<Bytes> {
     let oauth = settings.oauth_metadata && path == format!("/.well-known/oauth-authorization-server{issuer_path}");
     let openid = settings.openid_configuration && path == format!("{issuer_path}/.well-known/openid-configuration");
     if oauth || openid {
-        server::json(&document(state))
+        json_answer(&document(state))
     } else {
         Refusal::html(404, "There is nothing here.").response()
     }

@@ -9,7 +9,6 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use jiff::{SignedDuration, Timestamp};
 
-use super::codes::Code;
 use super::settings::{Ends, EndsAccessToken, Rotation, Settings, Stale};
 use crate::digest::sha256;
 
@@ -65,6 +64,18 @@ pub(super) struct RefreshToken {
     pub(super) replacement_used: bool,
     pub(super) revoked: bool,
     pub(super) redeemed: usize,
+}
+
+/// An authorization code.
+#[derive(Debug)]
+pub(super) struct Code {
+    pub(super) agreed: Agreed,
+    pub(super) redirect_uri: String,
+    pub(super) challenge: Option<String>,
+    pub(super) expires: Timestamp,
+    pub(super) spent: bool,
+    /// The grant that it led to.
+    pub(super) grant: Option<usize>,
 }
 
 #[derive(Debug)]

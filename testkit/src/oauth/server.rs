@@ -1,72 +1,15 @@
-//! The endpoints: routes requests, knows the clients, and throttles them.
+//! The endpoints: which request goes where.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use hyper::{Method, Request, Response};
-use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
 
 use super::refusal::Refusal;
-use super::request::{Parameters, Seen, query, seen};
-use super::rules::Rules;
+use super::request::{Parameters, query, seen};
+use super::state::State;
 use super::{consent, discovery, token};
-use crate::clock::Clock;
 use crate::wire::{Call, StandIn};
-
-/// The window in which requests are counted.
-const WINDOW: SignedDuration = SignedDuration::from_mins(1);
-
-/// A running server's memory.
-pub(super) struct State {
-    pub(super) rules: Rules,
-    pub(super) clients: HashMap<String, Client>,
-    /// The requests so far, in their order.
-    pub(super) seen: Vec<Seen>,
-    /// The base URL.
-    pub(super) url: String,
-    pub(super) clock: Clock,
-    windows: HashMap<String, (Timestamp, usize)>,
-}
-
-pub(super) struct Client {
-    pub(super) secret: String,
-    pub(super) redirect_uris: Vec<String>,
-}
-
-impl State {
-    pub(super) fn new(name: &'static str, clock: Clock) -> Self {
-        Self {
-            rules: Rules::new(name),
-            clients: HashMap::new(),
-            seen: Vec::new(),
-            url: String::new(),
-            clock,
-            windows: HashMap::new(),
-        }
-    }
-
-    pub(super) fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-
-    /// What the server calls itself (RFC 8414 §2).
-    pub(super) fn issuer(&self) -> String {
-        format!("{}{}", self.url, self.rules.settings.issuer_path)
-    }
-
-    /// Counts a request of the client and says whether it is one too many.
-    pub(super) fn throttles(&mut self, client_id: &str) -> bool {
-        let now = self.now();
-        let (since, requests) = self.windows.entry(client_id.to_owned()).or_insert((now, 0));
-        if now.duration_since(*since) >= WINDOW {
-            (*since, *requests) = (now, 0);
-        }
-        *requests += 1;
-        *requests > self.rules.settings.requests_per_minute
-    }
-}
 
 /// The server behind the wire.
 pub(super) struct Endpoints {
@@ -134,11 +77,4 @@ impl StandIn for Endpoints {
             Endpoint::Other => Refusal::html(404, "There is nothing here.").response(),
         }
     }
-}
-
-/// A JSON answer (200) that must not be cached (RFC 6749 §5.1).
-pub(super) fn json(body: &BTreeMap<String, Value>) -> Response<Bytes> {
-    let body = serde_json::to_string(body).expect("JSON with text keys");
-    let response = Response::builder().header("content-type", "application/json").header("cache-control", "no-store");
-    response.body(body.into()).expect("valid headers")
 }

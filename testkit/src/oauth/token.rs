@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use super::refusal::Refusal;
 use super::request::{Claimed, Parameters, client, is_form};
 use super::rules::{Minted, Refused};
-use super::server::{State, json as answered};
 use super::settings::{ExpiresIn, Scope, Settings};
+use super::state::State;
 
 pub(super) fn answer(state: &mut State, request: &Request<Bytes>) -> Response<Bytes> {
     match serve(state, request) {
-        Ok(minted) => answered(&fields(&state.rules.settings, &minted, state.now())),
+        Ok(minted) => json_answer(&fields(&state.rules.settings, &minted, state.now())),
         Err(refusal) => refusal.response(),
     }
 }
@@ -128,4 +128,11 @@ pub(super) fn revoke(state: &mut State, request: &Request<Bytes>) -> Response<By
         Ok(()) => Refusal::empty(200).response(),
         Err(refusal) => refusal.response(),
     }
+}
+
+/// A JSON answer (200) that must not be cached (RFC 6749 §5.1).
+pub(super) fn json_answer(body: &BTreeMap<String, Value>) -> Response<Bytes> {
+    let body = serde_json::to_string(body).expect("JSON with text keys");
+    let response = Response::builder().header("content-type", "application/json").header("cache-control", "no-store");
+    response.body(body.into()).expect("valid headers")
 }
