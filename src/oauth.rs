@@ -122,7 +122,12 @@ impl OAuth {
         endpoint: &str,
         form: &[(&str, &str)],
     ) -> Result<(u16, Vec<u8>), Refusal> {
-        let request = self.http.post(endpoint).timeout(self.timeout).header("accept", "application/json");
+        let mut request = self.http.post(endpoint).timeout(self.timeout).header("accept", "application/json");
+        if server.rotates() {
+            // A connection that is used again may be one that the server has forgotten. Nobody knows
+            // then whether the refresh token was spent.
+            request = request.header("connection", "close");
+        }
         let request = authenticated(request, client, server.client_authentication, form);
         let (status, body) = http::whole(request).await.map_err(Refusal::OutOfOrder)?;
         // What was asked for may be in it.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::claim::Claim;
-use crate::connection::{Account, Client, DataCenter, Grant, Provider, SecretVersion, StoredSecret};
+use crate::connection::{Account, Client, DataCenter, Grant, Provider, SecretDocument, SecretVersion, StoredSecret};
 use crate::failure::{Refusal, StoreError};
 use crate::flaw::{Broken, Flaw};
 use crate::lease::{Lease, Token};
@@ -64,6 +64,18 @@ pub trait SecretReplacer {
     /// Gives the secret this text in place of the version `read`, and returns the new version. If
     /// somebody else has replaced that version, nothing changes ([`StoreError::overtaken`]).
     async fn replace(&self, name: &SecretName, text: &SecretText, read: &VersionId) -> Result<VersionId, StoreError>;
+    /// Makes the successor of a refresh token current if a refresh of the version `read` has put it
+    /// aside and was cut off. Returns whether it did.
+    async fn complete_refresh(&self, name: &SecretName, read: &VersionId) -> Result<bool, StoreError> {
+        let Some(SecretVersion { id, text }) = self.put_aside(name).await? else { return Ok(false) };
+        // Only a refresh lets the links of the version before live on.
+        let refreshed = id == VersionId::after(read, &text)
+            && SecretDocument::parse(&text).is_ok_and(|document| document.link_version(&id) != id);
+        if refreshed {
+            self.replace(name, &text, read).await?;
+        }
+        Ok(refreshed)
+    }
 }
 
 /// Writes secrets: for consent and the operator, never for the refresher.

@@ -84,7 +84,8 @@ impl Operator {
     }
 
     /// Creates a secret, or replaces the version that was `read`. `None` if somebody else was
-    /// first: then nothing has changed.
+    /// first: then nothing has changed. That includes a refresh that was cut off: its new refresh
+    /// token would be lost, so it is stored first.
     pub(crate) async fn write(
         &self,
         name: &SecretName,
@@ -94,6 +95,9 @@ impl Operator {
         let mut document = document.clone();
         document.end_links();
         let written = match read {
+            Some(read) if self.secrets.complete_refresh(name, read).await.is_ok_and(|completed| completed) => {
+                return Ok(None);
+            }
             Some(read) => self.secrets.replace(name, &document.text(), read).await,
             None => self.secrets.create(name, &document.text()).await,
         };

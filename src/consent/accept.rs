@@ -24,6 +24,9 @@ use crate::secret::RefreshToken;
 /// ten for the exchange, three to ask whose account it is, and eight for the first lease.
 const STORE_PATIENCE: Duration = Duration::from_secs(8);
 
+/// What a refresh has made of a grant: its version, and its refresh token.
+type Refreshed = (VersionId, RefreshToken);
+
 impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
     /// Spends a code, and [accepts](Self::accept) what the provider gives for it. `grant` is the
     /// secret's [`grant_at`](Self::grant_at) its home, with what the redirect brought as `kept`.
@@ -80,12 +83,10 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         allow_other_account: bool,
     ) -> Result<Connected, Stop> {
         let CurrentGrant { connection, version: read, since, mut document, parsed } = secret;
-        let before = |at: &DataCenter| Provider::Zoho(at.clone());
-        let was_at = match grant.provider {
-            Provider::Zoho(_) => parsed.data_center().map(before),
-            Provider::Other(_) => None,
+        let was_at = match (&grant.provider, parsed.data_center()) {
+            (Provider::Zoho(_), Some(at)) => Provider::Zoho(at.clone()),
+            (provider, _) => provider.clone(),
         };
-        let was_at = was_at.unwrap_or_else(|| grant.provider.clone());
         let replaced = parsed.refresh_token().cloned();
         let (connected, granted_before) = (replaced.is_some(), document.granted_at());
         let refresh_token = minted.refresh_token.clone();
@@ -137,7 +138,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         let old = document.clone();
         document.grant(&grant);
         let stored = self.store(&grant, &refresh_token, [&old, &document], &read, since);
-        let (version, read) = timeout(STORE_PATIENCE, stored).await.unwrap_or_else(|_| {
+        let (version, refreshed) = timeout(STORE_PATIENCE, stored).await.unwrap_or_else(|_| {
             error!(
                 connection = connection.as_str(),
                 "Secrets Manager took too long: not known whether the new grant is stored"
@@ -146,6 +147,7 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         })?;
         // From here on the consent is valid, whatever happens.
         let grant = Grant { version, ..grant };
+        let (read, replaced) = refreshed.map_or((read, replaced), |(read, refreshed)| (read, Some(refreshed)));
         let replaced = replaced.filter(|_| !again);
         let before = Before { version: read, connected, granted_at: granted_before };
         let published = self.publish(&grant, minted.token, &before).await;
@@ -200,10 +202,11 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
             .ok()
     }
 
-    /// Stores a new grant in place of the version `read`, and returns its version and the one that it
-    /// has replaced. After an error it reads the secret, to find out whether the grant was stored. A
-    /// refresh token that is certainly not stored is revoked: nobody could use it, and Zoho allows a
-    /// user only twenty.
+    /// Stores a new grant in place of the version `read`, and returns its version. If a refresh of the
+    /// grant before was faster, it stores it in place of what the refresh has made, and returns that
+    /// too. After an error it reads the secret, to find out whether the grant was stored. A refresh
+    /// token that is certainly not stored is revoked: nobody could use it, and Zoho allows a user only
+    /// twenty.
     async fn store(
         &self,
         grant: &Grant,
@@ -211,23 +214,22 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         [old, document]: [&SecretDocument; 2],
         read: &VersionId,
         since: Timestamp,
-    ) -> Result<(VersionId, VersionId), Stop> {
+    ) -> Result<(VersionId, Option<Refreshed>), Stop> {
         let connection = &grant.connection;
         let name = self.settings.prefix.grant(connection.as_str());
-        let (mut read, mut written) = (read.clone(), self.secrets.replace(&name, &document.text(), read).await);
-        // A refresh of the grant before may be faster. The consent wins all the same.
-        if written.as_ref().is_err_and(StoreError::overtaken)
-            && let Some(refreshed) = self.refreshed(&name, old).await
-        {
-            written = self.secrets.replace(&name, &document.text(), &refreshed).await;
-            read = refreshed;
+        let (mut refreshed, mut written) = (None, self.secrets.replace(&name, &document.text(), read).await);
+        if written.as_ref().is_err_and(StoreError::overtaken) {
+            refreshed = self.refreshed(&name, old, read).await;
+        }
+        if let Some((version, _)) = &refreshed {
+            written = self.secrets.replace(&name, &document.text(), version).await;
         }
         let why = match written {
-            Ok(version) => return Ok((version, read)),
+            Ok(version) => return Ok((version, refreshed)),
             Err(why) => why,
         };
         let stop = match self.secrets.read_one(&name).await.map(|StoredSecret { content, .. }| content) {
-            Ok(Ok(current)) if holds(&current, refresh_token) => return Ok((current.id, read)),
+            Ok(Ok(current)) if holds(&current, refresh_token) => return Ok((current.id, refreshed)),
             Ok(Ok(current)) if why.overtaken() => Some(overtaken(connection, &current, since)),
             Ok(Ok(_)) if why.undone() => None,
             Ok(Err(Flaw::NotFound | Flaw::Deleted)) if why.undone() => Some(Stop::Gone(connection.clone())),
@@ -246,11 +248,13 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         Err(stop)
     }
 
-    /// The current version, if only a refresh has changed the secret since it was as in `old`.
-    async fn refreshed(&self, name: &SecretName, old: &SecretDocument) -> Option<VersionId> {
+    /// The current version and its refresh token, if only refreshes have changed the secret since it
+    /// was as in `old`. An import makes a version with links of its own.
+    async fn refreshed(&self, name: &SecretName, old: &SecretDocument, read: &VersionId) -> Option<Refreshed> {
         let current = self.secrets.read_one(name).await.ok()?.content.ok()?;
-        SecretDocument::parse(&current.text).ok()?.successor_of(old)?;
-        Some(current.id)
+        let document = SecretDocument::parse(&current.text).ok()?;
+        let successor = document.successor_of(old)?;
+        (document.link_version(&current.id) == old.link_version(read)).then_some((current.id, successor))
     }
 
     /// Revokes a refresh token that the provider has just issued and that is not stored, where that

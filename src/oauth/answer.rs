@@ -127,7 +127,8 @@ fn refusal(class: Class, code: String, what: String, issued: bool) -> Refusal {
 
 /// Whether an object says that nothing was done. Slack says so with `ok`.
 fn is_refusal(fields: &Map<String, Value>) -> bool {
-    fields.get("error").is_some_and(|error| !error.is_null()) || fields.get("ok") == Some(&Value::Bool(false))
+    fields.get("error").is_some_and(|error| !error.is_null() && error != "")
+        || fields.get("ok") == Some(&Value::Bool(false))
 }
 
 /// The error code, empty if there is none. `HubSpot` has one under another name.

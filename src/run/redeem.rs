@@ -16,7 +16,6 @@ use crate::failure::{Cause, Refusal, StoreError};
 use crate::lease::{Lease, Token};
 use crate::name::VersionId;
 use crate::ports::{Claims, Grants, Issuer, Leases, Minted, SecretReplacer};
-use crate::provider::Reuse;
 use crate::run::Refresher;
 use crate::run::renew::Answer;
 use crate::run::report::{Deferral, Outcome};
@@ -38,12 +37,15 @@ const AT_ONCE: SignedDuration = SignedDuration::from_secs(60);
 /// The wait before the one retry, after a fault that may be over in a second.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
+const PUT_SECRET: &str = "secretsmanager:PutSecretValue";
+
 /// What became of a successor.
 enum Stored {
     /// It is in this version of the grant.
     Grant(VersionId),
-    /// It is in the claim. The grant will have this version when the next run has stored it.
-    Claim(VersionId),
+    /// It is in the claim, because the store failed. The grant will have this version when the next
+    /// run has stored it.
+    Claim(VersionId, StoreError),
     /// There is a newer consent, so nobody needs it.
     Overtaken,
     /// It could be kept nowhere.
@@ -142,15 +144,8 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
     /// current version. Then this makes it so.
     async fn complete_put_aside(&self, grant: &Grant) -> bool {
         let name = self.settings.prefix.grant(grant.connection.as_str());
-        let complete = async {
-            let (read, document) = self.secret(grant).await.filter(|(read, _)| *read == grant.version)?;
-            let SecretVersion { id, text } = self.grants.put_aside(&name).await.ok()??;
-            let aside = SecretDocument::parse(&text).ok()?;
-            // It has to be what a refresh of this very version has stored.
-            aside.successor_of(&document).filter(|_| id == VersionId::after(&read, &text))?;
-            self.grants.replace(&name, &text, &read).await.ok()
-        };
-        timeout(PATIENCE, complete).await.is_ok_and(|completed| completed.is_some())
+        let completed = timeout(PATIENCE, self.grants.complete_refresh(&name, &grant.version)).await;
+        completed.is_ok_and(|completed| completed.is_ok_and(|completed| completed))
     }
 
     /// Whether the published token ends soon: before the run after the next.
@@ -179,9 +174,12 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
 
     /// Sends the refresh token that was claimed, and stores its successor.
     async fn ask(&self, grant: Grant, claim: Claim, over: Vec<Claim>, lost: bool, end: Option<Instant>) -> Answer {
-        let Some((_, document)) = self.secret(&grant).await.filter(|(read, _)| *read == grant.version) else {
-            self.release(&grant, Some(&claim)).await;
-            return Answer::Left(Outcome::Deferred(Deferral::Changed));
+        let document = match self.secret(&grant).await {
+            Ok(Some((read, document))) if read == grant.version => document,
+            _ => {
+                self.release(&grant, Some(&claim)).await;
+                return Answer::Left(Outcome::Deferred(Deferral::Changed));
+            }
         };
         let reserve = |end: Instant| end.checked_sub(STORE_RESERVE).unwrap_or(end);
         let end = end.map(reserve);
@@ -191,30 +189,31 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
             return Answer::Left(Outcome::Deferred(Deferral::NoTime));
         }
         let mut answer = self.issuer.mint(&grant).await;
+        let mut spent = false;
         if let Err(refusal) = &answer
-            && may_retry(refusal, grant.provider.reuse())
+            && self.may_retry(refusal, &grant, &claim)
             && self.time_to_mint(end.map(|end| end - RETRY_AFTER))
         {
+            spent = refusal.perhaps_redeemed();
             sleep(RETRY_AFTER).await;
             answer = self.issuer.mint(&grant).await;
         }
         let minted = match answer {
             Ok(minted) => minted,
             Err(refusal) => {
-                if !refusal.perhaps_redeemed() {
-                    self.release(&grant, Some(&claim)).await;
-                }
                 let refusal = match refusal {
-                    // Its successor was in the answer that was lost.
-                    Refusal::ConsentRequired { .. } if lost => {
-                        Refusal::ConsentRequired { error: ROTATION_LOST.to_owned() }
-                    }
-                    // The same in words that the table of providers does not know.
-                    Refusal::Unclear { error, .. } if lost && error.starts_with("invalid_grant") => {
-                        Refusal::ConsentRequired { error: ROTATION_LOST.to_owned() }
+                    // Its successor was in the answer that was lost. The second pattern is the same in
+                    // words that the table of providers does not know.
+                    Refusal::ConsentRequired { .. } if lost || spent => rotation_lost(),
+                    Refusal::Unclear { error, .. } if (lost || spent) && error.starts_with("invalid_grant") => {
+                        rotation_lost()
                     }
                     refusal => refusal,
                 };
+                let dead = matches!(refusal, Refusal::ConsentRequired { .. });
+                if dead || !(spent || refusal.perhaps_redeemed()) {
+                    self.release(&grant, Some(&claim)).await;
+                }
                 return Answer::Refused(grant, refusal);
             }
         };
@@ -230,23 +229,42 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
         published(grant, minted, &successor, stored, over)
     }
 
+    /// Whether one more try in the same run makes sense and does no harm.
+    fn may_retry(&self, refusal: &Refusal, grant: &Grant, claim: &Claim) -> bool {
+        if refusal.perhaps_redeemed() {
+            may_ask_again(grant.provider.reuse(), claim.first_claimed_at, self.source.now(), false)
+        } else {
+            refusal.passes_at_once()
+        }
+    }
+
     /// A provider that does not rotate has given another refresh token.
     pub(super) async fn unexpected(&self, grant: Grant, minted: Minted, refresh_token: RefreshToken) -> Answer {
         let title = grant.provider.title();
         let error = format!("{title} gave another refresh token, which the table of providers does not expect");
         warn!(connection = grant.connection.as_str(), error);
-        let secret = if self.settings.rotating { self.secret(&grant).await } else { None };
-        let (Some((read, document)), Some(before)) = (secret, grant.refresh_token()) else {
+        let before = grant.refresh_token().filter(|_| self.settings.rotating).map(TokenHash::of);
+        let Some(before) = before else {
             let remedy = "if the next refresh fails, connect it again; deploy the stack with RotatingProviders=true, so that \
                           it can be stored";
             let trouble = Some(Outcome::Failed { error, remedy: remedy.to_owned() });
             return Answer::Tokens { grant, minted, over: Vec::new(), trouble };
         };
         let expires_at = grant.end_of_refresh_token(minted.refresh_token_expires_at, minted.token.issued_at);
-        let claim = self.new_claim(&grant, TokenHash::of(before));
         let successor = Successor { refresh_token, expires_at };
-        let grant = Grant { version: read, ..grant };
-        let stored = self.store(&grant, document, &claim, &successor).await;
+        let claim = self.new_claim(&grant, before.clone());
+        let stored = match self.secret(&grant).await {
+            Ok(Some((read, document))) if hash(&document) == Some(before) => {
+                let grant = Grant { version: read, ..grant.clone() };
+                self.store(&grant, document, &claim, &successor).await
+            }
+            Ok(_) => Stored::Overtaken,
+            Err(why) => match self.keep(&grant, &claim, &successor).await {
+                // The grant will have another version. All that counts is that it is not this one.
+                Ok(()) => Stored::Claim(VersionId::after(&grant.version, &claim.document()), why),
+                Err(why) => Stored::Nowhere(why),
+            },
+        };
         published(grant, minted, &successor, stored, Vec::new())
     }
 
@@ -268,53 +286,57 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
     async fn store(&self, grant: &Grant, mut document: SecretDocument, claim: &Claim, successor: &Successor) -> Stored {
         let name = self.settings.prefix.grant(grant.connection.as_str());
         let mut read = grant.version.clone();
-        let mut failure = StoreError { action: "secretsmanager:PutSecretValue", cause: Cause::NoAnswer };
+        let mut failure = no_answer(PUT_SECRET);
         for round in 0..ROUNDS {
             if round > 0 {
                 sleep(self.settings.settling).await;
             }
             document.rotate(&successor.refresh_token, successor.expires_at, &read);
             let text = document.text();
-            match timeout(PATIENCE, self.grants.replace(&name, &text, &read)).await {
+            failure = match timeout(PATIENCE, self.grants.replace(&name, &text, &read)).await {
                 Ok(Ok(version)) => return Stored::Grant(version),
-                Ok(Err(why)) => failure = why,
-                Err(_) => {}
-            }
+                Ok(Err(why)) => why,
+                Err(_) => no_answer(PUT_SECRET),
+            };
             match self.secret(grant).await {
-                Some((version, current)) => match current.refresh_token() {
-                    Some(current) if current.expose() == successor.refresh_token.expose() => {
-                        return Stored::Grant(version);
-                    }
-                    // Somebody has changed another field.
-                    Some(token) if TokenHash::of(&token) == claim.token => (read, document) = (version, current),
-                    _ if failure.overtaken() => return Stored::Overtaken,
-                    _ => {}
-                },
-                None if failure.overtaken() => return Stored::Overtaken,
-                None => {}
+                Ok(Some((version, current))) if hash(&current) == Some(TokenHash::of(&successor.refresh_token)) => {
+                    return Stored::Grant(version);
+                }
+                // Somebody has changed another field.
+                Ok(Some((version, current))) if hash(&current).as_ref() == Some(&claim.token) => {
+                    (read, document) = (version, current);
+                }
+                _ if failure.overtaken() => return Stored::Overtaken,
+                _ => {}
             }
             if failure.overtaken() && round + 1 < ROUNDS {
                 continue;
             }
-            let kept = Claim { kept: Some(successor.clone()), ..claim.clone() };
-            match timeout(PATIENCE, self.leases.rewrite(&grant.connection, &kept)).await {
-                Ok(Ok(())) => {
+            match self.keep(grant, claim, successor).await {
+                Ok(()) => {
                     document.rotate(&successor.refresh_token, successor.expires_at, &read);
-                    return Stored::Claim(VersionId::after(&read, &document.text()));
+                    return Stored::Claim(VersionId::after(&read, &document.text()), failure);
                 }
-                Ok(Err(why)) => failure = why,
-                Err(_) => {}
+                Err(why) => failure = why,
             }
         }
         Stored::Nowhere(failure)
     }
 
-    /// The connection's secret as it is now, and its version; `None` if it cannot be read.
-    async fn secret(&self, grant: &Grant) -> Option<(VersionId, SecretDocument)> {
+    /// Keeps a successor in its claim.
+    async fn keep(&self, grant: &Grant, claim: &Claim, successor: &Successor) -> Result<(), StoreError> {
+        let kept = Claim { kept: Some(successor.clone()), ..claim.clone() };
+        let kept = timeout(PATIENCE, self.leases.rewrite(&grant.connection, &kept)).await;
+        kept.unwrap_or_else(|_| Err(no_answer("ssm:PutParameter")))
+    }
+
+    /// The connection's secret as it is now, and its version; `None` if it is gone or damaged.
+    async fn secret(&self, grant: &Grant) -> Result<Option<(VersionId, SecretDocument)>, StoreError> {
         let name = self.settings.prefix.grant(grant.connection.as_str());
-        let read = timeout(PATIENCE, self.grants.read_one(&name)).await.ok()?;
-        let SecretVersion { id, text } = read.ok()?.content.ok()?;
-        Some((id, SecretDocument::parse(&text).ok()?))
+        let read = timeout(PATIENCE, self.grants.read_one(&name)).await;
+        let read = read.unwrap_or_else(|_| Err(no_answer("secretsmanager:BatchGetSecretValue")))?;
+        let version = read.content.ok();
+        Ok(version.and_then(|SecretVersion { id, text }| Some((id, SecretDocument::parse(&text).ok()?))))
     }
 
     /// Stores a successor that an earlier run has kept in its claim.
@@ -324,10 +346,10 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
     async fn complete(&self, grant: Grant, claim: Claim, last: Option<&Lease>) -> Result<Grant, Outcome> {
         let changed = Err(Outcome::Deferred(Deferral::Changed));
         let Some(successor) = claim.kept.clone() else { return changed };
-        let Some((read, document)) = self.secret(&grant).await else { return changed };
+        let Ok(Some((read, document))) = self.secret(&grant).await else { return changed };
         // From now on the claim keeps away runs that have read the grant before this.
         let bare = Claim { kept: None, claimed_at: self.source.now(), ..claim.clone() };
-        let current = document.refresh_token().map(|token| TokenHash::of(&token));
+        let current = hash(&document);
         let stored = if current.as_ref() == Some(&TokenHash::of(&successor.refresh_token)) {
             Stored::Grant(read)
         } else if current.as_ref() == Some(&claim.token) {
@@ -352,7 +374,7 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
                 self.release(&grant, Some(&claim)).await;
                 changed
             }
-            Stored::Claim(_) | Stored::Nowhere(_) => Err(kept_in_claim()),
+            Stored::Claim(_, why) | Stored::Nowhere(why) => Err(kept_in_claim(&why)),
         }
     }
 
@@ -383,8 +405,8 @@ fn published(grant: Grant, minted: Minted, successor: &Successor, stored: Stored
         Stored::Grant(version) => Answer::Tokens { grant: next(version), minted, over, trouble: None },
         // With this version the next run finds the lease of another grant, and completes the
         // store.
-        Stored::Claim(version) => {
-            let trouble = Some(kept_in_claim());
+        Stored::Claim(version, why) => {
+            let trouble = Some(kept_in_claim(&why));
             Answer::Tokens { grant: next(version), minted, over: Vec::new(), trouble }
         }
         Stored::Overtaken => Answer::Left(Outcome::Deferred(Deferral::Changed)),
@@ -411,20 +433,24 @@ impl Successor {
     }
 }
 
-/// Whether one more try in the same run makes sense and does no harm.
-fn may_retry(refusal: &Refusal, reuse: Reuse) -> bool {
-    match reuse {
-        Reuse::Kills => refusal.passes_at_once() && !refusal.perhaps_redeemed(),
-        Reuse::Tolerated | Reuse::For(_) | Reuse::UntilUsed => refusal.passes_at_once() || refusal.perhaps_redeemed(),
+/// The store did not take a new refresh token.
+fn kept_in_claim(why: &StoreError) -> Outcome {
+    Outcome::Failed {
+        error: format!("the new refresh token could not be stored yet and is kept in its claim: {why}"),
+        remedy: why.remedy(),
     }
 }
 
-/// The store did not take a new refresh token.
-fn kept_in_claim() -> Outcome {
-    Outcome::Failed {
-        error: "the new refresh token could not be stored yet and is kept in its claim".to_owned(),
-        remedy: "the next run stores it; if this continues, look at Secrets Manager's errors".to_owned(),
-    }
+fn no_answer(action: &'static str) -> StoreError {
+    StoreError { action, cause: Cause::NoAnswer }
+}
+
+fn hash(document: &SecretDocument) -> Option<TokenHash> {
+    document.refresh_token().map(|token| TokenHash::of(&token))
+}
+
+fn rotation_lost() -> Refusal {
+    Refusal::ConsentRequired { error: ROTATION_LOST.to_owned() }
 }
 
 /// The claim could not be made or read, so nothing was sent.

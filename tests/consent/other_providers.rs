@@ -585,6 +585,7 @@ async fn a_link_outlives_the_refreshes_of_the_grant_before_and_still_works_once(
 async fn a_refresh_during_a_consent_does_not_cost_the_consent() {
     for stale in [false, true] {
         let world = World::with(&[("TOKEN_KEEPER_ROTATING_PROVIDERS", "true")]).await;
+        settings(&world, |settings| settings.revocation = Some(Ends::Token));
         let first = world.connect_corp("books");
         let hold = testkit::wire::Hold::default();
         world.faults.add(Rule::on("oauth", "authorization_code"), Fault::Hold(hold.clone()));
@@ -602,9 +603,34 @@ async fn a_refresh_during_a_consent_does_not_cost_the_consent() {
         assert_eq!(title(&page), "Connected");
         world.aws.release(&grant_name("books"));
         let stored = world.refresh_token("books").expect("a refresh token");
-        assert!(world.oauth().refresh_token_lives(&stored) && world.token_lives("books"));
+        assert!(world.token_lives("books"));
         assert_ne!(stored, first);
+        assert_eq!(world.oauth().refresh_tokens(), [stored], "what the refresh has stored is revoked");
         assert!(world.notices("books")[0].contains("has a new consent"), "{:?}", world.notices("books"));
         assert_eq!(world.run().await["fresh"], 1);
+    }
+}
+
+#[tokio::test]
+async fn an_import_during_a_consent_is_no_refresh_so_the_import_wins() {
+    for provider in ["oauth", "zoho"] {
+        let world = World::new().await;
+        let (name, import): (_, &dyn Fn() -> String) = match provider {
+            "zoho" => ("crm", &|| world.connect("crm")),
+            _ => ("books", &|| world.connect_corp("books")),
+        };
+        import();
+        let hold = testkit::wire::Hold::default();
+        world.faults.add(Rule::on(provider, "authorization_code"), Fault::Hold(hold.clone()));
+        let link = if name == "crm" { world.link("crm") } else { world.link_of_corp("books", false) };
+        let browser = Browser::default();
+        let (page, imported) = tokio::join!(browser.consent(&world, &link), async {
+            hold.reached().await;
+            let imported = import();
+            hold.release();
+            imported
+        });
+        assert_ne!(title(&page), "Connected", "{provider}");
+        assert_eq!(world.refresh_token(name), Some(imported), "{provider}");
     }
 }

@@ -354,3 +354,9 @@ fn a_revocation_has_worked_or_the_token_is_unknown_or_it_may_still_live() {
     check(503, "", Refusal::OutOfOrder(Silence::ServerError(503)));
     check(302, "", unclear("HTTP 302: a redirect, not followed", false));
 }
+
+#[test]
+fn an_empty_error_beside_tokens_is_no_refusal() {
+    assert_eq!(answer("custom", &json!({"error": ""})).token.access_token.expose(), "at");
+    assert_eq!(refused("custom", 400, r#"{"error": ""}"#).to_string(), "HTTP 400");
+}

@@ -208,3 +208,16 @@ async fn a_server_that_takes_no_connection_in_time_has_not_spent_the_token() {
     assert_eq!(refusal, Refusal::OutOfOrder(Silence::Unconnected));
     assert!(!refusal.perhaps_redeemed());
 }
+
+#[tokio::test]
+async fn a_token_that_is_good_once_is_never_sent_over_a_connection_that_may_be_dead() {
+    for (rotation, expected) in [("always", Some("close")), ("never", None)] {
+        let wire = Wire::new();
+        wire.answer(answers::status(200, &json!({"access_token": "at"})));
+        let server = wire.server("custom", &json!({"rotation": rotation}));
+        wire.refresh(&server).await.expect("tokens");
+        let asked = std::mem::take(&mut *wire.parrot.asked.lock().expect("the list"));
+        let connection = asked[0].headers().get("connection").map(|value| value.to_str().expect("text"));
+        assert_eq!(connection, expected, "{rotation}");
+    }
+}

@@ -192,6 +192,8 @@ async fn a_token_that_the_store_does_not_take_is_kept_in_the_claim_and_stored_by
             world.faults.add(Rule::on("secretsmanager", operation), fault);
             let report = world.run().await;
             assert_eq!(report["failed"], json!(["corp"]), "{operation}: {report}");
+            let error = line(&report, "corp")["error"].to_string();
+            assert!(error.contains(&format!("secretsmanager:{operation} failed")), "{error}");
             assert!(!report.to_string().contains(&before));
             assert!(world.token_lives("corp"), "the access token is published all the same");
             assert_eq!(world.refresh_token("corp").as_deref(), Some(before.as_str()));
@@ -238,6 +240,82 @@ async fn a_newer_consent_wins_over_a_refresh_under_way() {
     world.run().await;
     assert!(is_well(&world));
     assert_eq!(world.oauth().redeemed(&newest), 1);
+}
+
+#[tokio::test]
+async fn a_newer_grant_wins_over_a_token_that_nobody_expected() {
+    for removed in [false, true] {
+        let world = World::with(&[("TOKEN_KEEPER_ROTATING_PROVIDERS", "true")]).await;
+        world.store_corp(&json!({"rotation": "never"}));
+        world.connect_corp("corp");
+        world.faults.forget_calls();
+        // Held at the request to the provider.
+        let hold = world.faults.hold_at(2);
+        let newest = tokio::join!(world.run(), async {
+            hold.reached().await;
+            let newest = if removed {
+                world.store_of_corp("corp", &json!({}));
+                None
+            } else {
+                Some(world.connect_corp("corp"))
+            };
+            hold.release();
+            newest
+        })
+        .1;
+        assert_eq!(world.faults.calls()[2].operation, "refresh_token");
+        assert_eq!(world.refresh_token("corp"), newest);
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_nobody_expected_is_kept_if_its_secret_cannot_be_read() {
+    let world = World::with(&[("TOKEN_KEEPER_ROTATING_PROVIDERS", "true")]).await;
+    world.store_corp(&json!({"rotation": "never"}));
+    world.connect_corp("corp");
+    world.faults.add(Rule::on("secretsmanager", "BatchGetSecretValue").after(1), refusal());
+    let report = world.run().await;
+    assert!(line(&report, "corp")["error"].to_string().contains("kept in its claim"), "{report}");
+    assert!(world.token_lives("corp"));
+    world.faults.clear();
+    world.run().await;
+    assert!(is_well(&world));
+}
+
+#[tokio::test]
+async fn an_answer_that_was_lost_stays_lost_whatever_the_second_try_says() {
+    let ten_minutes = ("600", Grace::For(SignedDuration::from_mins(10)));
+    for second in [answer(503), answer(429), answer(403)] {
+        let (world, _) = rotating(ten_minutes).await;
+        world.faults.add(Rule::on("oauth", "refresh_token").times(1), Fault::Drop { handled: true });
+        world.faults.add(Rule::on("oauth", "refresh_token"), second.clone());
+        world.run().await;
+        assert_eq!(world.faults.count("oauth", "refresh_token"), 2);
+        world.faults.clear();
+        world.advance_minutes(12);
+        world.run().await;
+        assert!(world.token_lives("corp"), "{second:?}: the token of programs has 18 minutes left");
+        world.advance_minutes(15);
+        world.run().await;
+        assert_eq!(world.field("corp", "error"), "rotation_lost", "{second:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_try_that_finds_the_token_spent_means_a_lost_rotation() {
+    let (world, _) = rotating(("600", Grace::None)).await;
+    world.faults.add(Rule::on("oauth", "refresh_token").times(1), Fault::Drop { handled: true });
+    world.run().await;
+    assert_eq!(world.field("corp", "error"), "rotation_lost");
+}
+
+#[tokio::test]
+async fn a_second_try_does_not_come_after_the_providers_time_for_it() {
+    let (world, _) = rotating(("60", Grace::For(SignedDuration::from_secs(60)))).await;
+    world.faults.add(Rule::on("oauth", "refresh_token").times(1), Fault::Drop { handled: true });
+    world.run().await;
+    assert_eq!(world.faults.count("oauth", "refresh_token"), 1);
+    assert!(world.token_lives("corp"));
 }
 
 #[tokio::test]

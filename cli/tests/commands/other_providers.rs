@@ -619,3 +619,29 @@ async fn revoke_ends_the_refresh_token_that_a_claim_keeps_and_removes_the_claims
         assert_eq!(world.oauth().refresh_tokens().is_empty(), ended, "{provider}");
     }
 }
+
+#[tokio::test]
+async fn a_command_after_a_refresh_that_was_cut_off_stores_the_new_refresh_token_first() {
+    let world = at("box").await;
+    world.connect_corp("books");
+    let calls = async {
+        let other = at("box").await;
+        other.connect_corp("books");
+        other.run().await;
+        other.faults.calls()
+    };
+    let moves = calls.await.iter().position(|call| call.operation == "UpdateSecretVersionStage");
+    world.faults.cut_at(moves.expect("the second step of a store"), false);
+    tokio::select! {
+        biased;
+        report = world.run() => panic!("the run ended with {report}"),
+        () = world.faults.until_cut() => {}
+    }
+    world.faults.clear();
+    let spent = world.refresh_token("books").expect("a refresh token");
+    assert!(!world.oauth().refresh_token_lives(&spent));
+    let command = format!("connect books --scope {CORP_SCOPE},more.read {CALLBACK}");
+    type_in(&world, &command, "").await.expect("a link");
+    assert_eq!(world.grant("books")["scopes"], json!([CORP_SCOPE, "more.read"]));
+    assert!(world.oauth().refresh_token_lives(&world.refresh_token("books").expect("a refresh token")));
+}
