@@ -1,7 +1,7 @@
 //! Addresses on the web, each in one spelling: lower case, without a trailing slash.
 //!
-//! `http` is taken for loopback addresses only. User info is refused, and in a base URL a query or a
-//! fragment as well.
+//! `http` is taken for loopback addresses only. User info is refused, and in a base URL a query or
+//! a fragment as well.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

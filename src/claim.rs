@@ -14,11 +14,11 @@ use crate::secret::{RefreshToken, SecretText};
 
 /// The version of the format.
 const SCHEMA: u64 = 1;
-/// So long somebody may be at work with a claim. A run asks at once after it has claimed, and stores
-/// within a minute; the function ends after five.
+/// So long somebody may be at work with a claim. A run asks at once after it has claimed, and
+/// stores within a minute; the function ends after five.
 pub const HELD: SignedDuration = SignedDuration::from_mins(10);
-/// A claim is removed when it is older than this. No run works with a grant that it has read so long
-/// ago.
+/// A claim is removed when it is older than this. No run works with a grant that it has read so
+/// long ago.
 const STAYS: SignedDuration = SignedDuration::from_hours(1);
 /// Asking again has to be answered before the provider's time for it is over.
 const TO_ANSWER: SignedDuration = SignedDuration::from_secs(60);
@@ -139,8 +139,8 @@ impl Claim {
         now.duration_since(self.claimed_at) < HELD
     }
 
-    /// A claim of this name whose text says nothing. Once nobody can be at work with it, it counts as
-    /// one whose answer was lost.
+    /// A claim of this name whose text says nothing. Once nobody can be at work with it, it counts
+    /// as one whose answer was lost.
     pub fn unreadable(name: &str, written_at: Timestamp) -> Self {
         let attempt = name.rsplit_once('.').and_then(|(version, attempt)| Some((version, attempt.parse().ok()?)));
         let (version, attempt) = attempt.unwrap_or((name, 1));
@@ -194,8 +194,8 @@ pub fn standing<'c>(
     about.map(|claim| claim.first_claimed_at).min().map_or(Standing::Free, Standing::Lost)
 }
 
-/// Whether a refresh token may be sent again whose answer was lost. Where that may kill the grant, it
-/// is sent only when the living access token is near its end.
+/// Whether a refresh token may be sent again whose answer was lost. Where that may kill the grant,
+/// it is sent only when the living access token is near its end.
 pub fn may_ask_again(reuse: Reuse, first_claimed_at: Timestamp, now: Timestamp, near_the_end: bool) -> bool {
     near_the_end
         || match reuse {

@@ -148,8 +148,8 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         Ok(Begun { location, cookie })
     }
 
-    /// Takes the provider's redirect: checks everything, spends the code, stores the grant, publishes
-    /// the first lease and revokes the refresh token that was replaced.
+    /// Takes the provider's redirect: checks everything, spends the code, stores the grant,
+    /// publishes the first lease and revokes the refresh token that was replaced.
     ///
     /// # Errors
     /// Why the consent stops. Nothing was changed, except perhaps with [`Stop::NotStored`].
@@ -319,8 +319,8 @@ fn kept(
 }
 
 impl Ticket {
-    /// Checks that the client is still of the provider that the link was made for: else a code of one
-    /// would go to another.
+    /// Checks that the client is still of the provider that the link was made for: else a code of
+    /// one would go to another.
     fn check_provider(&self, grant: &Grant) -> Result<(), Stop> {
         let now = grant.provider.profile().map_or("", |profile| profile.name);
         if self.provider == now { Ok(()) } else { Err(Stop::Superseded(self.connection.clone())) }

@@ -1,4 +1,5 @@
-//! How the outside services refuse or fail: a [`Refusal`] is a provider's, a [`StoreError`] is AWS's.
+//! How the outside services refuse or fail: a [`Refusal`] is a provider's, a [`StoreError`] is
+//! AWS's.
 //!
 //! Neither holds a body or a secret. (The `Failure` of a command is the command line's.)
 
@@ -31,8 +32,9 @@ pub enum Refusal {
     Unclear {
         /// What came instead of a token. Never a body.
         error: String,
-        /// Whether what was asked may have been done, and only the answer is of no use. Then one more
-        /// try in the same run makes sense, unless a second use of the refresh token does harm.
+        /// Whether what was asked may have been done, and only the answer is of no use. Then one
+        /// more try in the same run makes sense, unless a second use of the refresh token does
+        /// harm.
         at_once: bool,
     },
 }
@@ -61,7 +63,8 @@ pub enum Silence {
 }
 
 impl Refusal {
-    /// What a token endpoint's status means alone, whatever the body says; `None` if the body decides.
+    /// What a token endpoint's status means alone, whatever the body says; `None` if the body
+    /// decides.
     pub fn of_status(status: u16) -> Option<Self> {
         match status {
             500.. => Some(Self::OutOfOrder(Silence::ServerError(status))),

@@ -1,6 +1,6 @@
 //! The one HTTP client of a process: which servers it trusts, and what is wrong with a server that
-//! it does not trust. And what all token endpoints have in common: a whole answer, and the values in
-//! it.
+//! it does not trust. And what all token endpoints have in common: a whole answer, and the values
+//! in it.
 
 mod values;
 
@@ -85,8 +85,8 @@ pub fn client(roots: Roots, bundle: Option<&OsStr>) -> Result<reqwest::Client, N
     builder.build().map_err(NoClient::Platform)
 }
 
-/// Sends a request, and reads the whole answer: its status and its body. The body is `None` if it is
-/// too long.
+/// Sends a request, and reads the whole answer: its status and its body. The body is `None` if it
+/// is too long.
 pub async fn whole(request: reqwest::RequestBuilder) -> Result<(u16, Option<Vec<u8>>), Silence> {
     let mut response = request.send().await.map_err(|error| unanswered(&error))?;
     let status = response.status().as_u16();

@@ -1,4 +1,5 @@
-//! The one issuer of a process: Zoho's servers for Zoho's grants, the generic adapter for all others.
+//! The one issuer of a process: Zoho's servers for Zoho's grants, the generic adapter for all
+//! others.
 
 use std::time::Duration;
 

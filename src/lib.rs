@@ -1,4 +1,5 @@
-//! Token Keeper keeps access tokens of an OAuth provider, Zoho first, fresh in AWS SSM Parameter Store.
+//! Token Keeper keeps access tokens of an OAuth provider, Zoho first, fresh in AWS SSM Parameter
+//! Store.
 //!
 //! Modules in reading order. Each uses only those above it.
 //!

@@ -10,7 +10,7 @@
 
 use jiff::SignedDuration;
 
-use crate::connection::{Account, Grant};
+use crate::connection::{Account, Grant, Provider};
 use crate::lease::{Lease, Status};
 use crate::name::ConnectionName;
 
@@ -62,8 +62,8 @@ pub fn consented(connection: &ConnectionName, lease: &Lease, replaced: Replaced,
 }
 
 /// The description of a document with a new token: a notice if the refresh token ends soon. It
-/// comes with the first token that is minted fourteen days before that end, and once more three days
-/// before.
+/// comes with the first token that is minted fourteen days before that end, and once more three
+/// days before.
 pub fn renewed(grant: &Grant, lease: &Lease, last: Option<&Lease>) -> String {
     let connection = &grant.connection;
     let issued_at = |lease: &Lease| lease.token.as_ref().map(|token| token.issued_at);
@@ -75,9 +75,16 @@ pub fn renewed(grant: &Grant, lease: &Lease, last: Option<&Lease>) -> String {
         ENDS_IN_DAYS.iter().any(passed)
     });
     match (notice(connection, lease, last), ends) {
-        (None, Some(ends)) => format!(
-            "{MARKER}the refresh token of {connection} ends at {ends}, and its access tokens with it. Type before: token-keeper connect {connection}"
-        ),
+        (None, Some(ends)) => {
+            let new = match &grant.provider {
+                // Its consents are made at the provider.
+                Provider::Other(server) if server.authorization_endpoint.is_none() => {
+                    format!("Import a new one before: token-keeper import FILE --replace --connection {connection}")
+                }
+                _ => format!("Type before: token-keeper connect {connection}"),
+            };
+            format!("{MARKER}the refresh token of {connection} ends at {ends}, and its access tokens with it. {new}")
+        }
         (notice, _) => notice.map_or_else(|| QUIET.to_owned(), |notice| format!("{MARKER}{notice}")),
     }
 }

@@ -124,8 +124,8 @@ impl OAuth {
     ) -> Result<(u16, Vec<u8>), Refusal> {
         let mut request = self.http.post(endpoint).timeout(self.timeout).header("accept", "application/json");
         if server.rotates() {
-            // A connection that is used again may be one that the server has forgotten. Nobody knows
-            // then whether the refresh token was spent.
+            // A connection that is used again may be one that the server has forgotten. Nobody
+            // knows then whether the refresh token was spent.
             request = request.header("connection", "close");
         }
         let request = authenticated(request, client, server.client_authentication, form);

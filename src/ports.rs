@@ -286,8 +286,8 @@ impl Minted {
         }
     }
 
-    /// The scopes that were granted, of those that were `asked` for. What cannot be stored as a scope
-    /// is left out.
+    /// The scopes that were granted, of those that were `asked` for. What cannot be stored as a
+    /// scope is left out.
     pub fn scopes(&self, asked: &[String]) -> Vec<String> {
         let Some(granted) = &self.scope else { return asked.to_vec() };
         let scopes = granted.split(|c: char| c.is_whitespace() || c == ',').filter(|scope| !scope.is_empty());

@@ -1,5 +1,5 @@
-//! OAuth providers other than Zoho, as data: a curated [table] with a row for each, and servers that
-//! a client's secret describes.
+//! OAuth providers other than Zoho, as data: a curated [table] with a row for each, and servers
+//! that a client's secret describes.
 //!
 //! Pure. A row says what the provider documents, or, where that is unknown, the cautious reading. A
 //! provider that would need code of its own has no row.
@@ -26,16 +26,15 @@ pub struct Profile {
     pub name: &'static str,
     /// Its name for people: `Xero`. It fits in "{title} refuses the client".
     pub title: &'static str,
-    /// What it calls itself in `iss` (RFC 9207), if known.
-    pub issuer: Option<&'static str>,
     /// Where a browser is sent (RFC 6749 §3.1). `None`: a consent is made at the provider, and its
     /// refresh token is imported. May contain `{tenant}`, as all endpoints may.
     pub authorization_endpoint: Option<&'static str>,
     /// Where tokens are asked for (RFC 6749 §3.2).
     pub token_endpoint: &'static str,
-    /// Where a refresh token is revoked (RFC 7009), only if that ends this token alone. At other
-    /// providers it would end or harm a newer grant, or nobody knows.
-    pub revocation: Option<Revocation>,
+    /// Where a refresh token is revoked (RFC 7009), only if that ends this token alone. It gets a
+    /// form with `token`, and the client as the token endpoint does. At other providers it would
+    /// end or harm a newer grant, or nobody knows.
+    pub revocation_endpoint: Option<&'static str>,
     /// What `{tenant}` in an endpoint stands for.
     pub tenant: Option<Tenant>,
     /// How the client shows who it is (RFC 6749 §2.3.1).
@@ -80,13 +79,6 @@ pub struct Profile {
     pub notes: &'static str,
 }
 
-/// How and where a refresh token is revoked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Revocation {
-    /// The endpoint. It gets a form with `token`, and the client as the token endpoint does.
-    pub endpoint: &'static str,
-}
-
 /// The part of an endpoint that differs between organisations.
 #[derive(Clone, Copy, Debug)]
 pub struct Tenant {
@@ -122,8 +114,8 @@ pub enum Pkce {
 /// in the document's `account`.
 #[derive(Clone, Copy, Debug)]
 pub struct Kept {
-    /// Its name in the grant, and the name of the parameter or field that it comes from. A dot leads
-    /// into an object of the answer.
+    /// Its name in the grant, and the name of the parameter or field that it comes from. A dot
+    /// leads into an object of the answer.
     pub name: &'static str,
     /// Where it comes from.
     pub from: KeptFrom,
@@ -151,8 +143,8 @@ pub enum Pattern {
     Digits(usize, usize),
     /// Letters, digits, `-`, `_`, `.`, `:` and `/`, at most this many.
     Word(usize),
-    /// A host name of small letters, digits, `-` and `.`, that is one of these or ends with one that
-    /// starts with a dot; any host name if there are none.
+    /// A host name of small letters, digits, `-` and `.`, that is one of these or ends with one
+    /// that starts with a dot; any host name if there are none.
     Host(&'static [&'static str]),
     /// `https://` and such a host.
     Origin(&'static [&'static str]),
@@ -215,7 +207,7 @@ pub enum EndsAccessToken {
 }
 
 impl Profile {
-    /// Whether each refresh token may be sent only once.
+    /// Whether a refresh may give a new refresh token.
     pub fn rotates(&self) -> bool {
         self.rotation != Rotation::Never
     }
@@ -244,7 +236,8 @@ impl Pattern {
     }
 }
 
-/// Whether this is one of the hosts, or below one that starts with a dot. Without hosts, any counts.
+/// Whether this is one of the hosts, or below one that starts with a dot. Without hosts, any
+/// counts.
 fn is_host(text: &str, hosts: &[&str]) -> bool {
     let label = |label: &str| {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -254,6 +247,20 @@ fn is_host(text: &str, hosts: &[&str]) -> bool {
         && text.split('.').all(label)
         && (hosts.is_empty()
             || hosts.iter().any(|host| text == *host || (host.starts_with('.') && text.ends_with(host))))
+}
+
+/// What a text of the set looks like: "10 to 19 digits".
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Digits(least, most) => write!(f, "{least} to {most} digits"),
+            Self::Word(most) => write!(f, "at most {most} of A-Z a-z 0-9 - _ . : /"),
+            Self::Host([]) => f.write_str("a host name"),
+            Self::Host(hosts) => write!(f, "a host name: {}", hosts.join(", ")),
+            Self::Origin([]) => f.write_str("https:// and a host name"),
+            Self::Origin(hosts) => write!(f, "https:// and a host name: {}", hosts.join(", ")),
+        }
+    }
 }
 
 impl fmt::Display for Rotation {

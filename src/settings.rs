@@ -19,8 +19,8 @@ pub struct Settings {
     pub data_centers: DataCenters,
     /// A lease with no more than this left is due.
     pub margin: SignedDuration,
-    /// Whether connections are served whose provider rotates refresh tokens. The role that runs this
-    /// must then be able to write claims and the connections' secrets.
+    /// Whether connections are served whose provider rotates refresh tokens. The role that runs
+    /// this must then be able to write claims and the connections' secrets.
     pub rotating: bool,
     /// How many connections are worked on at the same time.
     pub concurrency: usize,

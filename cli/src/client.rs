@@ -12,6 +12,7 @@ use token_keeper::name::{ClientName, SecretName, VersionId};
 use token_keeper::ports::{Grants as _, RECOVERY_DAYS, SecretRemover as _};
 use token_keeper::provider::ZOHO;
 use token_keeper::provider::server::Server;
+use token_keeper::provider::table::CUSTOM;
 use token_keeper::settings::Settings;
 
 use crate::console::{Console, Failure};
@@ -29,7 +30,8 @@ use crate::text;
 pub struct Arguments {
     /// Your name for the client: letters a-z, digits and . - _
     pub name: ClientName,
-    /// The client id from the provider's console (Zoho's API console: the same in every data centre)
+    /// The client id from the provider's console (Zoho's API console: the same in every data
+    /// centre)
     #[arg(long, value_name = "ID")]
     pub client_id: String,
     /// Zoho's data centre of this secret. By default, a client for several data centres has another
@@ -108,6 +110,9 @@ impl Operator {
     /// What to do with a client of another provider than Zoho.
     fn next_for(&self, name: &ClientName, server: &Server, console: &Console<'_>) {
         let title = server.profile.title;
+        if server.rotates() {
+            self.warn_of_rotation_at(title, console);
+        }
         if server.authorization_endpoint.is_none() {
             console
                 .show(&format!("Next: get a refresh token at {title}, and take it over: token-keeper import --help"));
@@ -144,15 +149,16 @@ impl Operator {
             ));
         }
         let stored = before.server.as_deref().map(|server| server.profile);
-        let title = stored.map_or("Zoho", |profile| profile.title);
+        let title = stored
+            .map_or("Zoho", |profile| if profile.name == CUSTOM.name { "another OAuth server" } else { profile.title });
         if described.is_some_and(|described| stored.map(|profile| profile.name) != Some(described.server.profile.name))
         {
-            let what = format!("client {name} already exists, as one of {title}");
+            let what = format!("client {name} already exists, for {title}");
             let remedy = "choose another name; nothing was changed";
             return Err(Failure::new(what, remedy));
         }
         if stored.is_some() && data_center.is_some() {
-            let what = format!("client {name} is one of {title}, and only Zoho has data centres");
+            let what = format!("client {name} is for {title}, and only Zoho has data centres");
             return Err(Failure::new(what, "leave --data-center out; nothing was changed"));
         }
         Ok((document, Some(version)))

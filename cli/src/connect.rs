@@ -1,7 +1,7 @@
 //! `token-keeper connect` and `reconnect`: make consent links.
 //!
-//! With `--local`, `connect` also answers the redirect on this machine and finishes the consent. With
-//! `--device`, it needs neither link nor redirect.
+//! With `--local`, `connect` also answers the redirect on this machine and finishes the consent.
+//! With `--device`, it needs neither link nor redirect.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -30,7 +30,7 @@ use crate::text::counted;
 /// The schedule, with which the margin is compared.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  token-keeper doctor\n  token-keeper doctor --schedule 30m --json\n\n\
-                  doctor reads the stores with your own permissions. It writes nothing and does not ask Zoho. It exits with 1 if something \
+                  doctor reads the stores with your own permissions. It writes nothing and asks no provider. It exits with 1 if something \
                   is wrong. Notes alone exit with 0.")]
 pub struct Arguments {
     /// How often the refresher runs: 15m, 30m. Without it, as the stack's settings say; without a

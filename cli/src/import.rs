@@ -90,7 +90,11 @@ impl Operator {
         self.warn_of_rotation(taken.iter().map(|taken| &taken.grant), console);
         console.answer(json!({"stored": stored, "connections": connections.collect::<Vec<_>>()}));
         console.show(&format!("\n{stored} of {} stored.", counted(names.len(), "connection")));
-        console.show(&format!("Nothing was minted. Next: token-keeper refresh {}", names.join(" ")));
+        let next = taken.iter().filter(|taken| !taken.grant.provider.rotates() || self.settings.rotating);
+        let next: Vec<_> = next.map(|taken| taken.grant.connection.as_str()).collect();
+        let next =
+            if next.is_empty() { String::new() } else { format!(" Next: token-keeper refresh {}", next.join(" ")) };
+        console.show(&format!("Nothing was minted.{next}"));
         Ok(())
     }
 

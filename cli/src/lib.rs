@@ -94,7 +94,7 @@ pub enum Command {
     List(list::Arguments),
     /// Print a live access token and nothing else
     Token(token::Arguments),
-    /// Check the installation, without asking Zoho for a token
+    /// Check the installation, without asking a provider for a token
     Doctor(doctor::Arguments),
     /// Run the refresher from this machine
     Refresh(refresh::Arguments),

@@ -25,16 +25,16 @@ pub struct Wanted {
     /// The client, by the name you gave it with `client add`
     #[arg(long, value_name = "NAME")]
     pub client: Option<ClientName>,
-    /// Zoho's data centre in which the client is registered. The consent starts there; the account may
-    /// live in another one
+    /// Zoho's data centre in which the client is registered. The consent starts there; the account
+    /// may live in another one
     #[arg(long, value_name = "NAME")]
     pub data_center: Option<String>,
     /// What the access token may do: scopes, separated by commas. You can repeat the option.
     /// `token-keeper scopes` lists Zoho's. Other providers may have none
     #[arg(long, value_delimiter = ',', value_name = "SCOPE")]
     pub scope: Vec<String>,
-    /// Also ask Zoho whose account it is, with the scope AaaServer.profile.READ. From then on a consent
-    /// by another account is refused
+    /// Also ask Zoho whose account it is, with the scope AaaServer.profile.READ. From then on a
+    /// consent by another account is refused
     #[arg(long)]
     pub identify: bool,
     /// Allow another account than before
@@ -121,9 +121,16 @@ impl Operator {
 
     /// Warns if the refresher may not store what a refresh of these grants gives.
     pub(crate) fn warn_of_rotation<'g>(&self, grants: impl IntoIterator<Item = &'g Grant>, console: &Console<'_>) {
-        let rotating = grants.into_iter().filter(|grant| grant.provider.rotates() && !self.settings.rotating);
+        let rotating = grants.into_iter().filter(|grant| grant.provider.rotates());
         let titles: BTreeSet<_> = rotating.map(|grant| grant.provider.title()).collect();
         for title in titles {
+            self.warn_of_rotation_at(title, console);
+        }
+    }
+
+    /// The same for a provider whose refreshes give a new refresh token.
+    pub(crate) fn warn_of_rotation_at(&self, title: &str, console: &Console<'_>) {
+        if !self.settings.rotating {
             console.terminal.note(&format!(
                 "A refresh at {title} gives a new refresh token, and the refresher of this installation may not store it: it will \
                  mint no token\n  -> {ALLOW_ROTATION}"
@@ -145,8 +152,8 @@ impl Operator {
         }
     }
 
-    /// What the secret is to become. It is checked as the refresher will read it, before anything is
-    /// written.
+    /// What the secret is to become. It is checked as the refresher will read it, before anything
+    /// is written.
     ///
     /// # Errors
     /// What is missing or wrong.
@@ -183,7 +190,6 @@ impl Operator {
             check_other(connection, wanted, way, &server)?;
             return self.plan_other(wanted, document, before, &clients);
         }
-        scopes::check(scope)?;
         let needed = |what: &str| {
             let problem = match before {
                 None => format!("--{what} is required: {connection} is a new connection"),
@@ -191,9 +197,11 @@ impl Operator {
             };
             Failure::new(problem, format!("give --{what}; --help explains it"))
         };
+        // What a scope looks like depends on the client's provider.
         if before.is_none() && client.is_none() {
             return Err(needed("client"));
         }
+        scopes::check(scope)?;
         let stored = document.string("data_center").map(str::to_owned);
         let start = data_center.clone().or_else(|| stored.clone()).ok_or_else(|| needed("data-center"))?;
         if connected && stored.as_ref() != Some(&start) && !way.allows_move() {
@@ -301,14 +309,15 @@ fn check_other(connection: &ConnectionName, wanted: &Wanted, way: Way<'_>, serve
         return Err(Failure::new(
             what,
             format!(
-                "get a refresh token at {title}, and take it over: token-keeper import --connection {connection}; nothing was changed"
+                "get a refresh token at {title}, and take it over: token-keeper import FILE --connection {connection} --client CLIENT; nothing was changed"
             ),
         ));
     }
     scopes::check_token(&wanted.scope)
 }
 
-/// A connection keeps the way in which it asks for tokens: the other way belongs to another account.
+/// A connection keeps the way in which it asks for tokens: the other way belongs to another
+/// account.
 fn check_way(connection: &ConnectionName, document: &SecretDocument, way: Way<'_>) -> Result<(), Failure> {
     let own = document.string("grant_type") == Some(CLIENT_CREDENTIALS);
     let what = match way {

@@ -32,6 +32,7 @@ pub(super) fn show(arguments: &Arguments, console: &Console<'_>) -> Result<(), F
     };
     let Some(profile) = find(name) else {
         let meant = TABLE.iter().find(|row| row.title.to_lowercase().contains(&name.to_lowercase()));
+        let meant = meant.filter(|_| name.len() > 2);
         let remedy = match meant {
             _ if name == ZOHO => "a client without --provider is Zoho's".to_owned(),
             Some(row) => format!("{} is called {}: token-keeper providers {}", row.title, row.name, row.name),
@@ -60,14 +61,15 @@ fn show_table(console: &Console<'_>) {
             title(row).to_owned(),
             row.rotation.to_string(),
             reuse(row),
-            access_token(row),
+            if row.name == CUSTOM.name { "as it says".to_owned() } else { access_token(row) },
             refresh_token(row),
             header(row).to_owned(),
         ]);
     }
     console.show(&shown.trim_fmt());
     console.show(
-        "\nThis is from the providers' documents and SDKs of 2026-11, and was not tried against them.\n\
+        "\nused twice: what becomes of a refresh token that is sent again. kills: the whole grant ends.\n\
+         This is from the providers' documents and SDKs of 2026-11, and was not tried against them.\n\
          token-keeper providers NAME shows more of one. Where a refresh rotates, the stack needs\n\
          RotatingProviders=true. Zoho is not in the table: a client without `provider` is Zoho's.",
     );
@@ -87,7 +89,7 @@ fn facts(profile: &Profile) -> Vec<(&'static str, String)> {
         let from = if kept.from == KeptFrom::Callback { "callback" } else { "answer" };
         let needed = if kept.needed { ", needed" } else { "" };
         let identity = if kept.identity { ", says whose account it is" } else { "" };
-        format!("{} ({from}{needed}{identity})", kept.name)
+        format!("{} ({from}{needed}{identity}; {})", kept.name, kept.pattern)
     });
     let parameters = profile.authorization_parameters.iter().chain(profile.token_parameters);
     let mut facts = vec![
@@ -106,7 +108,7 @@ fn facts(profile: &Profile) -> Vec<(&'static str, String)> {
         (
             "revocation endpoint",
             or(
-                profile.revocation.map(|revocation| revocation.endpoint),
+                profile.revocation_endpoint,
                 if custom { "in the client's secret, if there is one" } else { "none; nothing is revoked" },
             ),
         ),
@@ -130,7 +132,7 @@ fn facts(profile: &Profile) -> Vec<(&'static str, String)> {
             },
         ),
         ("dead grant", list(dead(profile))),
-        ("fields in the client's secret", list(fields(profile).map(str::to_owned).collect())),
+        ("fields that a client may have", list(fields(profile).map(str::to_owned).collect())),
         ("notes", profile.notes.to_owned()),
     ]);
     facts
@@ -175,7 +177,7 @@ fn as_json(profile: &Profile) -> Value {
         "header": header(profile),
         "authorization_endpoint": profile.authorization_endpoint,
         "token_endpoint": Some(profile.token_endpoint).filter(|endpoint| !endpoint.is_empty()),
-        "revocation_endpoint": profile.revocation.map(|revocation| revocation.endpoint),
+        "revocation_endpoint": profile.revocation_endpoint,
         "tenant": profile.tenant.and_then(|tenant| tenant.default),
         "client_authentication": authentication(profile),
         "pkce": pkce(profile),

@@ -186,8 +186,8 @@ impl Operator {
         Ok(())
     }
 
-    /// Removes the claims on the connection's grants. One of them may have a refresh token that a run
-    /// could not store.
+    /// Removes the claims on the connection's grants. One of them may have a refresh token that a
+    /// run could not store.
     async fn end_claims(&self, connection: &ConnectionName, home: &Home) -> Result<(), Failure> {
         let claims = self.leases.claims(connection).await?;
         for kept in claims.iter().filter_map(|claim| claim.kept.as_ref()) {

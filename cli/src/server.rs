@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use token_keeper::oauth::{Metadata, Undiscovered};
-use token_keeper::provider::server::{FIELDS, MAX_REUSE_S, Server, takes};
+use token_keeper::provider::server::{FIELDS, MAX_REUSE_S, RESERVED, Server, takes};
 use token_keeper::provider::table::{CUSTOM, TABLE, find};
 use token_keeper::provider::{ClientAuthentication, Pkce, Profile, ZOHO};
 
@@ -20,24 +20,24 @@ pub struct ProviderOptions {
     #[arg(long, value_name = "VALUE", requires = "provider", conflicts_with = "issuer")]
     pub tenant: Option<String>,
     /// Any other OAuth server. Its own description (RFC 8414 or `OpenID` Connect Discovery) is read
-    /// once, shown, and stored
+    /// once, shown, and stored. It replaces all that was stored of the client's server
     #[arg(long, value_name = "URL", conflicts_with = "data_center")]
     pub issuer: Option<String>,
     /// With --issuer: whether a refresh gives a new refresh token. Without it, `always`
     #[arg(long, value_name = "WHEN", requires = "issuer", conflicts_with = "provider", value_parser = ["never", "sometimes", "always"])]
     pub rotation: Option<String>,
     /// With --issuer: what becomes of a refresh token that is sent twice: `kills` (the grant ends),
-    /// `tolerated`, `until_used` (works until its successor is used), or the SECONDS in which it works.
-    /// Without it, `kills`; for a server that never rotates, `tolerated`
+    /// `tolerated`, `until_used` (works until its successor is used), or the SECONDS in which it
+    /// works. Without it, `kills`; for a server that never rotates, `tolerated`
     #[arg(long, value_name = "WHAT", requires = "issuer", conflicts_with = "provider", value_parser = reuse)]
     pub reuse: Option<String>,
     /// With --issuer: a parameter of each consent's request that this server needs, such as
     /// prompt=consent. You can repeat the option
     #[arg(long, value_name = "NAME=VALUE", requires = "issuer", conflicts_with = "provider", value_parser = parameter)]
     pub authorization_parameter: Vec<(String, String)>,
-    /// With --issuer: the server's revocation ends the one refresh token and nothing else, so use it.
-    /// At many servers it ends all grants of that user and client; without this, nothing is ever
-    /// revoked there
+    /// With --issuer: the server's revocation ends the one refresh token and nothing else, so use
+    /// it. At many servers it ends all grants of that user and client; without this, nothing is
+    /// ever revoked there
     #[arg(long, requires = "issuer", conflicts_with = "provider")]
     pub revokes_one_token: bool,
 }
@@ -115,6 +115,9 @@ fn of_metadata(metadata: &Metadata, options: &ProviderOptions) -> Result<Vec<(&'
 /// A parameter of an authorization request.
 fn parameter(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or("use NAME=VALUE")?;
+    if RESERVED.contains(&name) {
+        return Err(format!("{name} is set for each request: leave it out here; scopes go to connect --scope"));
+    }
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -154,6 +157,9 @@ fn undiscovered(issuer: &str, why: &Undiscovered) -> Failure {
     let remedy = match why {
         Undiscovered::NotAnIssuer => "give the issuer as the server's documents spell it, such as https://login.example.com".to_owned(),
         Undiscovered::Silent(_) => "check the address, and that this machine can reach it".to_owned(),
+        _ if issuer.contains("/.well-known/") => {
+            "leave out `/.well-known/` and what follows: what comes before it is usually the issuer".to_owned()
+        }
         Undiscovered::OtherIssuer(Some(other)) => format!("if that is the same server: --issuer {other}"),
         Undiscovered::OtherIssuer(None) | Undiscovered::NoDocument(_) => {
             "give the issuer as the server's documents spell it; for a server without a description, store the client's secret \

@@ -70,8 +70,8 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
     }
 
     /// Takes what a provider has given for a consent: checks whose account it is, stores the grant,
-    /// publishes the first lease and revokes the refresh token that was replaced. `grant` says where
-    /// the account lives.
+    /// publishes the first lease and revokes the refresh token that was replaced. `grant` says
+    /// where the account lives.
     ///
     /// # Errors
     /// As [`complete`](Self::complete).
@@ -93,8 +93,8 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         let refresh_token = refresh_token.ok_or_else(|| Stop::NoRefreshToken(connection.clone()))?;
         let scopes = minted.scopes(&grant.scopes);
         let account = self.account(&connection, &scopes, &minted.token, &grant.provider).await;
-        // Zoho may give the refresh token that is stored already. Then it is the same account's, and
-        // must not be revoked.
+        // Zoho may give the refresh token that is stored already. Then it is the same account's,
+        // and must not be revoked.
         let again = replaced.as_ref().is_some_and(|replaced| replaced.expose() == refresh_token.expose());
         let known = parsed.account();
         let account = if again { account.or(known.cloned()) } else { account };
@@ -202,11 +202,11 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
             .ok()
     }
 
-    /// Stores a new grant in place of the version `read`, and returns its version. If a refresh of the
-    /// grant before was faster, it stores it in place of what the refresh has made, and returns that
-    /// too. After an error it reads the secret, to find out whether the grant was stored. A refresh
-    /// token that is certainly not stored is revoked: nobody could use it, and Zoho allows a user only
-    /// twenty.
+    /// Stores a new grant in place of the version `read`, and returns its version. If a refresh of
+    /// the grant before was faster, it stores it in place of what the refresh has made, and returns
+    /// that too. After an error it reads the secret, to find out whether the grant was stored. A
+    /// refresh token that is certainly not stored is revoked: nobody could use it, and Zoho allows
+    /// a user only twenty.
     async fn store(
         &self,
         grant: &Grant,
@@ -248,8 +248,8 @@ impl<S: Grants + SecretWriter, Z: Authorizer, L: Leases> Consent<S, Z, L> {
         Err(stop)
     }
 
-    /// The current version and its refresh token, if only refreshes have changed the secret since it
-    /// was as in `old`. An import makes a version with links of its own.
+    /// The current version and its refresh token, if only refreshes have changed the secret since
+    /// it was as in `old`. An import makes a version with links of its own.
     async fn refreshed(&self, name: &SecretName, old: &SecretDocument, read: &VersionId) -> Option<Refreshed> {
         let current = self.secrets.read_one(name).await.ok()?.content.ok()?;
         let document = SecretDocument::parse(&current.text).ok()?;

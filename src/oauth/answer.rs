@@ -113,8 +113,8 @@ fn accepted(server: &Server, status: u16, body: &[u8]) -> Result<Map<String, Val
     Err(refusal(class, code, what, success && fields.contains_key("access_token")))
 }
 
-/// The refusal of a class. `code` gets into the document; `what` is for an answer that nobody knows,
-/// and `issued` says whether that may have tokens in it.
+/// The refusal of a class. `code` gets into the document; `what` is for an answer that nobody
+/// knows, and `issued` says whether that may have tokens in it.
 fn refusal(class: Class, code: String, what: String, issued: bool) -> Refusal {
     match class {
         Class::Dead => Refusal::ConsentRequired { error: code },

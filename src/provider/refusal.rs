@@ -6,7 +6,7 @@
 pub struct Rule {
     /// The status; any if `None`.
     pub status: Option<u16>,
-    /// The error code; any if `None`.
+    /// The error code; `None` if the body is not JSON.
     pub error: Option<&'static str>,
     /// A piece of the text beside the code, or of a body that is not JSON.
     pub text: Option<&'static str>,

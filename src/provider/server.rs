@@ -29,7 +29,7 @@ pub const FIELDS: [&str; 11] = [
 
 /// The parameters of an authorization request that the program sets (RFC 6749 §4.1.1, RFC 7636
 /// §4.3).
-const RESERVED: [&str; 7] =
+pub const RESERVED: [&str; 7] =
     ["response_type", "client_id", "redirect_uri", "state", "scope", "code_challenge", "code_challenge_method"];
 
 /// An authorization server, with everything that a request needs. Its endpoints come from the table
@@ -101,17 +101,14 @@ impl Server {
         })?;
         Ok(Self {
             profile,
-            issuer: fields.issuer()?.or_else(|| {
-                let replaced = field("authorization_endpoint").is_some();
-                profile.issuer.filter(|_| !replaced).map(str::to_owned)
-            }),
+            issuer: fields.issuer()?,
             authorization_endpoint: authorization
                 .map(|template| endpoint("authorization_endpoint", template))
                 .transpose()?,
             token_endpoint: endpoint("token_endpoint", profile.token_endpoint)?,
             revocation_endpoint: match fields.endpoint("revocation_endpoint")? {
                 Some(endpoint) => Some(endpoint),
-                None => profile.revocation.map(|revocation| expand(revocation.endpoint)).transpose()?,
+                None => profile.revocation_endpoint.map(expand).transpose()?,
             },
             client_authentication: fields
                 .word("client_authentication", "basic or form", |word| match word {
@@ -159,7 +156,7 @@ impl Server {
         }
     }
 
-    /// Whether each refresh token may be sent only once.
+    /// Whether a refresh may give a new refresh token.
     pub fn rotates(&self) -> bool {
         self.rotation != Rotation::Never
     }
@@ -177,7 +174,7 @@ pub fn takes(profile: &Profile, field: &str) -> bool {
         "tenant" => profile.tenant.is_some(),
         "token_endpoint" => true,
         "authorization_endpoint" => is_custom(profile) || profile.authorization_endpoint.is_some(),
-        "revocation_endpoint" => is_custom(profile) || profile.revocation.is_some(),
+        "revocation_endpoint" => is_custom(profile) || profile.revocation_endpoint.is_some(),
         _ => is_custom(profile),
     }
 }

@@ -6,8 +6,8 @@
 use crate::provider::KeptFrom::{Answer, Callback};
 use crate::provider::refusal::{Class, Rule};
 use crate::provider::{
-    ApiDomain, ClientAuthentication, EndsAccessToken, Header, Kept, KeptFrom, Pattern, Pkce, Profile, Reuse,
-    Revocation, Rotation, Tenant,
+    ApiDomain, ClientAuthentication, EndsAccessToken, Header, Kept, KeptFrom, Pattern, Pkce, Profile, Reuse, Rotation,
+    Tenant,
 };
 
 /// Every row, in the order in which people read them.
@@ -49,10 +49,9 @@ pub fn title(name: &str) -> &'static str {
 const CAUTIOUS: Profile = Profile {
     name: "",
     title: "",
-    issuer: None,
     authorization_endpoint: None,
     token_endpoint: "",
-    revocation: None,
+    revocation_endpoint: None,
     tenant: None,
     client_authentication: ClientAuthentication::Basic,
     pkce: Pkce::Allowed,
@@ -119,7 +118,7 @@ static HUBSPOT: Profile = Profile {
     title: "HubSpot",
     authorization_endpoint: Some("https://{tenant}.hubspot.com/oauth/authorize"),
     token_endpoint: "https://api.hubapi.com/oauth/2026-03/token",
-    revocation: Some(Revocation { endpoint: "https://api.hubapi.com/oauth/2026-03/token/revoke" }),
+    revocation_endpoint: Some("https://api.hubapi.com/oauth/2026-03/token/revoke"),
     tenant: Some(Tenant {
         what: "app, or app-eu1 for apps of the EU",
         default: Some("app"),
@@ -249,7 +248,7 @@ static SALESFORCE: Profile = Profile {
     title: "Salesforce",
     authorization_endpoint: Some("https://{tenant}/services/oauth2/authorize"),
     token_endpoint: "https://{tenant}/services/oauth2/token",
-    revocation: Some(Revocation { endpoint: "https://{tenant}/services/oauth2/revoke" }),
+    revocation_endpoint: Some("https://{tenant}/services/oauth2/revoke"),
     tenant: Some(Tenant {
         what: "login.salesforce.com, test.salesforce.com or the My Domain host",
         default: Some("login.salesforce.com"),
@@ -504,7 +503,7 @@ mod tests {
             assert_eq!(TABLE.iter().position(|other| other.name == row.name), Some(place), "{} twice", row.name);
             let default = row.tenant.and_then(|tenant| tenant.default);
             assert!(default.is_none_or(|default| row.tenant.is_some_and(|tenant| tenant.pattern.matches(default))));
-            let revocation = row.revocation.map(|revocation| revocation.endpoint);
+            let revocation = row.revocation_endpoint;
             let endpoints = [row.authorization_endpoint, Some(row.token_endpoint), revocation];
             for template in endpoints.into_iter().flatten().filter(|template| !template.is_empty()) {
                 assert!(row.tenant.is_some() || !template.contains('{'), "{template}");
@@ -519,7 +518,8 @@ mod tests {
     /// Elsewhere a revocation would end or harm a newer grant, or nobody knows.
     #[test]
     fn only_where_it_ends_that_token_alone_is_a_refresh_token_revoked() {
-        let revoking: Vec<_> = TABLE.iter().filter(|row| row.revocation.is_some()).map(|row| row.name).collect();
+        let revoking: Vec<_> =
+            TABLE.iter().filter(|row| row.revocation_endpoint.is_some()).map(|row| row.name).collect();
         assert_eq!(revoking, ["hubspot", "salesforce"]);
     }
 }

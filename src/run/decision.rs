@@ -140,8 +140,8 @@ pub fn what_is_right(
 ) -> Option<Lease> {
     if replaced.grant_version != ours.grant_version {
         // This version was not there when the run began: a consent has been completed meanwhile. If
-        // ours was not there either, each of two runs has rotated the refresh token, and the current
-        // one counts.
+        // ours was not there either, each of two runs has rotated the refresh token, and the
+        // current one counts.
         let new = |lease: &Lease| seen.is_some_and(|seen| seen.grant_version != lease.grant_version);
         let theirs = new(replaced) && !new(ours);
         return (theirs || current == Some(&replaced.grant_version)).then(|| replaced.clone());
@@ -232,7 +232,8 @@ mod tests {
         }
         // An older run was late, and this run knows the newer grant.
         check(&of("v2", Status::Active, 20), &of("v1", Status::Active, 10), "v1", "v2", None);
-        // Two runs, each of which has rotated the refresh token: this one was the second, or the first.
+        // Two runs, each of which has rotated the refresh token: this one was the second, or the
+        // first.
         check(&of("v3", Status::Active, 20), &of("v2", Status::Active, 10), "v1", "v3", None);
         check(&of("v2", Status::Active, 10), &of("v3", Status::Active, 20), "v1", "v3", Some(("v3", "active", 20)));
         // Two runs of one grant.

@@ -23,16 +23,16 @@ use crate::secret::RefreshToken;
 
 /// How long one attempt may take to store a successor, or to keep it in the claim.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// How long a claim may take to be removed. It waits for its turn among all other writes, and a claim
-/// that stays looks like a lost answer.
+/// How long a claim may take to be removed. It waits for its turn among all other writes, and a
+/// claim that stays looks like a lost answer.
 const CLEARING: Duration = Duration::from_secs(30);
 /// How often both are tried, one after the other.
 const ROUNDS: usize = 2;
 /// The time that a refresh token needs after its answer: in each round a store, a look and a claim,
 /// the wait between the rounds, and some seconds to publish.
 const STORE_RESERVE: Duration = Duration::from_secs(55);
-/// The longest time between claiming and asking. A run that has slept for longer, because its machine
-/// did, asks nothing.
+/// The longest time between claiming and asking. A run that has slept for longer, because its
+/// machine did, asks nothing.
 const AT_ONCE: SignedDuration = SignedDuration::from_secs(60);
 /// The wait before the one retry, after a fault that may be over in a second.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -117,8 +117,8 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
                     } else if !may_ask_again(grant.provider.reuse(), first, now, near) {
                         lost_answer(grant, last)
                     } else if created {
-                        // In a long outage each run makes a claim. The first one keeps the name, the
-                        // newest one knows since when.
+                        // In a long outage each run makes a claim. The first one keeps the name,
+                        // the newest one knows since when.
                         let passed = |claim: &&Claim| {
                             let between = 1 < claim.attempt && claim.attempt < ours.attempt;
                             between && claim.grant_version == grant.version && !claim.is_held(now)
@@ -202,8 +202,8 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
             Ok(minted) => minted,
             Err(refusal) => {
                 let refusal = match refusal {
-                    // Its successor was in the answer that was lost. The second pattern is the same in
-                    // words that the table of providers does not know.
+                    // Its successor was in the answer that was lost. The second pattern is the same
+                    // in words that the table of providers does not know.
                     Refusal::ConsentRequired { .. } if lost || spent => rotation_lost(),
                     Refusal::Unclear { error, .. } if (lost || spent) && error.starts_with("invalid_grant") => {
                         rotation_lost()
@@ -241,7 +241,7 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
     /// A provider that does not rotate has given another refresh token.
     pub(super) async fn unexpected(&self, grant: Grant, minted: Minted, refresh_token: RefreshToken) -> Answer {
         let title = grant.provider.title();
-        let error = format!("{title} gave another refresh token, which the table of providers does not expect");
+        let error = format!("{title} gave another refresh token, although it is not known to rotate");
         warn!(connection = grant.connection.as_str(), error);
         let before = grant.refresh_token().filter(|_| self.settings.rotating).map(TokenHash::of);
         let Some(before) = before else {

@@ -1,7 +1,7 @@
 //! The second half of use case 1: mint for what is due, and publish.
 //!
-//! A connection takes its turn to write before it asks for a token, so that each minted token can be
-//! stored. The healthy come first, in the order in which their tokens end. A
+//! A connection takes its turn to write before it asks for a token, so that each minted token can
+//! be stored. The healthy come first, in the order in which their tokens end. A
 //! [brake](crate::run::brake) keeps connections from asking a service that fails.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -50,7 +50,7 @@ impl Due {
         self.last.as_ref().filter(|last| last.grant_version == self.grant.version)
     }
 
-    /// Whether Zoho throttled it last time.
+    /// Whether the provider throttled it last time.
     fn throttled(&self) -> bool {
         self.of_this_grant().is_some_and(|last| matches!(last.status, Status::Throttled(_)))
     }
@@ -60,7 +60,7 @@ impl Due {
         self.of_this_grant().is_some_and(|last| last.status == Status::Active)
     }
 
-    /// Whether asking Zoho will probably fail, so that it comes after all others.
+    /// Whether asking the provider will probably fail, so that it comes after all others.
     fn sick(&self, now: Timestamp) -> bool {
         let Some(last) = self.of_this_grant() else { return false };
         last.status != Status::Active
@@ -186,8 +186,8 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
         }
     }
 
-    /// Whether a token that is asked for now can be published before the end, however long Zoho
-    /// takes to answer.
+    /// Whether a token that is asked for now can be published before the end, however long the
+    /// provider takes to answer.
     pub(super) fn time_to_mint(&self, end: Option<Instant>) -> bool {
         let needed = self.issuer.timeout() + self.leases.pace().backlog() + WRITE_RESERVE + REPORT_RESERVE;
         end.is_none_or(|end| Instant::now() + needed <= end)
@@ -251,7 +251,7 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
         }
     }
 
-    /// Asks Zoho, and once more after a fault that may be over in a second.
+    /// Asks the provider, and once more after a fault that may be over in a second.
     async fn mint(&self, grant: &Grant, end: Option<Instant>) -> Result<Minted, Refusal> {
         let answer = self.issuer.mint(grant).await;
         let again = answer.as_ref().is_err_and(Refusal::passes_at_once);

@@ -1,7 +1,7 @@
 //! What Zoho's answers mean. Pure: status and body in, a value or a refusal out.
 //!
-//! Zoho refuses with HTTP 200, so the status alone decides little. An error quotes nothing of a body
-//! except a code of small letters.
+//! Zoho refuses with HTTP 200, so the status alone decides little. An error quotes nothing of a
+//! body except a code of small letters.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;

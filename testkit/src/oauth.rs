@@ -1,14 +1,14 @@
 //! An OAuth authorization server of our own: consent with PKCE, token endpoint, revocation and
 //! discovery, as RFC 6749, 7636, 7009, 8414 and 9207 say. One server plays one provider.
 //!
-//! It is strict by default: each refresh rotates, and a second use of a refresh token ends the grant.
-//! [`OAuth::settings`] changes that while it runs, and [`rows`] has the settings of the providers in
-//! the table. Arrange with [`OAuth::register`] and [`OAuth::consent`], run the program against
-//! [`OAuth::url`], then ask what lives and how often it was redeemed. A client without a browser posts
-//! `decision=accept` or `refuse` to `/decide` with the query of `/authorize`.
+//! It is strict by default: each refresh rotates, and a second use of a refresh token ends the
+//! grant. [`OAuth::settings`] changes that while it runs, and [`rows`] has the settings of the
+//! providers in the table. Arrange with [`OAuth::register`] and [`OAuth::consent`], run the program
+//! against [`OAuth::url`], then ask what lives and how often it was redeemed. A client without a
+//! browser posts `decision=accept` or `refuse` to `/decide` with the query of `/authorize`.
 //!
-//! An answer gets lost with [`Fault::Drop`](crate::wire::Fault::Drop) and the like. [`rules`] has the
-//! rules without a wire, for the simulation in virtual time.
+//! An answer gets lost with [`Fault::Drop`](crate::wire::Fault::Drop) and the like. [`rules`] has
+//! the rules without a wire, for the simulation in virtual time.
 
 mod codes;
 mod consent;
@@ -42,8 +42,8 @@ pub struct OAuth {
 }
 
 impl OAuth {
-    /// Serves on a free loopback port. Its calls are recorded, and its faults chosen, by the name of
-    /// the service: `oauth`, or another for a second server.
+    /// Serves on a free loopback port. Its calls are recorded, and its faults chosen, by the name
+    /// of the service: `oauth`, or another for a second server.
     pub fn start(service: &'static str, clock: Clock, faults: Faults) -> Self {
         let state = Arc::new(Mutex::new(State::new(service, clock)));
         let server = Server::start(Arc::new(Endpoints::new(service, state.clone())), faults);
@@ -52,7 +52,8 @@ impl OAuth {
         oauth
     }
 
-    /// The base URL, without a trailing slash. The endpoints are `/authorize`, `/token` and `/revoke`.
+    /// The base URL, without a trailing slash. The endpoints are `/authorize`, `/token` and
+    /// `/revoke`.
     pub fn url(&self) -> String {
         self.server.url()
     }
@@ -121,14 +122,14 @@ impl OAuth {
         self.at_once(|rules, now| rules.refresh_tokens(now))
     }
 
-    /// How often this refresh token was redeemed, also if it is dead now. A refused attempt does not
-    /// count.
+    /// How often this refresh token was redeemed, also if it is dead now. A refused attempt does
+    /// not count.
     pub fn redeemed(&self, refresh_token: &str) -> usize {
         self.state().rules.redeemed(refresh_token)
     }
 
-    /// The requests that the server has seen, in their order. One that a fault answered is not among
-    /// them.
+    /// The requests that the server has seen, in their order. One that a fault answered is not
+    /// among them.
     pub fn seen(&self) -> Vec<Seen> {
         self.state().seen.clone()
     }

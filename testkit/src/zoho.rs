@@ -4,8 +4,8 @@
 //! Arrange with [`Zoho::register`], [`Zoho::consent`] and [`Zoho::settings`], run the program
 //! against [`Zoho::data_centers`], then ask what lives and what was minted. Each data centre has
 //! one user, whose home it is. The user decides with a form: a client without a browser posts
-//! `decision=accept` or `refuse` to `/oauth/v2/decide` with the page's query. For the device flow it
-//! posts `user_code` and `decision` to `/oauth/v3/device`; a test may call [`Zoho::decide`].
+//! `decision=accept` or `refuse` to `/oauth/v2/decide` with the page's query. For the device flow
+//! it posts `user_code` and `decision` to `/oauth/v3/device`; a test may call [`Zoho::decide`].
 //! [`answers`] has Zoho's unusual answers, for [`Fault::Respond`](crate::wire::Fault::Respond).
 
 pub mod answers;
@@ -63,8 +63,8 @@ impl Zoho {
         entries.join(",")
     }
 
-    /// Registers a client, or without redirect URIs a self client. A data centre knows the client if
-    /// it has a secret there.
+    /// Registers a client, or without redirect URIs a self client. A data centre knows the client
+    /// if it has a secret there.
     pub fn register(&self, client_id: &str, redirect_uris: &[&str], secrets: &[(&str, &str)]) {
         let client = Client {
             redirect_uris: redirect_uris.iter().map(ToString::to_string).collect(),
@@ -148,8 +148,8 @@ impl Zoho {
         self.state().end_access_token(access_token);
     }
 
-    /// How many refreshes with this refresh token succeeded, also if it is dead now, or requests with
-    /// this client's own credentials. The exchange of a code does not count.
+    /// How many refreshes with this refresh token succeeded, also if it is dead now, or requests
+    /// with this client's own credentials. The exchange of a code does not count.
     pub fn mints(&self, credential: &str) -> usize {
         self.state().mints.get(credential).copied().unwrap_or_default()
     }

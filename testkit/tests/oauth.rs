@@ -97,8 +97,8 @@ impl Wire {
         self.token(&form).await
     }
 
-    /// The user decides about a request with these parameters. Returns where the browser is sent, or
-    /// the status of a page.
+    /// The user decides about a request with these parameters. Returns where the browser is sent,
+    /// or the status of a page.
     async fn decide(&self, decision: &str, query: &[(&str, &str)]) -> Result<Url, u16> {
         let url = Url::parse_with_params(&format!("{}/decide", self.oauth.url()), query).expect("a URL");
         let response = self.http.post(url).form(&[("decision", decision)]).send().await.expect("an answer");

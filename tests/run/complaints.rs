@@ -32,7 +32,8 @@ pub(crate) fn complaint(world: &World, connection: &str) -> String {
     json!({"connection": connection, "issued_at": world.field(connection, "issued_at")}).to_string()
 }
 
-/// A world with the connection crm-prod, whose token is this many minutes old, and its refresh token.
+/// A world with the connection crm-prod, whose token is this many minutes old, and its refresh
+/// token.
 async fn world(minutes: i64) -> (World, String) {
     let world = World::new().await;
     let refresh_token = world.connect("crm-prod");

@@ -1,6 +1,6 @@
-//! The answers of the other providers, cell by cell of the table that their rows are built on: what a
-//! dead grant looks like, what only looks like one, and the header for consumers. None of them was
-//! seen at a live provider.
+//! The answers of the other providers, cell by cell of the table that their rows are built on: what
+//! a dead grant looks like, what only looks like one, and the header for consumers. None of them
+//! was seen at a live provider.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

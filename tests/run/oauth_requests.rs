@@ -1,5 +1,5 @@
-//! What the other providers are asked, as bytes on the wire, and what becomes of an answer that does
-//! not arrive whole.
+//! What the other providers are asked, as bytes on the wire, and what becomes of an answer that
+//! does not arrive whole.
 
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};

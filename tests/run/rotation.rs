@@ -11,8 +11,8 @@ use jiff::SignedDuration;
 use crate::complaints::{batch, complaint};
 use crate::line;
 
-/// What a provider does with a refresh token that comes again: in words of a client's secret, and as
-/// the server plays it.
+/// What a provider does with a refresh token that comes again: in words of a client's secret, and
+/// as the server plays it.
 const REUSE: [(&str, Grace); 4] = [
     ("kills", Grace::None),
     ("1800", Grace::For(SignedDuration::from_mins(30))),
@@ -132,7 +132,8 @@ async fn a_run_that_is_cut_off_at_any_call_loses_nothing_but_a_lost_answer_that_
                     assert!(minutes > 0 || !died(&world), "{cut}: given up long before the token ends");
                     assert!(died(&world) || world.token_lives("corp"), "{cut}: programs have no living token");
                 }
-                // The answer did not come, or the run that had it was cut off before it could store.
+                // The answer did not come, or the run that had it was cut off before it could
+                // store.
                 let unstored = call.operation == "PutSecretValue" && !handled;
                 let lost = unstored || (call.operation == "refresh_token" && handled);
                 if rule.0 == "kills" && lost {
@@ -520,4 +521,21 @@ async fn an_operator_hears_fourteen_and_three_days_before_a_refresh_token_ends()
     assert_eq!(world.notices("corp")[0], expected);
     world.clock.advance(SignedDuration::from_hours(-24));
     assert_eq!(world.run().await["min_refresh_token_remaining_s"], 86_400);
+}
+
+#[tokio::test]
+async fn where_consents_are_made_at_the_provider_the_notice_says_to_import() {
+    let world = World::new().await;
+    let refresh_token = world.oauth().consent(testkit::outside::CORP_ID, &[]).refresh_token.expect("a refresh token");
+    world.oauth().settings(|settings| settings.rotation = Rotation::Never);
+    world.store_corp(&json!({"provider": "amazon", "authorization_endpoint": null, "issuer": null,
+        "revocation_endpoint": null}));
+    let ends = world.clock.now() + SignedDuration::from_hours(24 * 3) + SignedDuration::from_mins(10);
+    world.store_of_corp("corp", &json!({"refresh_token": refresh_token, "refresh_token_expires_at": ends}));
+    for _ in 0..2 {
+        assert_eq!(world.run().await["refreshed"], 1);
+        world.advance_minutes(40);
+    }
+    let notices = world.notices("corp");
+    assert!(notices[0].ends_with("before: token-keeper import FILE --replace --connection corp"), "{notices:?}");
 }

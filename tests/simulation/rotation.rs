@@ -1,6 +1,6 @@
-//! OAuth servers whose refresh tokens are good for one use, the claims on them, and a ledger of every
-//! use. The ledger fails as soon as a refresh token is sent that must not be sent, or a grant is
-//! lost that nothing explains.
+//! OAuth servers whose refresh tokens are good for one use, the claims on them, and a ledger of
+//! every use. The ledger fails as soon as a refresh token is sent that must not be sent, or a grant
+//! is lost that nothing explains.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;

@@ -718,8 +718,8 @@ impl State {
         format!("{refresh_token}.{}", refresh.minted)
     }
 
-    /// Whether somebody has consented to the grant of this version. Its refresh token may be a later
-    /// one.
+    /// Whether somebody has consented to the grant of this version. Its refresh token may be a
+    /// later one.
     pub(crate) fn is_consented(&self, version: &VersionId) -> bool {
         self.consented.iter().any(|consented| self.versions[consented] == self.versions[version])
     }
@@ -1258,8 +1258,8 @@ impl Leases for Port {
     }
 }
 
-/// A request with a refresh token that is good for one use. If the process ends, it may arrive all the
-/// same.
+/// A request with a refresh token that is good for one use. If the process ends, it may arrive all
+/// the same.
 struct Sent<'p> {
     port: &'p Port,
     index: usize,

@@ -28,8 +28,8 @@
 //!
 //! 8. Connections whose refresh tokens rotate, at providers with every rule for a second use:
 //!    - A refresh token has one sender at a time. It is not sent again if its successor is stored;
-//!      or if an answer was lost where a second use kills, except near the end of the access token, or
-//!      where a refresh ends that anyway.
+//!      or if an answer was lost where a second use kills, except near the end of the access token,
+//!      or where a refresh ends that anyway.
 //!    - A grant ends only by a revocation, or because an answer was lost, or the process that had
 //!      it, where that kills; or where it was out of reach for as long as it takes a refresh token
 //!      again. Each such cut costs one grant at most.
@@ -565,7 +565,8 @@ impl Quarter {
             if dead.is_some() || consenting.contains(&index) {
                 (memory.before, memory.reached) = (None, None);
             }
-            // A run with little time may hold a claim and give it back, while another passes over it.
+            // A run with little time may hold a claim and give it back, while another passes over
+            // it.
             let held = index >= CONNECTIONS && covering.iter().any(|one| !one.whole());
             let reached = !everybody
                 && !held
@@ -661,8 +662,8 @@ impl Quarter {
         whole
     }
 
-    /// Checks that a provider that takes a refresh token again for a while was out of reach all that
-    /// time, if a connection was lost there. Somebody agrees again to what was lost.
+    /// Checks that a provider that takes a refresh token again for a while was out of reach all
+    /// that time, if a connection was lost there. Somebody agrees again to what was lost.
     fn note_lost(&mut self, step: u32) {
         let (minutes, held) = (Duration::from_mins(24), Duration::from_mins(10));
         let lost = std::mem::take(&mut self.world.state.borrow_mut().ledger.lost);

@@ -14,7 +14,11 @@ fn sources_of(folder: &str) -> Vec<(String, String)> {
     fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).expect("a folder") {
             let path = entry.expect("an entry").path();
-            if path.is_dir() { walk(&path, files) } else { files.push(path) }
+            if path.is_dir() {
+                walk(&path, files);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
         }
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
@@ -176,4 +180,16 @@ fn the_architecture_names_tests_that_exist() {
         found += 1;
     }
     assert!(found > 15, "the table was found");
+}
+
+#[test]
+fn comments_wrap_at_100_columns() {
+    for folder in ["src", "cli", "testkit", "tests", "benches"] {
+        for (name, text) in sources_of(folder) {
+            let comments = text.lines().enumerate().filter(|(_, line)| line.trim_start().starts_with("//"));
+            for (number, comment) in comments {
+                assert!(comment.chars().count() <= 100, "{folder}/{name}, line {}: {comment}", number + 1);
+            }
+        }
+    }
 }

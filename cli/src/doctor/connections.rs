@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use token_keeper::connection::{StoredSecret, clients_of, read_clients};
+use token_keeper::connection::{Grant, StoredSecret, clients_of, read_clients};
 use token_keeper::flaw::{Broken, Flaw};
 use token_keeper::name::ConnectionName;
 use token_keeper::ports::Published;
@@ -136,6 +136,8 @@ pub(super) fn leases(facts: &Facts<'_>, published: &Published, seen: &[Seen]) ->
             .then(|| Finding::new("leases", severity, format!("{what}: {}", listed(&names)), why, remedy))
     };
     let mint = "mint now with token-keeper refresh; then check the refresher's schedule, its log and its role";
+    // Finding `providers` has the others.
+    let may_mint = |grant: &Grant| !grant.provider.rotates() || facts.settings.rotating;
     let expired = |seen: &Seen| seen.token().is_some_and(|token| token.expires_at <= facts.now);
     let of_another_grant = |seen: &Seen| match (seen.grant(), seen.lease()) {
         (Some(grant), Some(lease)) => lease.token.is_some() && lease.grant_version != grant.version,
@@ -154,7 +156,7 @@ pub(super) fn leases(facts: &Facts<'_>, published: &Published, seen: &[Seen]) ->
             "there is no token yet",
             "there is a refresh token, but no run has used it yet",
             mint,
-            &|seen| seen.token().is_none(),
+            &|seen| seen.token().is_none() && seen.grant().is_none_or(may_mint),
         ),
         group(
             Severity::Note,

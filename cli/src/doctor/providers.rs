@@ -1,5 +1,5 @@
-//! The checks of connections at other providers than Zoho: whether this schedule and these stores can
-//! keep them fresh.
+//! The checks of connections at other providers than Zoho: whether this schedule and these stores
+//! can keep them fresh.
 
 use std::collections::BTreeMap;
 
@@ -141,7 +141,8 @@ fn no_reserve(
             provider.title()
         ),
         why: "one run that fails or is late leaves programs with an expired token".to_owned(),
-        remedy: "run the refresher more often: rate(5 minutes) leaves a reserve and mints as often".to_owned(),
+        remedy: "run the refresher more often, with ScheduleExpression and IntervalMinutes: each 5 minutes leave a reserve, and it \
+                 mints as often".to_owned(),
     })
 }
 

@@ -24,7 +24,8 @@ pub(super) struct Worst {
 }
 
 impl Worst {
-    /// Follows one token of this `life` from the run that mints it to the run that mints the next one.
+    /// Follows one token of this `life` from the run that mints it to the run that mints the next
+    /// one.
     pub(super) fn of(schedule: SignedDuration, margin: SignedDuration, life: SignedDuration) -> Self {
         let (every, margin) = (schedule.as_secs().max(1), margin.as_secs());
         let mut left = life.as_secs().saturating_sub(every);

@@ -160,7 +160,7 @@ fn check(row: &Row, grant: &Grant) -> Result<(), Failure> {
         if found.is_none_or(|found| !value.pattern.matches(found)) && (value.needed || found.is_some()) {
             return Err(Failure::new(
                 format!("it has no usable `kept.{name}`, and callers of {title}'s API need it"),
-                format!("give `kept` as a JSON object: token-keeper providers {} shows its values", profile.name),
+                format!("give `kept` as an object in JSON, with `{name}`: {}", value.pattern),
             ));
         }
     }

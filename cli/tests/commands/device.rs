@@ -18,8 +18,8 @@ use crate::typed::{run, type_in};
 
 const CONNECT: &str = "connect crm --client tv --data-center eu --scope ZohoCRM.modules.ALL --device";
 
-/// A user who sees the screen and does something: when the code is shown (0), and in the last second
-/// of each wait (1, 2, …). Gets the user code.
+/// A user who sees the screen and does something: when the code is shown (0), and in the last
+/// second of each wait (1, 2, …). Gets the user code.
 type Act<'w> = &'w dyn Fn(usize, &str);
 
 /// A terminal with a user in front of it. It keeps how long the command waits.

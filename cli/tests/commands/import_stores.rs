@@ -51,7 +51,8 @@ async fn the_file_of_each_sdk_of_today_becomes_connections() {
     for file in [PYTHON, NODEJS, TYPESCRIPT] {
         check_stored(file).await;
     }
-    // By their source, the Java SDK ends the last row too, and the PHP SDK on Windows writes "\r\n".
+    // By their source, the Java SDK ends the last row too, and the PHP SDK on Windows writes
+    // "\r\n".
     check_stored(&format!("{NODEJS}\n")).await;
     check_stored(&NODEJS.replace('\n', "\r\n")).await;
 }

@@ -107,15 +107,17 @@ async fn what_does_not_fit_together_is_refused_and_nothing_is_stored() {
         check(&format!("client add a --client-id A --provider xero {option}"), "cannot be used with").await;
     }
     check("client add a --client-id A --issuer https://a.example --rotation often", "possible values").await;
+    let reserved = "--authorization-parameter scope=a";
+    check(&format!("client add a --client-id A --issuer https://a.example {reserved}"), "connect --scope").await;
     check("client add a --client-id A --issuer https://a.example --reuse 0", "use kills, tolerated").await;
     check("client add a --client-id A --provider xero --tenant x", "it takes no --tenant").await;
     check("client add a --client-id A --provider shopify", "the field `tenant` is missing").await;
     check("client add a --client-id A --provider shopify", "--tenant is the shop's host").await;
     check("client add a --client-id A --provider shopify --tenant evil.example", "--tenant is the shop's host").await;
-    check("client add books-app --client-id B00K5 --provider hubspot", "already exists, as one of Xero").await;
+    check("client add books-app --client-id B00K5 --provider hubspot", "already exists, for Xero").await;
     check("client add books-app --client-id B00K5 --data-center eu", "only Zoho has data centres").await;
     check("client add books-app --client-id OTHER --provider xero", "with another client id").await;
-    check("client add acme --client-id 1000.CLIENTIDOFACME --provider xero", "already exists, as one of Zoho").await;
+    check("client add acme --client-id 1000.CLIENTIDOFACME --provider xero", "already exists, for Zoho").await;
 }
 
 #[tokio::test]
@@ -204,6 +206,7 @@ async fn a_description_that_does_not_fit_is_refused_before_the_secret_is_asked_f
         &["it has no document at", "/.well-known/oauth-authorization-server/elsewhere or"],
     )
     .await;
+    check(&format!("{issuer}/.well-known/openid-configuration"), &["leave out `/.well-known/`"]).await;
     let metadata = |field: &str, value: Value| {
         let field = field.to_owned();
         world.oauth().settings(move |settings| {
@@ -250,6 +253,8 @@ async fn what_only_zoho_has_is_refused_for_others_and_nothing_is_stored() {
         assert!(error.contains(words) && error.contains("nothing was changed"), "{command}: {error}");
         assert_eq!(world.grant("books"), Value::Null, "{command}");
     };
+    let no_client = type_in(&world, &format!("connect books --scope accounting.transactions {CALLBACK}"), "").await;
+    assert!(no_client.expect_err("no client").contains("--client is required"), "the scope may be right");
     let new = "books --client corp --scope accounting.transactions";
     check(
         &format!("connect {new} --data-center eu {CALLBACK}"),
@@ -268,7 +273,8 @@ async fn what_only_zoho_has_is_refused_for_others_and_nothing_is_stored() {
         let world = at_with(provider, &fields).await;
         let error = type_in(&world, &format!("connect shop --client corp {CALLBACK}"), "").await.expect_err(provider);
         assert!(
-            error.contains("are not made with a link") && error.contains("token-keeper import --connection shop"),
+            error.contains("are not made with a link")
+                && error.contains("token-keeper import FILE --connection shop --client CLIENT"),
             "{error}"
         );
     }
@@ -389,10 +395,7 @@ async fn refresh_tokens_of_others_are_imported_with_a_stored_client_or_their_own
     let answer =
         json!({"access_token": "at", "refresh_token": "from-an-answer", "token_type": "bearer", "expires_in": 3600});
     let error = import(answer, "--connection more --client corp").await.expect_err("the realm is missing");
-    assert!(
-        error.contains("no usable `kept.realmId`") && error.contains("token-keeper providers quickbooks"),
-        "{error}"
-    );
+    assert!(error.contains("no usable `kept.realmId`") && error.contains("`realmId`: 10 to 19 digits"), "{error}");
 }
 
 #[tokio::test]
@@ -564,6 +567,24 @@ async fn doctor_says_what_keeps_a_connection_from_being_served() {
     let found = diagnose(&world, "15m").await;
     assert!(found[0].starts_with("\"wrong\"") && found[0].contains("the refresher may not store it"), "{found:?}");
     assert!(found[0].contains("RotatingProviders=true"), "{found:?}");
+}
+
+#[tokio::test]
+async fn without_the_right_to_store_what_rotates_each_command_says_so_and_no_other_step() {
+    let world = World::new().await;
+    let remedy = "deploy the stack with RotatingProviders=true";
+    let console = Typed { answer: "hush".to_owned(), ..Typed::default() };
+    run(&world, "client add books-app --client-id B00K5 --provider xero", &console).await.expect("stored");
+    assert!(console.noted.into_inner().contains(remedy));
+    let row = json!({"connection": "books", "client": "books-app", "refresh_token": "rt"});
+    let console = Typed { file: row.to_string().into_bytes(), ..Typed::default() };
+    run(&world, "import rows.json", &console).await.expect("imported");
+    assert!(console.noted.into_inner().contains(remedy));
+    assert!(console.shown.into_inner().ends_with("Nothing was minted.\n"));
+    let console = Typed::default();
+    run(&world, "doctor --schedule 15m", &console).await.expect_err("it is not served");
+    let shown = console.shown.into_inner();
+    assert!(shown.contains("the refresher may not store it") && !shown.contains("there is no token yet"), "{shown}");
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ async fn the_table_says_of_each_provider_what_rotates_and_how_long_things_live()
         "quickbooks QuickBooks sometimes kills 60 min 100 days each, 1825 days in all Bearer"
     );
     assert_eq!(cells("amazon"), "amazon Amazon SP-API never – 60 min 365 days in all x-amz-access-token");
-    assert_eq!(cells("custom"), "custom any other server always kills 24 h no end known Bearer");
+    assert_eq!(cells("custom"), "custom any other server always kills as it says no end known Bearer");
     assert_eq!(shown.lines().take_while(|line| !line.is_empty()).count(), 17, "16 rows and the headings");
     assert!(shown.contains("was not tried against them"), "{shown}");
     assert_eq!(world.faults.calls().len(), 0, "it asks nobody");
@@ -38,7 +38,7 @@ async fn one_provider_is_shown_with_everything_that_an_operator_has_to_know() {
         "RotatingProviders              needed",
         "https://appcenter.intuit.com/connect/oauth2",
         "none; nothing is revoked",
-        "realmId (callback, needed, says whose account it is)",
+        "realmId (callback, needed, says whose account it is; 10 to 19 digits)",
         "400 invalid_grant \"Incorrect or invalid refresh token\"",
         "authorization_endpoint, token_endpoint",
         "so it counts as ended",

@@ -16,8 +16,8 @@ impl Rules {
         text
     }
 
-    /// Exchanges a code. Its client's first attempt spends it, whatever comes of it. A second attempt
-    /// ends the grant that the first one brought (RFC 6749 §4.1.2).
+    /// Exchanges a code. Its client's first attempt spends it, whatever comes of it. A second
+    /// attempt ends the grant that the first one brought (RFC 6749 §4.1.2).
     pub fn exchange(
         &mut self,
         now: Timestamp,

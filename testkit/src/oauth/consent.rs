@@ -1,6 +1,6 @@
 //! The authorization endpoint: a page that asks the user, and what follows the decision. The page's
-//! form carries the page's query, so the server remembers nothing in between. It checks the decision
-//! as it checked the question.
+//! form carries the page's query, so the server remembers nothing in between. It checks the
+//! decision as it checked the question.
 
 use bytes::Bytes;
 use hyper::Response;

@@ -1,6 +1,6 @@
-//! The settings of each provider, by its documents. Where a fact is unknown or sources disagree, the
-//! harsher reading is taken: unknown reuse kills, undocumented PKCE is refused. A test that needs
-//! the other reading changes the setting.
+//! The settings of each provider, by its documents. Where a fact is unknown or sources disagree,
+//! the harsher reading is taken: unknown reuse kills, undocumented PKCE is refused. A test that
+//! needs the other reading changes the setting.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! The rules for grants, codes and tokens, without a wire and without a clock: the caller passes the
-//! time. The server and the simulation in virtual time share them.
+//! The rules for grants, codes and tokens, without a wire and without a clock: the caller passes
+//! the time. The server and the simulation in virtual time share them.
 //!
 //! A consent begins a grant. All refresh tokens that come from it by rotation are its family.
 

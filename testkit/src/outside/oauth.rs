@@ -13,8 +13,8 @@ pub const CORP_SECRET: &str = "c11e27:5ec2e7+0f/c02p";
 pub const CORP_SCOPE: &str = "accounts.read";
 
 impl Outside {
-    /// The OAuth server. The first call starts it, registers the client `corp`, and stores it as that
-    /// of a custom provider.
+    /// The OAuth server. The first call starts it, registers the client `corp`, and stores it as
+    /// that of a custom provider.
     pub fn oauth(&self) -> &OAuth {
         self.oauth.get_or_init(|| {
             let oauth = OAuth::start("oauth", self.clock.clone(), self.faults.clone());
@@ -24,8 +24,8 @@ impl Outside {
         })
     }
 
-    /// Stores the client `corp` anew, with these fields added or replaced: `{"provider": "xero"}`. Its
-    /// endpoints stay those of the OAuth server.
+    /// Stores the client `corp` anew, with these fields added or replaced: `{"provider": "xero"}`.
+    /// Its endpoints stay those of the OAuth server.
     pub fn store_corp(&self, fields: &Value) {
         self.store_corp_at(self.oauth(), fields);
     }

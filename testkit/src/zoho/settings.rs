@@ -36,8 +36,8 @@ pub struct Settings {
     pub withheld_scopes: Vec<String>,
     /// The scopes that Zoho knows. A consent that asks for another one is refused. `None`: all.
     pub known_scopes: Option<Vec<String>>,
-    /// The code with which a refusal of scopes is sent to the client. `None`: Zoho shows a page of its
-    /// own and does not redirect, as it mostly does.
+    /// The code with which a refusal of scopes is sent to the client. `None`: Zoho shows a page of
+    /// its own and does not redirect, as it mostly does.
     pub scope_error: Option<&'static str>,
     /// The user's home data centre, to which every consent moves. `None`: the data centre where it
     /// starts.
