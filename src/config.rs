@@ -11,7 +11,7 @@ use crate::address::{BaseUrl, NotBaseUrl};
 use crate::aws::{Publishing, Tier};
 use crate::connection::DataCenters;
 use crate::name::Prefix;
-use crate::settings::{SETTLING, Settings};
+use crate::settings::{RETRY_AFTER, SETTLING, Settings};
 
 /// What the functions and the command line need to know.
 #[derive(Clone, Debug)]
@@ -94,6 +94,7 @@ impl Config {
                 rotating: reader.one_of("TOKEN_KEEPER_ROTATING_PROVIDERS", &[("false", false), ("true", true)]),
                 concurrency: reader.number("TOKEN_KEEPER_CONCURRENCY", 1..=MAX_CONCURRENCY) as usize,
                 settling: SETTLING,
+                retry_after: RETRY_AFTER,
             },
             publishing: Publishing {
                 plain: reader.one_of("TOKEN_KEEPER_PUBLISH", &[("document", false), ("document,plain", true)]),

@@ -10,6 +10,9 @@ use crate::name::Prefix;
 /// How long both stores may take until every reader sees a write. AWS calls them eventually
 /// consistent and gives no figure; in practice a second is long.
 pub const SETTLING: Duration = Duration::from_secs(2);
+/// The shortest wait before a provider is asked once more.
+pub const RETRY_AFTER: Duration = Duration::from_millis(500);
+
 /// What the operator chose.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -26,4 +29,7 @@ pub struct Settings {
     pub concurrency: usize,
     /// How long the stores may take until every reader sees a write: [`SETTLING`].
     pub settling: Duration,
+    /// The shortest wait before the one retry, after a fault that may be over in a second:
+    /// [`RETRY_AFTER`].
+    pub retry_after: Duration,
 }

@@ -34,8 +34,6 @@ const STORE_RESERVE: Duration = Duration::from_secs(55);
 /// The longest time between claiming and asking. A run that has slept for longer, because its
 /// machine did, asks nothing.
 const AT_ONCE: SignedDuration = SignedDuration::from_secs(60);
-/// The wait before the one retry, after a fault that may be over in a second.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 const PUT_SECRET: &str = "secretsmanager:PutSecretValue";
 
@@ -189,13 +187,13 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
             return Answer::Left(Outcome::Deferred(Deferral::NoTime));
         }
         let mut answer = self.issuer.mint(&grant).await;
-        let mut spent = false;
+        let (mut spent, wait) = (false, self.retry_after(&grant));
         if let Err(refusal) = &answer
             && self.may_retry(refusal, &grant, &claim)
-            && self.time_to_mint(end.map(|end| end - RETRY_AFTER))
+            && self.time_to_mint(end.map(|end| end - wait))
         {
             spent = refusal.perhaps_redeemed();
-            sleep(RETRY_AFTER).await;
+            sleep(wait).await;
             answer = self.issuer.mint(&grant).await;
         }
         let minted = match answer {

@@ -26,9 +26,6 @@ use crate::run::report::{Deferral, Entry, Outcome};
 use crate::run::{REPORT_RESERVE, Refresher, Request, token_end};
 use crate::secret::RefreshToken;
 
-/// The shortest wait before the one retry. Each connection adds up to a second, by its name, so
-/// that many retries do not come at once.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// How long a minted token needs until it is published, without the wait for turns taken before.
 const WRITE_RESERVE: Duration = Duration::from_secs(2);
 /// How long a run that has nothing else to do waits for a brake: time for three tries, because the
@@ -255,12 +252,20 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
     async fn mint(&self, grant: &Grant, end: Option<Instant>) -> Result<Minted, Refusal> {
         let answer = self.issuer.mint(grant).await;
         let again = answer.as_ref().is_err_and(Refusal::passes_at_once);
-        let wait = RETRY_AFTER + spread(grant.connection.as_str());
+        let wait = self.retry_after(grant);
         if !again || !self.time_to_mint(end.map(|end| end - wait)) {
             return answer;
         }
         sleep(wait).await;
         self.issuer.mint(grant).await
+    }
+
+    /// The wait before the one retry: for each connection another one, up to three times the
+    /// shortest, so that many retries do not come at once.
+    pub(super) fn retry_after(&self, grant: &Grant) -> Duration {
+        let name = grant.connection.as_str();
+        let hash = name.bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
+        self.settings.retry_after * (1000 + 2 * (hash % 1000)) / 1000
     }
 
     /// Before a grant is called dead: is it still the current one? This waits until the stores show
@@ -334,10 +339,4 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
 /// Whether a run that has nothing else to do waits until a brake lets one connection try.
 fn worth_waiting(until: Instant, end: Option<Instant>) -> bool {
     until <= Instant::now() + BRAKE_PATIENCE && end.is_none_or(|end| until < end)
-}
-
-/// Up to a second; always the same for one name.
-fn spread(name: &str) -> Duration {
-    let hash = name.bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
-    Duration::from_millis(u64::from(hash % 1000))
 }

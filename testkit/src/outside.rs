@@ -118,7 +118,10 @@ impl Outside {
     /// If the environment is wrong.
     pub fn config(&self) -> Config {
         let config = Config::read(self.environment.iter().cloned()).expect("a right environment");
-        Config { settings: Settings { settling: Duration::ZERO, ..config.settings }, ..config }
+        Config {
+            settings: Settings { settling: Duration::ZERO, retry_after: Duration::ZERO, ..config.settings },
+            ..config
+        }
     }
 
     /// The adapters of a new process, without a pace, and its source.

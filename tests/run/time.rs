@@ -17,7 +17,7 @@ use token_keeper::run::brake::Brakes;
 use token_keeper::run::report::Report;
 use token_keeper::run::{Refresher, Request, RunError};
 use token_keeper::secret::{AccessToken, SecretText};
-use token_keeper::settings::Settings;
+use token_keeper::settings::{RETRY_AFTER, Settings};
 use token_keeper::source::Source;
 use tokio::time::{Instant, sleep};
 
@@ -57,6 +57,7 @@ impl Memory {
             rotating: false,
             concurrency,
             settling: Duration::from_secs(2),
+            retry_after: RETRY_AFTER,
         };
         let refresher = Refresher {
             settings,

@@ -33,7 +33,7 @@ use token_keeper::run::brake::Brakes;
 use token_keeper::run::report::Report;
 use token_keeper::run::{Refresher, Request, RunError};
 use token_keeper::secret::{AccessToken, AuthorizationCode, RefreshToken, SecretText, SigningKey};
-use token_keeper::settings::{SETTLING, Settings};
+use token_keeper::settings::{RETRY_AFTER, SETTLING, Settings};
 use token_keeper::source::Source;
 use tokio::time::{Instant, sleep};
 
@@ -481,6 +481,7 @@ impl World {
             rotating: self.rotating.get(),
             concurrency,
             settling: SETTLING,
+            retry_after: RETRY_AFTER,
         }
     }
 
