@@ -20,8 +20,6 @@ pub const HELD: SignedDuration = SignedDuration::from_mins(10);
 /// A claim is removed when it is older than this. No run works with a grant that it has read so
 /// long ago.
 const STAYS: SignedDuration = SignedDuration::from_hours(1);
-/// Asking again has to be answered before the provider's time for it is over.
-const TO_ANSWER: SignedDuration = SignedDuration::from_secs(60);
 
 /// A claim on one version of a grant.
 #[derive(Clone, Debug)]
@@ -194,15 +192,14 @@ pub fn standing<'c>(
     about.map(|claim| claim.first_claimed_at).min().map_or(Standing::Free, Standing::Lost)
 }
 
-/// Whether a refresh token may be sent again whose answer was lost. Where that may kill the grant,
-/// it is sent only when the living access token is near its end.
-pub fn may_ask_again(reuse: Reuse, first_claimed_at: Timestamp, now: Timestamp, near_the_end: bool) -> bool {
+/// Whether a refresh token may be sent again whose answer was lost, if that is answered at
+/// `answered_at` at the latest. Where that may kill the grant, it is sent only when the living
+/// access token is near its end.
+pub fn may_ask_again(reuse: Reuse, first_claimed_at: Timestamp, answered_at: Timestamp, near_the_end: bool) -> bool {
     near_the_end
         || match reuse {
             Reuse::Tolerated | Reuse::UntilUsed => true,
-            Reuse::For(seconds) => {
-                now.duration_since(first_claimed_at) + TO_ANSWER < SignedDuration::from_secs(seconds)
-            }
+            Reuse::For(seconds) => answered_at.duration_since(first_claimed_at) < SignedDuration::from_secs(seconds),
             Reuse::Kills => false,
         }
 }
@@ -279,8 +276,8 @@ mod tests {
         for (reuse, minutes, expected) in [
             (Reuse::Tolerated, 10_000, true),
             (Reuse::UntilUsed, 10_000, true),
-            (Reuse::For(1800), 28, true),
-            (Reuse::For(1800), 29, false),
+            (Reuse::For(1800), 29, true),
+            (Reuse::For(1800), 30, false),
             (Reuse::Kills, 10, false),
         ] {
             assert_eq!(may_ask_again(reuse, at(-minutes), at(0), false), expected, "{reuse:?} after {minutes}");

@@ -31,6 +31,8 @@ const ROUNDS: usize = 2;
 /// The time that a refresh token needs after its answer: in each round a store, a look and a claim,
 /// the wait between the rounds, and some seconds to publish.
 const STORE_RESERVE: Duration = Duration::from_secs(55);
+/// The time from the look at the claims to an answer, at the most.
+const TO_ANSWER: SignedDuration = SignedDuration::from_secs(75);
 /// The longest time between claiming and asking. A run that has slept for longer, because its
 /// machine did, asks nothing.
 const AT_ONCE: SignedDuration = SignedDuration::from_secs(60);
@@ -112,7 +114,7 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
                     let near = grant.provider.ends_access_token() || self.near_the_end(last, now);
                     if self.complete_put_aside(grant).await {
                         Outcome::Deferred(Deferral::Changed)
-                    } else if !may_ask_again(grant.provider.reuse(), first, now, near) {
+                    } else if !may_ask_again(grant.provider.reuse(), first, now + TO_ANSWER, near) {
                         lost_answer(grant, last)
                     } else if created {
                         // In a long outage each run makes a claim. The first one keeps the name,
@@ -189,7 +191,7 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
         let mut answer = self.issuer.mint(&grant).await;
         let (mut spent, wait) = (false, self.retry_after(&grant));
         if let Err(refusal) = &answer
-            && self.may_retry(refusal, &grant, &claim)
+            && self.may_retry(refusal, &grant, &claim, wait)
             && self.time_to_mint(end.map(|end| end - wait))
         {
             spent = refusal.perhaps_redeemed();
@@ -227,10 +229,11 @@ impl<G: Grants + SecretReplacer, I: Issuer, L: Leases + Claims> Refresher<G, I, 
         published(grant, minted, &successor, stored, over)
     }
 
-    /// Whether one more try in the same run makes sense and does no harm.
-    fn may_retry(&self, refusal: &Refusal, grant: &Grant, claim: &Claim) -> bool {
+    /// Whether one more try after this wait makes sense and does no harm.
+    fn may_retry(&self, refusal: &Refusal, grant: &Grant, claim: &Claim, wait: Duration) -> bool {
         if refusal.perhaps_redeemed() {
-            may_ask_again(grant.provider.reuse(), claim.first_claimed_at, self.source.now(), false)
+            let answered_at = self.source.now() + wait + self.issuer.timeout();
+            may_ask_again(grant.provider.reuse(), claim.first_claimed_at, answered_at, false)
         } else {
             refusal.passes_at_once()
         }

@@ -141,8 +141,7 @@ fn no_reserve(
             provider.title()
         ),
         why: "one run that fails or is late leaves programs with an expired token".to_owned(),
-        remedy: "run the refresher more often, with ScheduleExpression and IntervalMinutes: each 5 minutes leave a reserve, and it \
-                 mints as often".to_owned(),
+        remedy: "run the refresher each 5 minutes (ScheduleExpression, IntervalMinutes): that leaves a reserve, and it mints as often".to_owned(),
     })
 }
 
